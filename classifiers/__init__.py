@@ -1,0 +1,1 @@
+"""Which task a prompt is: features, the trained model, how it is trained and scored."""

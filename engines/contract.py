@@ -1,0 +1,65 @@
+"""The engine contract: what the router adds to a request and what it reads from the answer.
+
+Anything that accepts these fields and returns this `metrics` object is an engine: vLLM with
+`--enable-per-request-metrics` (and, when it speculates, `--per-request-spec-decode-metrics detailed`
+and the scheduler of `engines.vllm_scheduler`), or the simulator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SPEC_K = "spec_k"
+"""Key inside the request's `vllm_xargs` that holds k, the drafts asked per verify step (0 … k_max)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySteps:
+    """What happened in each verify step of one request; both tuples have one entry per step that drafted."""
+
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """The engine's own account of one finished request.
+
+    `steps` is None where the engine ran the request without speculation (a vanilla engine, or k = 0).
+    `generation_ms` spans the first to the last token.
+    """
+
+    output_tokens: int
+    time_to_first_token_ms: float
+    generation_ms: float
+    queue_ms: float
+    steps: VerifySteps | None
+
+
+def parse_metrics(body: Mapping[str, object]) -> EngineMetrics | None:
+    """The metrics of a decoded response body or last stream chunk; None where it carries none or they do not fit.
+
+    An engine by URL may be a version or a server that reports nothing: that costs a sample, never a request.
+    """
+    metrics, usage = body.get("metrics"), body.get("usage")
+    if not isinstance(metrics, Mapping) or not isinstance(usage, Mapping):
+        return None
+    try:
+        return EngineMetrics(
+            output_tokens=int(usage["completion_tokens"]),
+            time_to_first_token_ms=float(metrics["time_to_first_token_ms"]),
+            generation_ms=float(metrics["generation_time_ms"]),
+            queue_ms=float(metrics.get("queue_time_ms") or 0.0),
+            steps=_verify_steps(metrics.get("speculative_decoding")),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _verify_steps(speculative: object) -> VerifySteps | None:
+    if not isinstance(speculative, Mapping):
+        return None
+    drafted = tuple(int(k) for k in speculative["per_step_drafted"])
+    accepted = tuple(int(j) for j in speculative["per_step_accepted"])
+    if len(drafted) != len(accepted) or any(not 0 <= j <= k for j, k in zip(accepted, drafted, strict=True)):
+        raise ValueError("per_step_accepted does not fit per_step_drafted")
+    return VerifySteps(drafted, accepted) if drafted else None

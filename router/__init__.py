@@ -1,0 +1,1 @@
+"""The Serve application: ingress, forwarding, state in Redis, settings, telemetry and the command line."""
