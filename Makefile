@@ -1,0 +1,41 @@
+# Two commands: `make serve` and `make test`. Everything they need is installed into .venv from requirements/.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ENGINE ?= vllm
+
+.DEFAULT_GOAL := help
+.PHONY: help env serve test check unit integration live lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t14
+
+env: ## the environment in .venv (exact versions; does nothing when it is current)
+	@PYTHON=$(PYTHON) bash requirements/install.sh $(VENV)
+
+serve: env ## a routed OpenAI API on this machine: ENGINE=vllm|sim, MODEL= DRAFT= for your own, PORT=, CONFIG=
+	@$(BIN)/alpharoute serve --engine $(ENGINE) $(if $(MODEL),--model $(MODEL)) $(if $(DRAFT),--draft $(DRAFT)) \
+	  $(if $(PORT),--port $(PORT)) $(if $(CONFIG),--config $(CONFIG))
+
+check: env ## ruff, mypy, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: env ## everything that needs neither Ray nor vLLM (real Redis included)
+	$(BIN)/pytest -q -m "not ray and not vllm"
+
+integration: env ## real Ray Serve, real vLLM on CPU, real Redis
+	$(BIN)/pytest -q -m "ray or vllm"
+
+test: check unit integration ## all of it
+
+live: env ## the three-way comparison on real vLLM
+	$(BIN)/python -m bench.live
+
+lock: ## write requirements/*.txt from the environment as it is now
+	@bash requirements/lock.sh $(VENV)
+
+clean: ## remove the environment and caches (the demo pair stays in ~/.cache/alpharoute)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
