@@ -14,7 +14,10 @@ SPEC_K = "spec_k"
 
 @dataclass(frozen=True, slots=True)
 class VerifySteps:
-    """What happened in each verify step of one request; both tuples have one entry per step that drafted."""
+    """What happened in each verify step of one request; both tuples have one entry per step that drafted.
+
+    The last step counts all it accepted, also what was then cut off at the end of the output.
+    """
 
     drafted: tuple[int, ...]
     accepted: tuple[int, ...]
@@ -24,8 +27,9 @@ class VerifySteps:
 class EngineMetrics:
     """The engine's own account of one finished request.
 
-    `steps` is None where the engine ran the request without speculation (a vanilla engine, or k = 0).
-    `generation_ms` spans the first to the last token.
+    `steps` is empty where the engine says that it drafted nothing (k = 0), and None where it says nothing of drafts:
+    a vanilla engine, or a speculative one whose request ended at a stop string, which vLLM finds too late to tell.
+    `generation_ms` spans the first to the last token, `time_to_first_token_ms` leaves out `queue_ms`.
     """
 
     output_tokens: int
@@ -58,8 +62,10 @@ def parse_metrics(body: Mapping[str, object]) -> EngineMetrics | None:
 def _verify_steps(speculative: object) -> VerifySteps | None:
     if not isinstance(speculative, Mapping):
         return None
+    if not speculative["num_spec_steps"]:
+        return VerifySteps((), ())
     drafted = tuple(int(k) for k in speculative["per_step_drafted"])
     accepted = tuple(int(j) for j in speculative["per_step_accepted"])
     if len(drafted) != len(accepted) or any(not 0 <= j <= k for j, k in zip(accepted, drafted, strict=True)):
         raise ValueError("per_step_accepted does not fit per_step_drafted")
-    return VerifySteps(drafted, accepted) if drafted else None
+    return VerifySteps(drafted, accepted)

@@ -1,0 +1,103 @@
+"""Everything that can go wrong with a request, and how it is said to the client.
+
+    RequestError                 an answer for the client, in OpenAI's error shape
+    ├── BadRequest        400    the body or a header is not what the API takes; names the field
+    ├── Unauthorized      401
+    ├── NotFound          404    unknown route or model
+    ├── MethodNotAllowed  405
+    ├── RequestTimeout    408    the body did not arrive in time
+    ├── TooLarge          413    the body is over `limits.body_bytes`
+    ├── Unsupported       415    the body is not JSON by its content type
+    ├── EngineUnreachable 502    every engine tried broke off before its first byte
+    └── NoEngine          503    no engine of this model is ready
+"""
+
+import orjson
+
+
+class RequestError(Exception):
+    """Why a request is refused; `param` names the field, `code` is for machines."""
+
+    status = 500
+    kind = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None
+    ):
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> bytes:
+        """The OpenAI error object as JSON."""
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error})
+
+
+class BadRequest(RequestError):
+    """The body or a header is not what the API takes."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class Unauthorized(RequestError):
+    """The key is missing or wrong."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class NotFound(RequestError):
+    """There is no such route or model."""
+
+    status = 404
+    kind = "not_found_error"
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, with another method."""
+
+    status = 405
+    kind = "invalid_request_error"
+
+
+class RequestTimeout(RequestError):
+    """The body did not arrive within `limits.body_s`."""
+
+    status = 408
+    kind = "invalid_request_error"
+
+
+class TooLarge(RequestError):
+    """The body is over the limit."""
+
+    status = 413
+    kind = "invalid_request_error"
+
+
+class Unsupported(RequestError):
+    """The body's content type or encoding is not one that is read."""
+
+    status = 415
+    kind = "invalid_request_error"
+
+
+class EngineUnreachable(RequestError):
+    """Every engine that was tried broke off before its first byte."""
+
+    status = 502
+    kind = "engine_error"
+
+
+class NoEngine(RequestError):
+    """No engine that may answer this request is ready."""
+
+    status = 503
+    kind = "engine_error"
+
+
+class SetupError(Exception):
+    """The service cannot start as it is set up; the message says what to change."""

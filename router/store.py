@@ -1,0 +1,88 @@
+"""What the routers share, as a seam: records of decayed sums and events; and its in-memory implementation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engines.registry import Heartbeat
+from policies.records import EMPTY, Delta, Record, apply
+from policies.words import Event
+
+
+class StoreError(Exception):
+    """The store could not be reached or refused; what was to be written may be written again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Records that changed after a cursor, and the cursor from which to ask next."""
+
+    records: Mapping[str, Record] = field(default_factory=dict)
+    cursor: int = 0
+
+
+class Store(Protocol):
+    """Shared records; every method may raise StoreError."""
+
+    async def merge(self, deltas: Sequence[Delta]) -> None:
+        """Apply each delta to its record, each one atomically, as `policies.records.apply` does."""
+
+    async def changes(self, cursor: int) -> Changes:
+        """Records changed since `cursor`; 0 asks for all of them."""
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        """Append events to a log that keeps the newest."""
+
+
+class MemoryStore:
+    """A store inside one process, for tests and for a router that runs alone."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._versions: dict[str, int] = {}
+        self._version = 0
+        self.events: list[Event] = []
+
+    async def merge(self, deltas: Sequence[Delta], now_s: float = 0.0) -> None:
+        """See Store."""
+        for delta in deltas:
+            self._version += 1
+            self._records[delta.key] = apply(self._records.get(delta.key, EMPTY), delta, now_s)
+            self._versions[delta.key] = self._version
+
+    async def changes(self, cursor: int) -> Changes:
+        """See Store."""
+        newer = {key: self._records[key] for key, version in self._versions.items() if version > cursor}
+        return Changes(newer, self._version)
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        """See Store."""
+        self.events.extend(events)
+
+
+class MemoryRegistry:
+    """A registry inside one process; `engines.registry.Registry` says what it does."""
+
+    def __init__(self, clock_s: "Clock") -> None:
+        self._clock_s = clock_s
+        self._heartbeats: dict[str, tuple[float, Heartbeat]] = {}
+
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+        """See Registry."""
+        self._heartbeats[heartbeat.replica] = (self._clock_s() + ttl_s, heartbeat)
+
+    async def withdraw(self, replica: str) -> None:
+        """See Registry."""
+        self._heartbeats.pop(replica, None)
+
+    async def replicas(self) -> list[Heartbeat]:
+        """See Registry."""
+        now_s = self._clock_s()
+        return [heartbeat for until_s, heartbeat in self._heartbeats.values() if until_s > now_s]
+
+
+class Clock(Protocol):
+    """Seconds, passed in so that tests need not wait."""
+
+    def __call__(self) -> float:
+        """The time now in seconds."""

@@ -1,0 +1,181 @@
+"""The contract of stores and registries, over the in-memory and the Redis implementation."""
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engines.registry import Heartbeat, Registry
+from policies.records import EMPTY, Delta, Record, Shrink, apply
+from policies.words import Event
+from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.store import MemoryRegistry, MemoryStore, Store, StoreError
+
+FIELDS = ("s1", "e1", "+cusum", "^until", "yb")
+DELTAS = st.lists(
+    st.builds(
+        Delta,
+        key=st.sampled_from(("acc:a", "acc:b|ü c")),
+        add=st.dictionaries(st.sampled_from(FIELDS), st.floats(-50, 50), max_size=5),
+        steps=st.floats(0, 2000),
+        half_life_steps=st.sampled_from((0.0, 600.0)),
+        half_life_s=st.sampled_from((0.0, 21_600.0)),
+        shrink=st.none() | st.builds(Shrink, epoch=st.integers(0, 2), scale=st.floats(0.01, 1)),
+    ),
+    max_size=8,
+)
+
+
+@dataclass
+class Clock:
+    """A clock that the test sets."""
+
+    now_s: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        """The time that was set."""
+        return self.now_s
+
+
+async def _redis_records(url: str, deltas: list[Delta], times_s: list[float]) -> dict[str, Record]:
+    clock, redis = Clock(), connect(url, timeout_s=5)
+    store = RedisStore(redis, Keys(f"test-{uuid.uuid4().hex}"), clock)
+    try:
+        for delta, clock.now_s in zip(deltas, times_s, strict=False):
+            await store.merge([delta])
+        return dict((await store.changes(0)).records)
+    finally:
+        await redis.aclose()
+
+
+@pytest.mark.redis
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deltas=DELTAS, gaps_s=st.lists(st.floats(-100, 100_000), min_size=8, max_size=8))
+def test_the_script_agrees_with_the_reference(redis_url: str, deltas: list[Delta], gaps_s: list[float]) -> None:
+    """Redis' Lua script leaves the record that `policies.records.apply` leaves, clocks that jump back included."""
+    times_s = [1_700_000_000.0 + sum(gaps_s[: i + 1]) for i in range(len(gaps_s))]
+    expected: dict[str, Record] = {}
+    for delta, now_s in zip(deltas, times_s, strict=False):
+        expected[delta.key] = apply(expected.get(delta.key, EMPTY), delta, now_s)
+    got = asyncio.run(_redis_records(redis_url, deltas, times_s))
+    assert got.keys() == expected.keys()
+    for key, record in expected.items():
+        assert got[key].epoch == record.epoch
+        assert got[key].at_s == pytest.approx(record.at_s, abs=1e-5)
+        assert got[key].fields.keys() == record.fields.keys()
+        for name, value in record.fields.items():
+            assert math.isclose(got[key].fields[name], value, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """Each implementation, empty."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
+    yield RedisStore(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    await redis.aclose()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def registry(request: pytest.FixtureRequest) -> AsyncIterator[Registry]:
+    """Each implementation, empty, on the real clock."""
+    if request.param == "memory":
+        yield MemoryRegistry(asyncio.get_running_loop().time)
+        return
+    redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
+    yield RedisRegistry(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    await redis.aclose()
+
+
+async def test_only_what_changed_is_read_again(store: Store) -> None:
+    """A router that asks with its cursor gets the records touched since, and nothing when nothing was."""
+    await store.merge([Delta("acc:a", {"s1": 1.0}), Delta("acc:b", {"s1": 1.0})])
+    first = await store.changes(0)
+    assert first.records.keys() == {"acc:a", "acc:b"}
+    assert (await store.changes(first.cursor)).records == {}
+    await store.merge([Delta("acc:b", {"s1": 2.0})])
+    second = await store.changes(first.cursor)
+    assert {key: record.fields for key, record in second.records.items()} == {"acc:b": {"s1": 3.0}}
+
+
+async def test_two_writers_add_up(store: Store) -> None:
+    """Deltas of two routers at the same time are both in the record."""
+    await asyncio.gather(*(store.merge([Delta("acc:a", {"e1": 1.0})]) for _ in range(20)))
+    assert (await store.changes(0)).records["acc:a"].fields == {"e1": 20.0}
+
+
+async def test_a_shrink_happens_once(store: Store) -> None:
+    """Two routers that see the same drift shrink the record once: the second finds another epoch."""
+    await store.merge([Delta("acc:a", {"s1": 100.0})])
+    shrink = Delta("acc:a", {}, shrink=Shrink(epoch=0, scale=0.2))
+    await store.merge([shrink, shrink])
+    record = (await store.changes(0)).records["acc:a"]
+    assert record.epoch == 1
+    assert record.fields["s1"] == pytest.approx(20.0)
+
+
+async def test_a_cursor_from_before_a_wipe_reads_everything(redis_url: str) -> None:
+    """After Redis lost its data the routers read what there is, instead of waiting for an old version to come."""
+    redis = connect(redis_url, timeout_s=5)
+    store = RedisStore(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    changes = await store.changes(1_000)
+    await redis.aclose()
+    assert changes.records.keys() == {"acc:a"}
+    assert changes.cursor == 1
+
+
+async def test_events_are_appended(store: Store) -> None:
+    """Emitting is accepted by every implementation."""
+    await store.emit([Event("drift", "acc:a", 1.0, "fell from .8 to .4")])
+
+
+async def test_a_store_that_is_away_says_so() -> None:
+    """A Redis that cannot be reached is a StoreError at once, not a hang."""
+    redis = connect("redis://127.0.0.1:1/0", timeout_s=0.5)
+    with pytest.raises(StoreError):
+        await RedisStore(redis, Keys()).merge([Delta("acc:a", {"s1": 1.0})])
+    await redis.aclose()
+
+
+def _heartbeat(replica: str, **facts: object) -> Heartbeat:
+    return Heartbeat.model_validate(
+        {"replica": replica, "pool": "p", "model": "m", "target": "t", "url": "http://127.0.0.1:1", **facts}
+    )
+
+
+async def test_a_replica_is_seen_until_its_time_runs_out(registry: Registry) -> None:
+    """Announced replicas are listed with all they said; one that stops announcing is gone after its time to live."""
+    await registry.announce(_heartbeat("a", running=3, api_key="k"), ttl_s=30)
+    await registry.announce(_heartbeat("b"), ttl_s=0.05)
+    await _until(lambda names: names == {"a"}, registry)
+    (seen,) = await registry.replicas()
+    assert seen == _heartbeat("a", running=3, api_key="k")
+
+
+async def test_a_withdrawn_replica_is_gone_at_once(registry: Registry) -> None:
+    """A replica that drains takes itself off the list."""
+    await registry.announce(_heartbeat("a"), ttl_s=30)
+    await registry.withdraw("a")
+    assert await registry.replicas() == []
+
+
+async def test_the_last_announcement_counts(registry: Registry) -> None:
+    """A new heartbeat replaces the one before."""
+    await registry.announce(_heartbeat("a", running=1), ttl_s=30)
+    await registry.announce(_heartbeat("a", running=2), ttl_s=30)
+    assert [heartbeat.running for heartbeat in await registry.replicas()] == [2]
+
+
+async def _until(good: Callable[[set[str]], bool], registry: Registry) -> None:
+    deadline = asyncio.get_running_loop().time() + 5
+    while not good({heartbeat.replica for heartbeat in await registry.replicas()}):
+        assert asyncio.get_running_loop().time() < deadline, "the replica was not dropped in 5 s"
+        await asyncio.sleep(0.01)
