@@ -1,0 +1,156 @@
+"""The step time of one replica as a function of its batch, learnt from finished requests by additive sums.
+
+t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V]: B requests in the batch, ΣK drafts asked in it per step, K the largest k,
+V thousands of KV tokens. The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record:
+records of several routers add, and with decay they are recursive least squares with forgetting.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+from policies.nnls import nonnegative
+from policies.priors import STEP_S
+from policies.words import Outcome, StepTime
+
+Row = tuple[float, float, float, float, float, float]
+Theta = tuple[float, float, float, float, float, float]
+
+SIZE = 6
+PAIRS = tuple(combinations_with_replacement(range(SIZE), 2))
+GRAM = tuple(f"x{i}{j}" for i, j in PAIRS)
+RIGHT = tuple(f"t{i}" for i in range(SIZE))
+
+HALF_LIFE_REQUESTS = 400.0
+HALF_LIFE_S = 3600.0
+MIN_STEPS = 4
+BATCH_EDGES = (4, 16, 64)
+TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0)
+PROBE_WEIGHT = 2.0
+RIDGE = 0.02
+BUCKET_PULL = 4.0
+HUBER = 2.0
+RELATIVE_NOISE = 0.08
+"""Residuals beyond `HUBER` times this share of the prediction weigh less."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepModel:
+    """θ per batch bucket; `weight` is the evidence behind it (rows), `noise` the relative residual."""
+
+    thetas: tuple[Theta, ...]
+    weight: float
+    noise: float
+
+    def step_s(self, x: Row) -> float:
+        """Predicted seconds of one step."""
+        theta = self.thetas[bucket(x[1])]
+        return sum(a * b for a, b in zip(theta, x, strict=True))
+
+
+def bucket(batch: float) -> int:
+    """Index of the batch bucket: below 4, 16, 64, or above."""
+    return sum(batch >= edge for edge in BATCH_EDGES)
+
+
+def row(batch: float, mean_k: float, max_k: float, context_tokens: float) -> Row:
+    """The regressors of a batch of `batch` requests with `mean_k` drafts each."""
+    return (1.0, batch, batch * mean_k, 1.0 if max_k > 0 else 0.0, max_k, batch * context_tokens / 1000)
+
+
+def record_key(pool: str, replica: str, batch: float) -> str:
+    """The cost record of a replica at this batch size."""
+    return f"cost:{pool}:{replica}:{bucket(batch)}"
+
+
+def record_keys(pool: str, replica: str) -> tuple[str, ...]:
+    """The cost records of a replica, one per batch bucket."""
+    return tuple(f"cost:{pool}:{replica}:{b}" for b in range(len(BATCH_EDGES) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A mean step time over one request's life, with the batch it was in."""
+
+    x: Row
+    step_s: float
+    steps: float
+
+
+def observe(outcome: Outcome) -> Observation | None:
+    """The step time of a finished request, without any engine hook; None where it is too short or impossible.
+
+    Steps = output tokens − accepted drafts − 1 (the first token is the prefill's).
+    """
+    steps = outcome.output_tokens - sum(outcome.accepted) - 1
+    if not outcome.finished or steps < MIN_STEPS or not 0 < outcome.generation_s < 86_400:
+        return None
+    mean_k = max(0.0, outcome.mean_k)
+    x = row(max(1.0, outcome.mean_batch), mean_k, max(mean_k, outcome.mean_max_k), max(0.0, outcome.context_tokens))
+    return Observation(x, outcome.generation_s / steps, float(steps))
+
+
+def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
+    """The sums one observation adds: Huber-weighted, relative, and longer requests weigh more."""
+    predicted = max(model.step_s(seen.x), 1e-6)
+    error = (seen.step_s - predicted) / predicted
+    limit = HUBER * max(RELATIVE_NOISE, model.noise)
+    weight = seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
+    # One stalled request must not stretch the scale: rows are divided by the larger of both times.
+    scale = weight / max(predicted, seen.step_s) ** 2
+    fields = _sums(seen.x, seen.step_s, scale)
+    return fields | {"w": weight, "rr": weight * min(error * error, 1.0)}
+
+
+def _sums(x: Row, t: float, scale: float) -> dict[str, float]:
+    fields = {name: scale * x[i] * x[j] for name, (i, j) in zip(GRAM, PAIRS, strict=True)}
+    return fields | {name: scale * x[i] * t for i, name in enumerate(RIGHT)}
+
+
+def probe_sums(probe: Sequence[StepTime]) -> dict[str, float]:
+    """A replica's start-up probe as sums of `PROBE_WEIGHT` rows per point."""
+    total: dict[str, float] = {}
+    for point in probe:
+        t = point.step_ms / 1e3
+        for name, value in _sums(row(point.batch, point.k, point.k, 0.0), t, PROBE_WEIGHT / (t * t)).items():
+            total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def fit(buckets: Sequence[Mapping[str, float]], probe: Mapping[str, float], prior: Theta = STEP_S) -> StepModel:
+    """Solve θ over all buckets and the probe, then each bucket pulled towards that: buckets speak once they have data."""
+    total = dict(probe)
+    for fields in buckets:
+        for name in (*GRAM, *RIGHT):
+            total[name] = total.get(name, 0.0) + fields.get(name, 0.0)
+    overall = _solve(total, _scaled(prior, total), RIDGE)
+    thetas = tuple(_solve(b, overall, BUCKET_PULL) if b.get("w", 0.0) > 1 else overall for b in buckets)
+    weight = sum(b.get("w", 0.0) for b in buckets)
+    noise = (sum(b.get("rr", 0.0) for b in buckets) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
+    return StepModel(thetas, weight, noise)
+
+
+def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
+    """The prior times the one factor that fits the sums best: its shape is believed, its speed is not."""
+    weighed = [(name, prior[i] * prior[j] * (1 if i == j else 2)) for name, (i, j) in zip(GRAM, PAIRS, strict=True)]
+    own = sum(fields.get(name, 0.0) * product for name, product in weighed)
+    if own <= 0:
+        return prior
+    factor = sum(fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)) / own
+    a, b, c, d, e, f = (p * factor for p in prior)
+    return (a, b, c, d, e, f)
+
+
+def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
+    """Non-negative θ from sums, drawn to `prior` as by `pull` rows of a typical batch at its predicted time."""
+    typical = sum(a * b for a, b in zip(prior, TYPICAL, strict=True))
+    a = [[0.0] * SIZE for _ in range(SIZE)]
+    for name, (i, j) in zip(GRAM, PAIRS, strict=True):
+        a[i][j] = a[j][i] = fields.get(name, 0.0)
+    b = [fields.get(name, 0.0) for name in RIGHT]
+    for i in range(SIZE):
+        ridge = pull * TYPICAL[i] ** 2 / typical**2
+        a[i][i] += ridge
+        b[i] += ridge * prior[i]
+    x0, x1, x2, x3, x4, x5 = nonnegative(a, b)
+    return (x0, x1, x2, x3, x4, x5)

@@ -1,0 +1,147 @@
+"""What is believed of a drafter's acceptance: a posterior per position, shrunk towards its task, its drafter and the prior."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import truediv
+
+from policies.formulas import expit, logit
+from policies.priors import NGRAM_METHODS
+from policies.records import Record
+
+KAPPA = 20.0
+KAPPA_MIN, KAPPA_MAX = 10.0, 60.0
+DESIGN_PRIOR, DESIGN_WEIGHT = 2.0, 3.0
+"""Requests of one task differ and acceptance comes in streaks: believed variance inflation, worth this many requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Success and exposure sums per position."""
+
+    s: tuple[float, ...]
+    e: tuple[float, ...]
+
+    def mean(self, i: int, prior: float, kappa: float) -> float:
+        """(s_i + κ·prior) / (e_i + κ), i from 0."""
+        return (self.s[i] + kappa * prior) / (self.e[i] + kappa)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Acceptance of one key. `expected[k]` is E(k) for k = 0 … k_max and `spread[k]` its standard error.
+
+    `inverse[k]` is 1/E(k) and `noise[k]` the relative error. `evidence` is e_1 after the design effect, `requests` the decayed number of
+    requests seen, `design` the variance inflation.
+    """
+
+    h: tuple[float, ...]
+    e: tuple[float, ...]
+    coverage: float
+    expected: tuple[float, ...]
+    inverse: tuple[float, ...]
+    spread: tuple[float, ...]
+    noise: tuple[float, ...]
+    evidence: float
+    requests: float
+    design: float
+
+    def survival(self, k: int) -> float:
+        """Estimated P(the first k drafts are all accepted)."""
+        return math.prod(self.h[:k])
+
+    def interval(self, i: int, z: float = 1.645) -> tuple[float, float]:
+        """Interval of h_(i+1) with normal quantile z, on the logit scale (so that it stays inside 0–1)."""
+        h, n = self.h[i], self.e[i] / self.design + KAPPA
+        centre, half = logit(h), z / math.sqrt(max(n * h * (1 - h), 1e-9))
+        return expit(centre - half), expit(centre + half)
+
+
+def positions(fields: Mapping[str, float], k_max: int, keep: float = 1.0) -> Positions:
+    """Read s_i and e_i for i ≤ k_max; impossible pairs (s > e, negative, not finite) count as no evidence."""
+    s, e = [0.0] * k_max, [0.0] * k_max
+    for i in range(k_max):
+        success, exposure = fields.get(f"s{i + 1}", 0.0), fields.get(f"e{i + 1}", 0.0)
+        if 0 <= success <= exposure * (1 + 1e-9) < math.inf:
+            s[i], e[i] = min(success, exposure) * keep, exposure * keep
+    return Positions(tuple(s), tuple(e))
+
+
+def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: float) -> tuple[float, ...]:
+    """Posterior means of every position, each prior moved by what the position before it taught.
+
+    A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not from
+    position 1 to 2 of an n-gram drafter: there the first is finding a match and the rest are keeping it.
+    """
+    h: list[float] = []
+    shift = 0.0
+    for i, p in enumerate(prior):
+        m = expit(logit(p) + shift)
+        h.append(seen.mean(i, m, kappa))
+        weight = seen.e[i] / (seen.e[i] + kappa)
+        shift = weight * (logit(h[i]) - logit(p)) + (1 - weight) * shift
+        if i == 0 and method in NGRAM_METHODS:
+            shift = 0.0
+    return tuple(h)
+
+
+def curve(
+    prior: Sequence[float],
+    own: Record,
+    siblings: Positions,
+    method: str | None,
+    kappa: float = KAPPA,
+    keep: float = 1.0,
+) -> Curve:
+    """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the prior."""
+    k_max = len(prior)
+    mean = carried(prior, siblings, method, kappa)
+    seen = positions(own.fields, k_max, keep)
+    h = carried(mean, seen, method, kappa)
+    coverage, design = _coverage(own.fields), _design(own.fields)
+    expected, spread = _tokens(h, seen.e, coverage, kappa, design)
+    noise = tuple(map(truediv, spread, expected))
+    requests = own.fields.get("n", 0.0) * keep
+    inverse = tuple(1 / tokens for tokens in expected)
+    return Curve(h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design)
+
+
+def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
+    """q: the share of verify steps with any proposal, believed 1 until `weight` steps say otherwise."""
+    return min(1.0, (fields.get("qn", 0.0) + weight) / (max(fields.get("qd", 0.0), fields.get("qn", 0.0)) + weight))
+
+
+def _design(fields: Mapping[str, float]) -> float:
+    """Variance of a request's successes over their binomial variance, at least 1, shrunk towards `DESIGN_PRIOR`."""
+    n, vv, vb = fields.get("n", 0.0), fields.get("vv", 0.0), fields.get("vb", 0.0)
+    ratio = vv / vb if vb > 0 else DESIGN_PRIOR
+    return max(1.0, (n * ratio + DESIGN_WEIGHT * DESIGN_PRIOR) / (n + DESIGN_WEIGHT))
+
+
+def _tokens(
+    h: Sequence[float], e: Sequence[float], coverage: float, kappa: float, design: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """E(k) and its standard error by the delta method: var E = Σ_j (Σ_{i≥j} S(i) / h_j)² var h_j."""
+    expected, spread, s = [1.0], [0.0], 1.0
+    gradient: list[float] = []
+    noise = [p * (1 - p) / (n / design + kappa + 1) for p, n in zip(h, e, strict=True)]
+    for p in h:
+        s *= p
+        expected.append(expected[-1] + coverage * s)
+        gradient = [g + s for g in gradient] + [s]
+        variance = sum((g / q) ** 2 * v for g, q, v in zip(gradient, h, noise, strict=False) if q > 0)
+        spread.append(coverage * math.sqrt(variance))
+    return tuple(expected), tuple(spread)
+
+
+def moment_kappa(means: Sequence[float], priors: Sequence[float], exposures: Sequence[float]) -> float:
+    """κ by moments over the keys of one drafter: p(1 − p)/τ² − 1 with τ² their variance beyond sampling, within [10, 60]."""
+    if len(means) < 4:
+        return KAPPA
+    p = sum(means) / len(means)
+    total = sum((m - q) ** 2 for m, q in zip(means, priors, strict=True)) / len(means)
+    sampling = sum(m * (1 - m) / e for m, e in zip(means, exposures, strict=True)) / len(means)
+    between = total - sampling
+    if between <= 0:
+        return KAPPA_MAX
+    return min(max(p * (1 - p) / between - 1, KAPPA_MIN), KAPPA_MAX)

@@ -1,0 +1,219 @@
+"""A router's local copy of the shared records, and what is derived from them, cached until they change."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from policies import cost, estimator
+from policies.cost import StepModel
+from policies.document import Document, TaskEntry
+from policies.estimator import Curve, Positions
+from policies.evidence import HALF_LIFE_S
+from policies.formulas import expit, logit
+from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
+from policies.records import EMPTY, Delta, Record, apply, decay, flaw
+from policies.words import Bucket, Choice, Habit, Key, Pool, Replica, Request, Shape, bucket_of, decode_key
+
+STALE_S = 1.0
+REFIT_S = 0.5
+MAX_SLOTS = 20_000
+LENGTH_WEIGHT = 4.0
+
+Leaf = tuple[str, str, str, str, Bucket, Shape]
+Family = tuple[str, str]
+TrafficClass = tuple[str, str, str, Bucket, Shape]
+
+
+@dataclass(slots=True)
+class _CurveSlot:
+    key: str
+    prior: tuple[float, ...]
+    record: Record
+    built_s: float
+    curve: Curve
+
+
+@dataclass(slots=True)
+class _ModelSlot:
+    records: tuple[Record, ...]
+    probe: Mapping[str, float]
+    probed: tuple[object, ...]
+    built_s: float
+    model: StepModel
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """Records as last read or merged, caches over them, and this router's own habits.
+
+    `install` takes what was read from the store, `absorb` applies a delta of our own at once, before it was flushed.
+    `ignored` counts everything that was not believed, by reason.
+    """
+
+    document: Document = field(default_factory=Document)
+    records: dict[str, Record] = field(default_factory=dict)
+    habits: dict[TrafficClass, Habit] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    _curves: dict[tuple[Leaf, int], _CurveSlot] = field(default_factory=dict)
+    _models: dict[str, _ModelSlot] = field(default_factory=dict)
+    _families: dict[Family, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    def install(self, records: Mapping[str, Record], now_s: float) -> None:
+        """Replace records by what the store holds; ones that cannot be believed are ignored and counted."""
+        for key, record in records.items():
+            why = flaw(record, now_s)
+            if why is None:
+                self._replace(key, record)
+            else:
+                self.ignored[f"record_{why}"] += 1
+
+    def absorb(self, deltas: Iterable[Delta], now_s: float) -> None:
+        """Apply our own deltas to the local copy."""
+        for delta in deltas:
+            self._replace(delta.key, apply(self.records.get(delta.key, EMPTY), delta, now_s))
+
+    def record(self, key: str) -> Record:
+        """The record of a key, empty where nothing is known."""
+        return self.records.get(key, EMPTY)
+
+    def curve(self, request: Request, pool: Pool, now_s: float) -> Curve:
+        """The belief about this request's acceptance by the pool's drafter."""
+        return self._slot(request, pool, now_s).curve
+
+    def acceptance_key(self, request: Request, pool: Pool, now_s: float) -> str:
+        """The record key of this request's acceptance by the pool's drafter."""
+        return self._slot(request, pool, now_s).key
+
+    def step_model(self, replica: Replica, now_s: float) -> StepModel:
+        """The fitted step time of a replica."""
+        slot = self._models.get(replica.name)
+        if slot is not None and slot.probed == replica.probe and 0 <= now_s - slot.built_s < REFIT_S:
+            return slot.model
+        keys = cost.record_keys(replica.pool.name, replica.name)
+        records = tuple(self.records.get(key, EMPTY) for key in keys)
+        if slot is not None and slot.probed == replica.probe and _same(slot.records, records):
+            slot.built_s = now_s
+            return slot.model
+        probe = slot.probe if slot is not None and slot.probed == replica.probe else cost.probe_sums(replica.probe)
+        model = cost.fit([record.fields for record in records], probe)
+        self._models[replica.name] = _ModelSlot(records, probe, replica.probe, now_s, model)
+        return model
+
+    def output_tokens(self, request: Request) -> float:
+        """Expected answer length: the task's decayed mean, within the request's own limit."""
+        fields = self.record(task_key(request)).fields
+        mean = (fields.get("tokens", 0.0) + LENGTH_WEIGHT * OUTPUT_TOKENS) / (fields.get("done", 0.0) + LENGTH_WEIGHT)
+        return min(mean, request.max_tokens) if request.max_tokens is not None else mean
+
+    def commit(self, request: Request, choice: Choice, now_s: float) -> None:
+        """Remember a choice that was acted on; decisions made for explanation or comparison are not committed."""
+        kind = traffic_class(request)
+        old = self.habits.get(kind)
+        if choice.reason not in HABITUAL:
+            return
+        if old is None or (old.pool, old.k) != (choice.pool, choice.k):
+            if len(self.habits) > MAX_SLOTS:
+                self.habits.clear()
+            self.habits[kind] = Habit(choice.pool, choice.k, now_s, 1)
+        else:
+            self.habits[kind] = Habit(old.pool, old.k, old.since_s, old.requests + 1)
+
+    def _slot(self, request: Request, pool: Pool, now_s: float) -> _CurveSlot:
+        leaf = leaf_of(request, pool)
+        slot = self._curves.get((leaf, pool.k_max))
+        if slot is None:
+            return self._new_slot(leaf, pool, now_s)
+        record = self.records.get(slot.key, EMPTY)
+        if record is not slot.record or not 0 <= now_s - slot.built_s < STALE_S:
+            slot.curve, slot.record, slot.built_s = self._curve(leaf, pool, record, now_s), record, now_s
+        return slot
+
+    def _new_slot(self, leaf: Leaf, pool: Pool, now_s: float) -> _CurveSlot:
+        if len(self._curves) > MAX_SLOTS:
+            self._curves.clear()
+        key = Key(*leaf).encode()
+        record = self.records.get(key, EMPTY)
+        curve = self._curve(leaf, pool, record, now_s)
+        slot = self._curves[leaf, pool.k_max] = _CurveSlot(key, curve.h, record, now_s, curve)
+        return slot
+
+    def _curve(self, leaf: Leaf, pool: Pool, record: Record, now_s: float) -> Curve:
+        target, drafter, task = leaf[:3]
+        family = self._families.get((target, drafter), {})
+        prior = self._prior(task, pool, family)
+        siblings = _others(family.get(task, {}), record.fields, pool.k_max)
+        keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
+        return estimator.curve(prior, record, siblings, pool.method, keep=keep)
+
+    def _prior(self, task: str, pool: Pool, family: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
+        """The task's prior, moved by how the drafter's other tasks differ from theirs (each task counts once)."""
+        own = task_prior(task, pool, self.document.tasks.get(task))
+        shift, weight = 0.0, 1.0
+        for other, fields in family.items():
+            e1 = fields.get("e1", 0.0)
+            if other == task or e1 < 1:
+                continue
+            expected = task_prior(other, pool, self.document.tasks.get(other))[0]
+            credit = e1 / (e1 + estimator.KAPPA)
+            h1 = (fields.get("s1", 0.0) + estimator.KAPPA * expected) / (e1 + estimator.KAPPA)
+            shift += credit * (logit(h1) - logit(expected))
+            weight += credit
+        moved = shift / weight
+        first_only = pool.method in NGRAM_METHODS
+        return tuple(expit(logit(p) + (0.0 if first_only and i else moved)) for i, p in enumerate(own))
+
+    def _replace(self, key: str, record: Record) -> None:
+        old = self.records.get(key, EMPTY)
+        self.records[key] = record
+        if not key.startswith("acc:"):
+            return
+        try:
+            found = decode_key(key)
+        except ValueError:
+            self.ignored["record_key"] += 1
+            del self.records[key]
+            return
+        sums = self._families.setdefault((found.target, found.drafter), {}).setdefault(found.task, {})
+        for name in {*record.fields, *old.fields}:
+            if name[0] in "se":
+                sums[name] = max(0.0, sums.get(name, 0.0) + record.fields.get(name, 0.0) - old.fields.get(name, 0.0))
+
+
+HABITUAL = frozenset({"fastest", "held"})
+"""Reasons that say what a traffic class prefers; explored, ruled and held-out choices do not."""
+
+
+def task_prior(task: str, pool: Pool, entry: TaskEntry | None) -> tuple[float, ...]:
+    """Prior h of a task: the operator's figure where the document has one, else ours."""
+    if entry is None or entry.acceptance is None:
+        return acceptance_prior(task, pool.method, pool.k_max)
+    first = entry.acceptance
+    then = acceptance_prior(task, pool.method, pool.k_max)
+    return (first, *then[1:]) if pool.method in NGRAM_METHODS else tuple(first * FADE**i for i in range(pool.k_max))
+
+
+def task_key(request: Request) -> str:
+    """The record of a task's answers: lengths, aborts and hold-out sums."""
+    return f"task:{request.model}|{request.task}|{request.segment}"
+
+
+def leaf_of(request: Request, pool: Pool) -> Leaf:
+    """The parts of the acceptance key of a request in a pool."""
+    bucket = bucket_of(request.temperature)
+    return (pool.target, pool.drafter_id, request.task, request.segment, bucket, request.shape)
+
+
+def traffic_class(request: Request) -> TrafficClass:
+    """What shares one habit."""
+    return (request.model, request.task, request.segment, bucket_of(request.temperature), request.shape)
+
+
+def _same(old: tuple[Record, ...], new: tuple[Record, ...]) -> bool:
+    return all(a is b for a, b in zip(old, new, strict=True))
+
+
+def _others(task: Mapping[str, float], own: Mapping[str, float], k_max: int) -> Positions:
+    rest = {name: max(0.0, value - own.get(name, 0.0)) for name, value in task.items()}
+    for i in range(1, k_max + 1):
+        rest[f"s{i}"] = min(rest.get(f"s{i}", 0.0), rest.get(f"e{i}", 0.0))
+    return estimator.positions(rest, k_max)

@@ -1,0 +1,151 @@
+"""Seconds per token of every pool, replica and k: the time of this request, the harm to its neighbours, and the wait."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import mul
+from zlib import crc32
+
+from policies.cost import StepModel, bucket
+from policies.estimator import Curve
+from policies.knowledge import Knowledge
+from policies.terms import Range, Terms, k_range
+from policies.words import Pool, Replica, Request, Score
+
+NEVER = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One replica and k with its seconds per token, with (`u_s`) and without (`tpot_s`) others, and relative `noise`."""
+
+    replica: Replica
+    k: int
+    u_s: float
+    tpot_s: float
+    noise: float
+
+
+def option(score: Score, k: int) -> Option:
+    """One cell of a score."""
+    return Option(score.engine, k, score.u_s[k], score.tpot_s[k], score.noise[k])
+
+
+def best(scores: Sequence[Score]) -> Option:
+    """The cheapest allowed option; `score_all` allows at least one."""
+    row, k, least = scores[0], 0, NEVER
+    for score in scores:
+        if score.low <= score.high:
+            allowed = score.u_s[score.low : score.high + 1]
+            u = min(allowed)
+            if u < least:
+                row, k, least = score, score.low + allowed.index(u), u
+    return option(row, k)
+
+
+def best_vanilla(scores: Sequence[Score]) -> Option | None:
+    """The cheapest allowed k = 0; None where the terms or the pools have none."""
+    allowed = [score for score in scores if score.low == 0 <= score.high]
+    return option(min(allowed, key=lambda score: score.u_s[0]), 0) if allowed else None
+
+
+def best_speculative(scores: Sequence[Score], k: int | None = None) -> Option | None:
+    """The cheapest allowed option with drafts, at a given k if one is named; None without one."""
+    found: Option | None = None
+    for score in scores:
+        low, high = max(score.low, k or 1), min(score.high, k or score.high)
+        if low <= high:
+            allowed = score.u_s[low : high + 1]
+            u = min(allowed)
+            if found is None or u < found.u_s:
+                found = option(score, low + allowed.index(u))
+    return found
+
+
+def best_in_pool(scores: Sequence[Score], pool: str, k: int) -> Option | None:
+    """The cheapest replica of a pool at one k; None where it is not allowed or the pool is gone."""
+    allowed = [s for s in scores if s.low <= k <= s.high and s.engine.pool.name == pool]
+    return option(min(allowed, key=lambda score: score.u_s[k]), k) if allowed else None
+
+
+VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0)
+
+
+def score_all(
+    request: Request, replicas: Sequence[Replica], found: Terms, knowledge: Knowledge, now_s: float, uniform: float
+) -> tuple[Score, ...]:
+    """Score every replica; `uniform` only rotates the order, so that equals share the load."""
+    harm, length = knowledge.document.objective.harm, knowledge.output_tokens(request)
+    ranges = _ranges(request, replicas, found, knowledge)
+    favoured = _favoured(request, replicas)
+    curves: dict[str, Curve] = {}
+    scores: list[Score] = []
+    start = int(uniform * len(replicas))
+    for at in (*range(start, len(replicas)), *range(start)):
+        replica, allowed = replicas[at], ranges[at]
+        curve = curves.get(replica.pool.name)
+        if curve is None:
+            curve = curves[replica.pool.name] = _curve(request, replica.pool, knowledge, now_s)
+        model = knowledge.step_model(replica, now_s)
+        u_s, tpot_s = _cells(request, replica, curve, model, harm, length, replica.name in favoured)
+        scores.append(Score(replica, u_s, tpot_s, curve.noise, allowed.low, allowed.high, allowed.blocked))
+    return tuple(scores)
+
+
+def _curve(request: Request, pool: Pool, knowledge: Knowledge, now_s: float) -> Curve:
+    return knowledge.curve(request, pool, now_s) if pool.k_max else VANILLA
+
+
+def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowledge: Knowledge) -> list[Range]:
+    """The k allowed at each replica; where that leaves nothing, pools' rules give way first, then the mode.
+
+    k = 0 in a speculative pool is dearer than vanilla (the drafter stays loaded), so it is only the last resort.
+    """
+    pools = found.pools
+    ranges = [
+        k_range(found, request, replica, knowledge.document)
+        if pools is None or replica.pool.name in pools
+        else Range(1, 0, found.reason)
+        for replica in replicas
+    ]
+    if any(r.low <= r.high for r in ranges):
+        return ranges
+    if any(replica.pool.k_max == 0 for replica in replicas):
+        return [Range(0, 0) if replica.pool.k_max == 0 else r for replica, r in zip(replicas, ranges, strict=True)]
+    return [Range(0, 0) for _ in replicas]
+
+
+def _cells(
+    request: Request, replica: Replica, curve: Curve, model: StepModel, harm: float, length: float, favoured: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(u per k, time per token per k), k = 0 … k_max: u = (T·wait + λ·B·(T − T_without)) / E(k).
+
+    The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the system.
+    """
+    batch, top = float(replica.running), replica.max_k
+    base, per_request, per_draft, jump, per_k, per_kv = model.thetas[bucket(batch + 1)]
+    drafts, kv = batch * replica.mean_k, batch * replica.mean_context_tokens / 1000
+    own_kv = (request.prompt_tokens + length / 2) / 1000 if replica.mean_context_tokens else 0.0
+    without = base + per_request * batch + per_draft * drafts + per_kv * kv + (jump + per_k * top if top else 0.0)
+    common = base + per_request * (batch + 1) + per_draft * drafts + per_kv * (kv + own_kv)
+    free = replica.max_running - replica.running
+    wait = 1.0 + (replica.waiting + (free <= 0)) / replica.max_running
+    # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per token.
+    saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
+    speculating = common + jump
+    steps = [speculating + per_draft * k + per_k * (k if k > top else top) for k in range(len(curve.inverse))]
+    steps[0] = common + (jump + per_k * top if top else 0.0)
+    tpot_s = tuple(map(mul, steps, curve.inverse))
+    gain, shared = wait + harm * batch, harm * batch * without
+    return tuple([gain * t - shared * i - saved for t, i in zip(tpot_s, curve.inverse, strict=True)]), tpot_s
+
+
+def _favoured(request: Request, replicas: Sequence[Replica]) -> frozenset[str]:
+    """The replica of each pool that a session or prefix belongs to, by rendezvous hashing: every router finds the same."""
+    if request.affinity is None:
+        return frozenset()
+    best: dict[str, tuple[int, str]] = {}
+    for replica in replicas:
+        weight = (crc32(f"{request.affinity}|{replica.name}".encode()), replica.name)
+        best[replica.pool.name] = max(best.get(replica.pool.name, weight), weight)
+    return frozenset(name for _, name in best.values())

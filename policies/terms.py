@@ -1,0 +1,152 @@
+"""What a request may do before anything is scored: switches, rules, windows and safeguards reduced to a range of k."""
+
+from dataclasses import dataclass, replace
+
+from policies.document import Document, Mode, Then, When, Window
+from policies.words import Reason, Replica, Request
+
+ANY_K = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Allowed k in speculative pools (`k_max` = 0: vanilla only), whether vanilla is allowed, pools (None: all), and why."""
+
+    k_min: int = 1
+    k_max: int = ANY_K
+    vanilla: bool = True
+    pools: frozenset[str] | None = None
+    reason: Reason | None = None
+
+
+FREE = Terms()
+
+
+def terms(request: Request, document: Document, expected_output_tokens: float, now_s: float) -> Terms:
+    """The terms of a request; the last word is the kill switch, then the client's own wish, then safeguards, then rules."""
+    if document.kill_switch:
+        return _vanilla(FREE, Reason.KILL_SWITCH)
+    ruled = _windows(_rules(_task(FREE, request, document), request, document), request, document, now_s)
+    ruled = _safe(ruled, request, document, expected_output_tokens)
+    return _wished(ruled, request)
+
+
+def _vanilla(found: Terms, reason: Reason) -> Terms:
+    return replace(found, k_min=0, k_max=0, vanilla=True, reason=reason)
+
+
+def _mode(found: Terms, mode: Mode | None, reason: Reason) -> Terms:
+    if mode == "vanilla":
+        return _vanilla(found, reason)
+    return replace(found, vanilla=False, reason=reason) if mode == "speculative" else found
+
+
+def _task(found: Terms, request: Request, document: Document) -> Terms:
+    entry = document.tasks.get(request.task)
+    if entry is None:
+        return found
+    pools = frozenset(entry.pools) if entry.pools is not None else None
+    return _mode(replace(found, k_min=entry.k.min, k_max=entry.k.max, pools=pools), entry.mode, Reason.RULE)
+
+
+def _rules(found: Terms, request: Request, document: Document) -> Terms:
+    for rule in document.rules:
+        if applies(rule.when, request):
+            found = _then(found, rule.then)
+    return found
+
+
+def _then(found: Terms, then: Then) -> Terms:
+    if then.k is not None:
+        found = replace(found, k_min=then.k.min, k_max=then.k.max, reason=Reason.RULE)
+    if then.pools is not None:
+        found = replace(found, pools=frozenset(then.pools), reason=Reason.RULE)
+    if then.mode == "auto":
+        found = replace(found, vanilla=True)
+    return _mode(found, then.mode, Reason.RULE)
+
+
+def applies(when: When, request: Request) -> bool:
+    """True where every condition that is set holds for the request."""
+    checks = (
+        when.model is None or request.model in when.model,
+        when.task is None or request.task in when.task,
+        when.segment is None or request.segment in when.segment,
+        when.temperature_above is None or request.temperature > when.temperature_above,
+        when.temperature_at_most is None or request.temperature <= when.temperature_at_most,
+        when.prompt_tokens_above is None or request.prompt_tokens > when.prompt_tokens_above,
+        when.max_tokens_below is None or (request.max_tokens or ANY_TOKENS) < when.max_tokens_below,
+        when.tools is None or request.tools == when.tools,
+        when.grammar is None or request.grammar == when.grammar,
+        when.confidence_below is None or request.confidence < when.confidence_below,
+    )
+    return all(checks)
+
+
+ANY_TOKENS = 1 << 30
+
+
+def _windows(found: Terms, request: Request, document: Document, now_s: float) -> Terms:
+    for window in document.windows:
+        if window.segment in (None, request.segment) and open_at(window, now_s) and window.k_max < found.k_max:
+            found = replace(found, k_max=window.k_max, k_min=min(found.k_min, window.k_max), reason=Reason.WINDOW)
+    return replace(found, vanilla=True) if found.k_max == 0 else found
+
+
+def open_at(window: Window, now_s: float) -> bool:
+    """Whether a window covers this Unix time; a window past midnight belongs to the day on which it opens."""
+    local_h = now_s / 3600 + window.utc_offset_h
+    hour, day = local_h % 24, int(local_h // 24 + 3) % 7  # the epoch was a Thursday
+    if window.from_hour < window.to_hour:
+        inside = window.from_hour <= hour < window.to_hour
+    else:
+        inside = hour >= window.from_hour or hour < window.to_hour
+        day = (day - 1) % 7 if hour < window.to_hour else day
+    return inside and (window.days is None or day in window.days)
+
+
+def _safe(found: Terms, request: Request, document: Document, expected_output_tokens: float) -> Terms:
+    guards = document.safeguards
+    if expected_output_tokens < guards.short_output_tokens:
+        return _vanilla(found, Reason.SHORT_OUTPUT)
+    if request.n > 1:
+        found = _mode(found, guards.several_answers, Reason.SEVERAL_ANSWERS)
+    if request.tools:
+        found = _mode(found, guards.tools, Reason.TOOLS)
+    return _mode(found, guards.grammar, Reason.GRAMMAR) if request.grammar else found
+
+
+def _wished(found: Terms, request: Request) -> Terms:
+    if request.speculation == "off":
+        return _vanilla(found, Reason.REQUESTED)
+    if request.speculation == "on" and found.k_max > 0:
+        return replace(found, vanilla=False, reason=Reason.REQUESTED)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The k a replica may run for a request; empty where `low` > `high`."""
+
+    low: int
+    high: int
+    blocked: Reason | None = None
+
+
+def k_range(found: Terms, request: Request, replica: Replica, document: Document) -> Range:
+    """The k allowed at one replica: 0 in a vanilla pool, else the terms narrowed by what the replica can stand now."""
+    pool, guards = replica.pool, document.safeguards
+    if pool.k_max == 0:
+        return Range(0, 0) if found.vanilla else Range(1, 0, found.reason)
+    if found.k_max == 0:
+        return Range(1, 0, found.reason)
+    if request.temperature > 0 and not replica.sampled_speculation:
+        return Range(1, 0, Reason.SAMPLING_UNSAFE)
+    if pool.max_context_tokens is not None and request.prompt_tokens >= pool.max_context_tokens:
+        return Range(1, 0, Reason.LONG_CONTEXT)
+    if replica.kv_usage > guards.kv_usage_vanilla:
+        return Range(1, 0, Reason.KV_PRESSURE)
+    high = min(found.k_max, pool.k_max)
+    if replica.kv_usage > guards.kv_usage:
+        return Range(1, min(1, high), Reason.KV_PRESSURE)
+    return Range(min(max(1, found.k_min), high), high)

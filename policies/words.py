@@ -1,0 +1,281 @@
+"""The words every room shares: the request as the policy sees it, pools and replicas, and what was chosen."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+from urllib.parse import quote, unquote
+
+TASKS = (
+    "code_generation",
+    "creative_writing",
+    "summarization",
+    "question_answering",
+    "translation",
+    "mathematics",
+    "sql_generation",
+    "api_call_generation",
+    "legal_analysis",
+    "customer_support",
+)
+OTHER = "other"
+"""The task of a prompt that is none of `TASKS`, or that the classifier is not sure of."""
+
+DEFAULT_SEGMENT = "default"
+LONG_CONTEXT_TOKENS = 4096
+"""Prompts from here on keep their own acceptance: drafters trained on short texts lose it on long ones."""
+
+Bucket = Literal["0", "low", "high"]
+Shape = Literal["plain", "long", "tools", "grammar"]
+Speculation = Literal["auto", "on", "off"]
+State = Literal["ready", "draining", "down"]
+
+
+def bucket_of(temperature: float) -> Bucket:
+    """The temperature bucket that keeps its own acceptance: greedy, up to .7, above."""
+    if temperature <= 0:
+        return "0"
+    return "low" if temperature <= 0.7 else "high"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the policy may know of a request; token counts are estimates, `affinity` names its session or prefix."""
+
+    model: str
+    task: str = OTHER
+    confidence: float = 1.0
+    segment: str = DEFAULT_SEGMENT
+    temperature: float = 1.0
+    prompt_tokens: int = 0
+    max_tokens: int | None = None
+    n: int = 1
+    tools: bool = False
+    grammar: bool = False
+    speculation: Speculation = "auto"
+    affinity: str | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The one property of the request, besides task and temperature, that keeps acceptance apart."""
+        if self.grammar:
+            return "grammar"
+        if self.tools:
+            return "tools"
+        return "long" if self.prompt_tokens >= LONG_CONTEXT_TOKENS else "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """One measured point of a replica's step time: `batch` requests, each with `k` drafts."""
+
+    batch: int
+    k: int
+    step_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Replicas with the same target and drafter; `k_max` = 0 is a vanilla pool. `target` and `drafter` carry their revision."""
+
+    name: str
+    model: str
+    target: str
+    drafter: str | None = None
+    method: str | None = None
+    k_max: int = 0
+    max_context_tokens: int | None = None
+
+    @property
+    def drafter_id(self) -> str:
+        """What acceptance is kept by: the drafter, or the method where nothing is loaded (n-gram)."""
+        return self.drafter or self.method or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One engine and its load now: `mean_k` over its running requests, `max_k` the largest of them, `kv_usage` 0–1.
+
+    `sampled_speculation` is False where speculation corrupts sampled output: it gets k = 0 above temperature 0.
+    """
+
+    name: str
+    pool: Pool
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+    max_running: int = 256
+    mean_k: float = 0.0
+    max_k: int = 0
+    mean_context_tokens: float = 0.0
+    state: State = "ready"
+    sampled_speculation: bool = True
+    probe: tuple[StepTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What one acceptance record is about."""
+
+    target: str
+    drafter: str
+    task: str
+    segment: str
+    bucket: Bucket
+    shape: Shape = "plain"
+
+    def encode(self) -> str:
+        """The key as a string for the store."""
+        parts = (self.target, self.drafter, self.task, self.segment, self.bucket, self.shape)
+        return "acc:" + "|".join(quote(part, safe="@/.:-_ ") for part in parts)
+
+
+def decode_key(text: str) -> Key:
+    """The inverse of `Key.encode`; ValueError where the text is not one."""
+    kind, _, rest = text.partition(":")
+    parts = [unquote(part) for part in rest.split("|")]
+    if kind != "acc" or len(parts) != 6 or parts[4] not in ("0", "low", "high"):
+        raise ValueError(f"not an acceptance key: {text!r}")
+    target, drafter, task, segment, bucket, shape = parts
+    if shape not in ("plain", "long", "tools", "grammar"):
+        raise ValueError(f"not an acceptance key: {text!r} (shape {shape!r})")
+    return Key(target, drafter, task, segment, bucket, shape)  # type: ignore[arg-type]  # both narrowed above
+
+
+def key_of(request: Request, pool: Pool) -> Key:
+    """The acceptance record that a request of this pool reads and writes."""
+    bucket = bucket_of(request.temperature)
+    return Key(pool.target, pool.drafter_id, request.task, request.segment, bucket, request.shape)
+
+
+class Reason(StrEnum):
+    """Why a choice was made."""
+
+    FASTEST = "fastest"
+    HELD = "held"
+    ONLY = "only_option"
+    RULE = "rule"
+    REQUESTED = "requested"
+    KILL_SWITCH = "kill_switch"
+    SHORT_OUTPUT = "short_output"
+    KV_PRESSURE = "kv_pressure"
+    LONG_CONTEXT = "long_context"
+    SEVERAL_ANSWERS = "several_answers"
+    TOOLS = "tools"
+    GRAMMAR = "grammar"
+    SAMPLING_UNSAFE = "sampling_unsafe"
+    GUARD = "guard"
+    EXPLORE = "explore"
+    PROBE = "drift_probe"
+    HOLD_OUT = "hold_out"
+    WINDOW = "window"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One replica's cost of serving a request with k = 0, 1, … drafts, and which of these k are allowed (low … high).
+
+    `u_s[k]` is seconds per token with the harm to others and the wait, `tpot_s[k]` the request's own time per token,
+    `noise[k]` the relative standard error of the tokens expected per step.
+    """
+
+    engine: Replica
+    u_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]
+    noise: tuple[float, ...]
+    low: int = 0
+    high: int = 0
+    blocked: Reason | None = None
+
+    @property
+    def pool(self) -> str:
+        """Name of the pool."""
+        return self.engine.pool.name
+
+    @property
+    def replica(self) -> str:
+        """Name of the replica."""
+        return self.engine.name
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where a request goes and with which k.
+
+    `engine` is the replica as it was seen when deciding. `key` is the acceptance record the answer will teach (None at k = 0).
+    `u_s` is the predicted seconds per token with the harm to others and the wait, `tpot_s` this request's own; the
+    `vanilla_…` pair is the same for the best k = 0 (None without one). `best_pool` and `best_k` are what the scores alone
+    preferred: they differ from the choice where it was held, ruled, explored or held out.
+    """
+
+    engine: Replica
+    k: int
+    reason: Reason
+    key: str | None = None
+    u_s: float = 0.0
+    tpot_s: float = 0.0
+    vanilla_u_s: float | None = None
+    vanilla_tpot_s: float | None = None
+    expected_output_tokens: float = 0.0
+    best_pool: str = ""
+    best_k: int = 0
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def pool(self) -> str:
+        """Name of the chosen pool."""
+        return self.engine.pool.name
+
+    @property
+    def replica(self) -> str:
+        """Name of the chosen replica."""
+        return self.engine.name
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request went, told to the policy when it ends.
+
+    `drafted[i]` and `accepted[i]` are per verify step (empty: no speculation, or the engine reported none).
+    `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
+    requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch.
+    `finished` is False for an aborted or failed request: it is counted, its numbers are not used.
+    """
+
+    request: Request
+    choice: Choice
+    output_tokens: int = 0
+    generation_s: float = 0.0
+    ttft_s: float = 0.0
+    drafted: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+    mean_batch: float = 1.0
+    mean_k: float = 0.0
+    mean_max_k: float = 0.0
+    context_tokens: float = 0.0
+    finished: bool = True
+
+
+EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator should know; `subject` is the key, drafter, task or replica, `detail` one plain sentence."""
+
+    kind: EventKind
+    subject: str
+    at_s: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What a router remembers of one traffic class between decisions (hysteresis); never shared."""
+
+    pool: str
+    k: int
+    since_s: float
+    requests: int = 0
+    challenger: tuple[str, int] | None = None
+    streak: int = 0
