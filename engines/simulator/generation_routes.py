@@ -1,0 +1,160 @@
+"""The routes that generate: from a checked body to sequences in the batch and their answer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from engines.simulator.engine import Prompt, RequestRecord, SimulatedEngine
+from engines.simulator.errors import ApiError
+from engines.simulator.exchange import Exchange, Handler, Routes
+from engines.simulator.failures import FailureKind
+from engines.simulator.generation import Generation, Mailbox, Wanted
+from engines.simulator.outputs import Sampling
+from engines.simulator.parsing import parse_body
+from engines.simulator.replies import ChatDialect, CompletionDialect, Dialect, Head
+from engines.simulator.requests import ChatRequest, CompletionRequest, GenerateRequest
+from engines.simulator.tokens import count_tokens, decode
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A checked generation request: what to generate from, how far, and how to word the answer."""
+
+    request: GenerateRequest
+    prompts: tuple[Prompt, ...]
+    max_tokens: int
+    dialect: Dialect
+    wanted: Wanted
+
+    def samplings(self) -> list[tuple[Prompt, Sampling]]:
+        """One per choice: n for each prompt."""
+        request = self.request
+        sampling = Sampling(
+            max_tokens=self.max_tokens,
+            temperature=1.0 if request.temperature is None else request.temperature,
+            seed=request.seed,
+            min_tokens=request.min_tokens,
+            ignore_eos=request.ignore_eos,
+            stop=request.stops,
+            include_stop=request.include_stop_str_in_output,
+        )
+        return [(prompt, replace(sampling, index=i)) for prompt in self.prompts for i in range(request.n or 1)]
+
+
+class GenerationRoutes:
+    """Handlers of /v1/chat/completions and /v1/completions."""
+
+    def __init__(self, engine: SimulatedEngine) -> None:
+        self._engine = engine
+
+    def routes(self) -> Routes:
+        """By path and method."""
+        return {
+            "/v1/chat/completions": {"POST": self._handler(self._chat)},
+            "/v1/completions": {"POST": self._handler(self._completion)},
+        }
+
+    def _handler(self, read: Callable[[bytes, str], Job]) -> Handler:
+        async def generate(exchange: Exchange) -> None:
+            exchange.want_json()
+            raw = await exchange.read_body()
+            await self._run(exchange, read(raw, exchange.header(b"x-request-id") or uuid4().hex))
+
+        return generate
+
+    async def _run(self, exchange: Exchange, job: Job) -> None:
+        engine, tally, mailbox = self._engine, self._engine.tally, Mailbox()
+        xargs = job.request.vllm_xargs
+        task, k = engine.task_of(job.prompts[0], xargs), engine.k_of(xargs)
+        on_tokens = mailbox.put if job.wanted.stream else mailbox.put_finished
+        sequences = [
+            engine.sequence(prompt, sampling, task=task, k=k, on_tokens=on_tokens)
+            for prompt, sampling in job.samplings()
+        ]
+        temperature = job.samplings()[0][1].temperature
+        record = RequestRecord(job.dialect.head.id, task, k, temperature, job.wanted.prompt_tokens)
+        tally.recent.append(record)
+        failure, cut_after = exchange.failure, None
+        if failure is not None and failure.kind is FailureKind.SLOW:
+            for sequence in sequences:
+                sequence.slowdown = failure.factor
+        elif failure is not None:
+            cut_after = failure.after_chunks
+        answered = await Generation(engine.batch, job.dialect, job.wanted, sequences, mailbox).run(exchange, cut_after)
+        record.output_tokens = sum(sequence.produced for sequence in sequences)
+        record.outcome = "served" if answered else "aborted" if cut_after is None else "failed"
+        setattr(tally, record.outcome, getattr(tally, record.outcome) + 1)
+
+    def _chat(self, raw: bytes, request_id: str) -> Job:
+        request = parse_body(ChatRequest, raw)
+        self._engine.check_model(request.model)
+        if not request.messages:
+            raise ApiError("messages must hold at least one message.", param="messages")
+        text = request.prompt
+        prompt = Prompt(text, count_tokens(text), request.instructions)
+        asked = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+        limit = self._limit(request, (prompt,), asked)
+        tool = request.forced_tool
+        dialect = ChatDialect(
+            self._head("chatcmpl", request_id),
+            stream=bool(request.stream),
+            logprobs=bool(request.logprobs),
+            include_usage=request.include_usage,
+            tool=tool,
+            named=request.tool_choice != "required",
+        )
+        wanted = _wanted(request, prompt.tokens)
+        if tool is not None:
+            wanted = replace(wanted, before='{"input":"', after='"}')
+        return Job(request, (prompt,), limit, dialect, wanted)
+
+    def _completion(self, raw: bytes, request_id: str) -> Job:
+        request = parse_body(CompletionRequest, raw)
+        self._engine.check_model(request.model)
+        prompts = _prompts(request.prompt)
+        limit = self._limit(request, prompts, 16 if request.max_tokens is None else request.max_tokens)
+        dialect = CompletionDialect(
+            self._head("cmpl", request_id),
+            logprobs=request.logprobs is not None,
+            include_usage=request.include_usage,
+        )
+        wanted = _wanted(request, sum(prompt.tokens for prompt in prompts))
+        if request.echo:
+            wanted = replace(wanted, before=prompts[0].text.encode("utf-8", errors="replace").decode())
+        return Job(request, prompts, limit, dialect, wanted)
+
+    def _limit(self, request: GenerateRequest, prompts: tuple[Prompt, ...], asked: int | None) -> int:
+        limit = min(self._engine.output_limit(prompt.tokens, asked) for prompt in prompts)
+        request.check(limit)
+        return limit
+
+    def _head(self, prefix: str, request_id: str) -> Head:
+        return Head(f"{prefix}-{request_id}", int(time.time()), self._engine.settings.model)
+
+
+def _wanted(request: GenerateRequest, prompt_tokens: int) -> Wanted:
+    return Wanted(
+        stream=bool(request.stream),
+        include_usage=request.include_usage,
+        continuous_usage=request.continuous_usage,
+        prompt_tokens=prompt_tokens,
+    )
+
+
+def _prompts(given: str | list[str] | list[int] | list[list[int]]) -> tuple[Prompt, ...]:
+    """One per prompt, of text or of token ids."""
+    if not given:
+        raise ApiError("You must pass at least one prompt")
+    if isinstance(given, str):
+        return (Prompt(given, count_tokens(given), given),)
+    if isinstance(given[0], int):
+        given = [given]
+    return tuple(_prompt(one) for one in given)
+
+
+def _prompt(given: str | list[int]) -> Prompt:
+    if isinstance(given, str):
+        return Prompt(given, count_tokens(given), given)
+    text = decode(given)
+    return Prompt(text, len(given), text)
