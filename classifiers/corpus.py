@@ -1,0 +1,105 @@
+"""The project's own labelled prompts, grown from hand-written seeds.
+
+A seed file holds one task: `= prompt:FAMILY` opens a family of prompts, `= NAME` a list of phrases, each following
+line is one alternative (`\\n` breaks it), and `<<NAME>>` or `<<a|b>>` stands for one of them. `common.txt` is known to
+all. Families are drawn evenly, so that a large one does not drown a small one.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from classifiers.examples import Example
+from classifiers.prompt import prompt_of
+from classifiers.wear import worn
+
+SEEDS = Path(__file__).parent / "seeds"
+COMMON = "common"
+PER_TASK = 900
+
+Rules = Mapping[str, tuple[str, ...]]
+
+_FAMILY = "prompt:"
+_SLOT = re.compile(r"<<([^<>]+)>>")
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The rules of one task: families of prompts, and the phrases they are made of."""
+
+    task: str
+    families: Rules
+    phrases: Rules
+
+
+def corpus(seed: int = 0, per_task: int = PER_TASK, seeds: Path = SEEDS) -> list[Example]:
+    """Distinct labelled prompts, up to `per_task` of each task; the same for the same seed.
+
+    The source of each example is its task and family. Raises ValueError for a slot that no rule fills.
+    """
+    return [example for grammar in grammars(seeds) for example in _grow(grammar, random.Random(seed), per_task)]
+
+
+def grammars(seeds: Path = SEEDS) -> list[Grammar]:
+    """One grammar for each seed file but the common one."""
+    common = _read_rules(seeds / f"{COMMON}.txt")
+    paths = [path for path in sorted(seeds.glob("*.txt")) if path.stem != COMMON]
+    return [_grammar(path.stem, {**common, **_read_rules(path)}) for path in paths]
+
+
+def _grammar(task: str, rules: Rules) -> Grammar:
+    families = {name.removeprefix(_FAMILY): lines for name, lines in rules.items() if name.startswith(_FAMILY)}
+    phrases = {name: lines for name, lines in rules.items() if not name.startswith(_FAMILY)}
+    return Grammar(task, families, phrases)
+
+
+def _read_rules(path: Path) -> dict[str, tuple[str, ...]]:
+    rules: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("= "):
+            lines = rules.setdefault(line[2:].strip(), [])
+        elif line.strip() and not line.startswith("##"):
+            lines.append(line.strip().replace("\\n", "\n"))
+    return {name: tuple(found) for name, found in rules.items()}
+
+
+def _grow(grammar: Grammar, rng: random.Random, wanted: int) -> Iterator[Example]:
+    seen: set[str] = set()
+    names = sorted(grammar.families)
+    for attempt in range(2 * wanted):
+        family = names[attempt % len(names)]
+        text = expand(rng.choice(grammar.families[family]), grammar.phrases, rng)
+        clothed = worn(text, rng, partial(_phrase, grammar.phrases, rng))
+        if clothed.text in seen:
+            continue
+        seen.add(clothed.text)
+        prompt = prompt_of(clothed.text, system=clothed.system, history=clothed.history)
+        yield Example(grammar.task, prompt, f"{grammar.task}/{family}")
+        if len(seen) == wanted:
+            return
+
+
+def expand(text: str, phrases: Rules, rng: random.Random, depth: int = 0) -> str:
+    """The text with every slot filled by a randomly chosen phrase, itself expanded."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"slots nest deeper than {_MAX_DEPTH} in {text!r}")
+
+    def fill(match: re.Match[str]) -> str:
+        return expand(_phrase(phrases, rng, match[1]), phrases, rng, depth + 1)
+
+    while _SLOT.search(text):  # a slot may hold others, which are filled first
+        text = _SLOT.sub(fill, text)
+    return text
+
+
+def _phrase(phrases: Rules, rng: random.Random, slot: str) -> str:
+    if "|" in slot:
+        return rng.choice(slot.split("|"))
+    if slot not in phrases:
+        raise ValueError(f"no rule fills the slot {slot!r}, allowed are {sorted(phrases)}")
+    return rng.choice(phrases[slot])

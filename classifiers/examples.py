@@ -1,0 +1,54 @@
+"""Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?}`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from classifiers.prompt import Prompt, prompt_of
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One prompt with its true task; `source` names where it comes from (a data set, a seed, an operator's file)."""
+
+    task: str
+    prompt: Prompt
+    source: str
+
+
+class Line(BaseModel):
+    """One line of a file of examples; fields it does not name (an id, a licence) are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_.-]+$")
+    prompt: str
+    system: str = ""
+    history: str = ""
+    tools: list[object] = Field(default_factory=list)
+    source: str = "own"
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The examples in a file; raises ValueError with the number of the first line that is not one."""
+    return list(_lines(path))
+
+
+def example_of(line: Line) -> Example:
+    """The example that a line holds."""
+    prompt = prompt_of(line.prompt, system=line.system, history=line.history, has_tools=bool(line.tools))
+    return Example(line.task, prompt, line.source)
+
+
+def _lines(path: Path) -> Iterator[Example]:
+    with path.open(encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                yield example_of(Line.model_validate(json.loads(text)))
+            except (ValidationError, ValueError) as error:
+                raise ValueError(f"{path}:{number} is no example: {error}") from error

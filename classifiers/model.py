@@ -1,0 +1,88 @@
+"""The trained classifier: sums of weights over the features a prompt has, in NumPy alone.
+
+The weights are learnt with scikit-learn (classifiers.training); its per-call checks would be a third of the cost here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.label import OTHER, Label, Source
+from classifiers.prompt import Prompt
+from classifiers.structure import structure
+from classifiers.words import BLOCKS, blocks
+
+API_CALL = "api_call_generation"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What training learnt, with one column per task.
+
+    `vocabulary` gives the row in `words` of each feature of each block; `shape` has one row per name in
+    `classifiers.structure.NAMES`; `bias` one value per task; probabilities are softmax(score / temperature).
+    `tools_bonus` is added to the score of api_call_generation where the request offers tools.
+    """
+
+    tasks: tuple[str, ...]
+    vocabulary: dict[str, dict[str, int]]
+    words: Floats
+    shape: Floats
+    bias: Floats
+    temperature: float = 1.0
+    tools_bonus: float = 0.0
+
+
+class Model:
+    """Classifies with trained weights; a prompt below `min_confidence` is labelled `other`."""
+
+    def __init__(self, weights: Weights, min_confidence: float = 0.0) -> None:
+        """Use the weights; `min_confidence` is a probability, 0–1."""
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence!r}, allowed is 0 to 1")
+        self._weights = weights
+        self._min_confidence = min_confidence
+        self._api_call = weights.tasks.index(API_CALL) if API_CALL in weights.tasks else None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks it was trained on, and `other`."""
+        return self._weights.tasks if OTHER in self._weights.tasks else (*self._weights.tasks, OTHER)
+
+    def classify(self, prompt: Prompt) -> Label:
+        """The most probable task, or `other` where no task reaches the least confidence."""
+        if not prompt.text.strip() and not prompt.has_tools:
+            return Label(OTHER, 0.0, "fallback")
+        probabilities = self.probabilities(prompt)
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        if confidence < self._min_confidence:
+            return Label(OTHER, confidence, "fallback")
+        source: Source = "tools" if prompt.has_tools and best == self._api_call else "model"
+        return Label(self._weights.tasks[best], confidence, source)
+
+    def probabilities(self, prompt: Prompt) -> Floats:
+        """The calibrated probability of each of the trained tasks, in the order of the weights' `tasks`."""
+        scores = self._scores(prompt) / np.float32(self._weights.temperature)
+        odds = np.exp(scores - scores.max())
+        return np.asarray(odds / odds.sum(), dtype=np.float32)
+
+    def _scores(self, prompt: Prompt) -> Floats:
+        weights = self._weights
+        scores = weights.bias + np.asarray(structure(prompt), dtype=np.float32) @ weights.shape
+        present = blocks(prompt)
+        for block in BLOCKS:
+            rows = rows_of(weights.vocabulary[block], present[block])
+            if rows:
+                scores += weights.words[rows].sum(axis=0) / np.float32(len(rows) ** 0.5)
+        if prompt.has_tools and self._api_call is not None:
+            scores[self._api_call] += np.float32(weights.tools_bonus)
+        return np.asarray(scores, dtype=np.float32)
+
+
+def rows_of(vocabulary: dict[str, int], features: set[str]) -> list[int]:
+    """The rows of the features that the vocabulary knows."""
+    return [vocabulary[feature] for feature in features if feature in vocabulary]

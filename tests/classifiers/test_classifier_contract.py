@@ -1,0 +1,93 @@
+"""The contract of every classifier: a task it knows and a confidence, for any request."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from classifiers.artefact import load
+from classifiers.label import OTHER, Classifier, Uninformed
+from classifiers.model import Model
+from classifiers.prompt import Prompt, read_prompt
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "messages",
+                    "input",
+                    "prompt",
+                    "content",
+                    "role",
+                    "text",
+                    "type",
+                    "tools",
+                    "system",
+                    "user",
+                    "metadata",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=25,
+)
+
+STRANGE = {
+    "empty": "",
+    "blank": " \n\t ",
+    "megabyte": "why is the sky blue " * 50_000,
+    "one word of a megabyte": "x" * 1_000_000,
+    "binary": "\x00\x01\x02\xff" * 99,
+    "lone surrogate": "\ud800 hello",
+    "emoji": "👍🏽" * 300,
+    "right to left": "\u202eمرحبا بالعالم שלום עולם",
+    "combining marks": "e\u0301" * 500,
+    "one mark": "?",
+}
+
+
+@pytest.fixture(scope="module", params=["model", "uninformed"])
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    """Each implementation in turn."""
+    return Model(load().weights) if request.param == "model" else Uninformed(("mathematics",))
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=JSON)
+def test_any_body_has_a_known_task_and_a_confidence(classifier: Classifier, body: object) -> None:
+    """Whatever JSON arrives, the answer is one of the classifier's tasks with a confidence of 0 to 1."""
+    label = classifier.classify(read_prompt(body))
+    assert label.task in classifier.tasks
+    assert 0 <= label.confidence <= 1
+
+
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
+def test_strange_text_has_a_task(classifier: Classifier, text: str) -> None:
+    """Empty, huge, binary and unwritable texts are classified like any other."""
+    for body in ({"messages": [{"role": "user", "content": text}]}, {"prompt": text}, {"input": text}):
+        label = classifier.classify(read_prompt(body))
+        assert label.task in classifier.tasks
+        assert 0 <= label.confidence <= 1
+
+
+def test_other_is_always_known(classifier: Classifier) -> None:
+    """Every classifier can answer `other`, and says so."""
+    assert OTHER in classifier.tasks
+
+
+def test_an_empty_prompt_is_other_with_no_confidence(classifier: Classifier) -> None:
+    """Nothing asked is nothing known."""
+    label = classifier.classify(Prompt())
+    assert (label.task, label.confidence, label.source) == (OTHER, 0.0, "fallback")
+
+
+def test_the_same_prompt_has_the_same_label(classifier: Classifier) -> None:
+    """Classification has no memory."""
+    prompt = read_prompt(json.loads('{"prompt": "Solve 2x + 3 = 7"}'))
+    assert classifier.classify(prompt) == classifier.classify(prompt)

@@ -1,0 +1,106 @@
+"""Reading the prompt out of the bodies that clients send."""
+
+from typing import Any
+
+import pytest
+
+from classifiers.prompt import HEAD_CHARS, TAIL_CHARS, read_prompt, sample
+
+ASKED = "Translate this to French: good evening"
+
+BODIES: dict[str, dict[str, Any]] = {
+    "chat": {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ASKED}]},
+    "chat parts": {
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "user", "content": [{"type": "text", "text": ASKED}]},
+        ]
+    },
+    "developer": {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": ASKED}]},
+    "messages": {"system": "Be brief.", "messages": [{"role": "user", "content": [{"type": "text", "text": ASKED}]}]},
+    "messages parts": {
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [{"role": "user", "content": ASKED}],
+    },
+    "responses": {"instructions": "Be brief.", "input": ASKED},
+    "responses items": {
+        "instructions": "Be brief.",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": ASKED}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_every_api_yields_the_same_prompt(body: dict[str, Any]) -> None:
+    """Chat, messages and responses differ in form only."""
+    prompt = read_prompt(body)
+    assert (prompt.text, prompt.system, prompt.chars) == (ASKED, "Be brief.", len(ASKED))
+
+
+def test_completions_take_text_and_lists_of_text() -> None:
+    """A completion's prompt may be one text or several; token ids hold no text."""
+    assert read_prompt({"prompt": ASKED}).text == ASKED
+    assert read_prompt({"prompt": ["a", "b"]}).text == "a\nb"
+    assert read_prompt({"prompt": [[1, 2], [3]]}).text == ""
+
+
+def test_the_last_user_turn_is_the_text_and_earlier_turns_are_history() -> None:
+    """What was said before is context, and what the assistant says last is not the task."""
+    turns = [("user", "hello"), ("assistant", "hi"), ("user", ASKED), ("assistant", "Bons"), ("tool", "{}")]
+    prompt = read_prompt({"messages": [{"role": role, "content": content} for role, content in turns]})
+    assert (prompt.text, prompt.history, prompt.turns) == (ASKED, "hello\nhi", 2)
+
+
+def test_a_tool_result_sent_as_a_user_turn_is_not_the_task() -> None:
+    """Anthropic's clients answer a tool call in the user's role."""
+    result = {"role": "user", "content": [{"type": "tool_result", "content": "21 degrees"}]}
+    assert read_prompt({"messages": [{"role": "user", "content": ASKED}, result]}).text == ASKED
+
+
+def test_images_are_counted_and_their_text_is_kept() -> None:
+    """Parts that hold no text do not hide the text beside them."""
+    parts = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what is this?"}]
+    prompt = read_prompt({"messages": [{"role": "user", "content": parts}]})
+    assert (prompt.text, prompt.images) == ("what is this?", 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "offered"),
+    [
+        ({"tools": [{"type": "function"}]}, True),
+        ({"functions": [{"name": "f"}]}, True),
+        ({"tools": []}, False),
+        ({"tools": [{}], "tool_choice": "none"}, False),
+        ({"tools": [{}], "tool_choice": {"type": "none"}}, False),
+        ({"tools": [{}], "tool_choice": "auto"}, True),
+    ],
+)
+def test_tools_count_only_where_they_may_be_called(fields: dict[str, Any], offered: bool) -> None:
+    """An empty list and `tool_choice: none` offer nothing."""
+    assert read_prompt({"prompt": "x", **fields}).has_tools is offered
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "json"),
+        ({"response_format": {"type": "text"}}, "text"),
+        ({"text": {"format": {"type": "json_object"}}}, "json"),
+        ({"guided_regex": "a+"}, "grammar"),
+        ({"structured_outputs": {"choice": ["a"]}}, "grammar"),
+        ({}, "text"),
+    ],
+)
+def test_the_format_of_the_answer_is_read(fields: dict[str, Any], wanted: str) -> None:
+    """JSON and grammars are told from free text in every API's spelling."""
+    assert read_prompt({"prompt": "x", **fields}).response_format == wanted
+
+
+def test_long_text_keeps_its_head_and_its_tail() -> None:
+    """An instruction before or after a long document survives the sampling, whose size is bounded."""
+    text = f"Summarize this.{'x' * 200_000}Translate the above."
+    sampled = sample(text)
+    assert sampled.startswith("Summarize this.")
+    assert sampled.endswith("Translate the above.")
+    assert len(sampled) == HEAD_CHARS + TAIL_CHARS + 1
+    assert read_prompt({"prompt": text}).chars == len(text)
