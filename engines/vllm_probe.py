@@ -1,0 +1,96 @@
+"""Measures a live engine's step time T(B, k), so that the router's first decisions are informed."""
+
+import asyncio
+import math
+import statistics
+from collections.abc import Sequence
+
+import aiohttp
+
+from engines.contract import EngineMetrics
+from engines.vllm_completion import Completer
+from policies.words import StepTime
+
+PROMPT = "one two three one two three one two three one two three request {}: one two three"
+WARM_UP_TOKENS = 16
+LIMIT = aiohttp.ClientTimeout(total=120)
+MAX_POINTS = 6
+"""Values of k that are measured; between them the cost model interpolates."""
+
+
+async def probe(
+    url: str,
+    api_key: str | None,
+    *,
+    model: str,
+    k_max: int,
+    batches: Sequence[int] = (1, 4),
+    steps: int = 12,
+    rounds: int = 2,
+) -> tuple[StepTime, ...]:
+    """Milliseconds per verify step for each batch size and k (0 alone where `k_max` is 0), fastest of `rounds`.
+
+    The fastest, because whatever else the machine does can only slow a step down. A point is left out where the
+    drafter found nothing to propose in most steps (n-gram). Raises aiohttp.ClientError or TimeoutError.
+    """
+    async with aiohttp.ClientSession(timeout=LIMIT) as session:
+        complete = Completer(session, url, api_key, model)
+        tokens_per_step = await _warm_up(complete, k_max)
+        points = []
+        for k in _measured_ks(k_max):
+            tokens = 1 + math.ceil(steps * min(tokens_per_step, k + 1))
+            for batch in batches:
+                times = [await _step_ms(complete, batch, k, tokens) for _ in range(rounds)]
+                if measured := [ms for ms in times if ms is not None]:
+                    points.append(StepTime(batch=batch, k=k, step_ms=min(measured)))
+    return tuple(points)
+
+
+def step_ms(metrics: EngineMetrics, k: int) -> float | None:
+    """Milliseconds per decode step of one finished request; None where it says nothing of T(B, k).
+
+    `generation_ms` spans the first to the last token: without drafts a step per further token, with drafts a step per
+    entry. Steps that found no draft are in neither list; they may be a minority, counted by the tokens they gave.
+    """
+    if k == 0:
+        steps = metrics.output_tokens - 1
+    elif metrics.steps is None or not metrics.steps.drafted:
+        return None
+    else:
+        drafting = len(metrics.steps.drafted)
+        steps = max(drafting, metrics.output_tokens - 1 - sum(metrics.steps.accepted))
+        if drafting < steps / 2:
+            return None
+    return metrics.generation_ms / steps if steps > 0 and metrics.generation_ms > 0 else None
+
+
+async def _warm_up(complete: Completer, k_max: int) -> float:
+    """Let lazy work happen before anything is timed; the tokens a step gives at `k_max`."""
+    answers = [
+        await complete(PROMPT.format(0), k=k, max_tokens=WARM_UP_TOKENS, temperature=0.0) for k in sorted({0, k_max})
+    ]
+    metrics = answers[-1].metrics
+    if metrics is None or metrics.steps is None or not metrics.steps.drafted:
+        return 1.0
+    return 1.0 + statistics.fmean(metrics.steps.accepted)
+
+
+def _measured_ks(k_max: int) -> list[int]:
+    """0 … k_max, or `MAX_POINTS` of them evenly spread with both ends."""
+    if k_max < MAX_POINTS:
+        return list(range(k_max + 1))
+    return sorted({round(i * k_max / (MAX_POINTS - 1)) for i in range(MAX_POINTS)})
+
+
+async def _step_ms(complete: Completer, batch: int, k: int, tokens: int) -> float | None:
+    """One batch of equal requests at once; the step time of the one that finished first.
+
+    Until it finished, all of the batch ran; the others end in a smaller one.
+    """
+    answers = await asyncio.gather(
+        *(complete(PROMPT.format(i), k=k, max_tokens=tokens, temperature=0.0) for i in range(batch))
+    )
+    metrics = [answer.metrics for answer in answers if answer.metrics is not None]
+    if len(metrics) < batch:
+        return None
+    return step_ms(min(metrics, key=lambda m: m.generation_ms), k)
