@@ -1,15 +1,15 @@
 """Everything that can go wrong with a request, and how it is said to the client.
 
-    RequestError                 an answer for the client, in OpenAI's error shape
-    ├── BadRequest        400    the body or a header is not what the API takes; names the field
-    ├── Unauthorized      401
-    ├── NotFound          404    unknown route or model
-    ├── MethodNotAllowed  405
-    ├── RequestTimeout    408    the body did not arrive in time
-    ├── TooLarge          413    the body is over `limits.body_bytes`
-    ├── Unsupported       415    the body is not JSON by its content type
-    ├── EngineUnreachable 502    every engine tried broke off before its first byte
-    └── NoEngine          503    no engine of this model is ready
+RequestError                 an answer for the client, in OpenAI's error shape
+├── BadRequest        400    the body or a header is not what the API takes; names the field
+├── Unauthorized      401
+├── NotFound          404    unknown route or model
+├── MethodNotAllowed  405
+├── RequestTimeout    408    the body did not arrive in time
+├── TooLarge          413    the body is over `limits.body_bytes`
+├── Unsupported       415    the body is not JSON by its content type
+├── EngineUnreachable 502    every engine tried broke off before its first byte
+└── NoEngine          503    no engine of this model is ready
 """
 
 import orjson

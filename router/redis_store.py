@@ -1,6 +1,6 @@
-"""State in Redis: every key the product uses, the records, the events and the registry. The only file that imports redis."""
+"""State in Redis: every key, the records, the events and the registry; the only file that imports redis."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -61,7 +61,7 @@ class Keys:
 
 
 def connect(url: str, *, timeout_s: float) -> AsyncRedis:
-    """A client for the URL (redis://, rediss://, unix://); it connects when first used and gives up after `timeout_s`."""
+    """A client for a redis://, rediss:// or unix:// URL; it connects when first used and gives up after `timeout_s`."""
     return Redis.from_url(
         url, decode_responses=True, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=15
     )
@@ -173,5 +173,3 @@ def _loads(text: str) -> Heartbeat | None:
         return Heartbeat.model_validate_json(text)
     except ValidationError:
         return None
-
-

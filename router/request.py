@@ -151,7 +151,7 @@ def _message_chars(message: object, path: str) -> int:
         return len(content)
     if isinstance(content, list):
         return sum(_part_chars(part, f"{path}.content[{i}]") for i, part in enumerate(content))
-    if content is None and (message.get("tool_calls") or message.get("function_call") or message["role"] == "assistant"):
+    if content is None and message["role"] == "assistant":
         return 0
     raise _wrong(f"{path}.content", content, "a string or a list of content parts")
 

@@ -1,5 +1,7 @@
 """Every metric the router exports, by name; what is counted where is decided by the callers."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -14,53 +16,46 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
-        self.requests = Counter(
-            "alpharoute_requests_total", "Requests answered, by status.", ["route", "model", "task", "status"], **own
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter(
+            "alpharoute_requests_total", "Requests answered, by status.", ["route", "model", "task", "status"]
         )
-        self.decisions = Counter(
-            "alpharoute_decisions_total", "Choices made.", ["task", "pool", "k", "reason"], **own
+        self.decisions = counter("alpharoute_decisions_total", "Choices made.", ["task", "pool", "k", "reason"])
+        self.output_tokens = counter(
+            "alpharoute_output_tokens_total", "Tokens that engines reported.", ["task", "pool"]
         )
-        self.output_tokens = Counter(
-            "alpharoute_output_tokens_total", "Tokens that engines reported.", ["task", "pool"], **own
+        self.proposed = counter("alpharoute_proposed_drafts_total", "Draft tokens proposed.", ["drafter", "task"])
+        self.accepted = counter("alpharoute_accepted_drafts_total", "Draft tokens accepted.", ["drafter", "task"])
+        self.time_to_first_token = histogram(
+            "alpharoute_time_to_first_token_seconds", "Engine's time to first token.", ["pool"], buckets=_TIMES_S
         )
-        self.proposed = Counter(
-            "alpharoute_proposed_drafts_total", "Draft tokens proposed.", ["drafter", "task"], **own
-        )
-        self.accepted = Counter(
-            "alpharoute_accepted_drafts_total", "Draft tokens accepted.", ["drafter", "task"], **own
-        )
-        self.time_to_first_token = Histogram(
-            "alpharoute_time_to_first_token_seconds", "Engine's time to first token.", ["pool"], buckets=_TIMES_S, **own
-        )
-        self.time_per_output_token = Histogram(
+        self.time_per_output_token = histogram(
             "alpharoute_time_per_output_token_seconds",
             "Engine's generation time per output token.",
             ["task", "pool"],
             buckets=_TOKEN_TIMES_S,
-            **own,
         )
-        self.stage = Histogram(
-            "alpharoute_stage_seconds", "Router's own time, by stage.", ["stage"], buckets=_STAGE_S, **own
+        self.stage = histogram("alpharoute_stage_seconds", "Router's own time, by stage.", ["stage"], buckets=_STAGE_S)
+        self.engine_failures = counter(
+            "alpharoute_engine_failures_total", "Calls to engines that broke off, by code.", ["pool", "code"]
         )
-        self.engine_failures = Counter(
-            "alpharoute_engine_failures_total", "Calls to engines that broke off, by code.", ["pool", "code"], **own
+        self.retries = counter(
+            "alpharoute_retries_total", "Requests sent to another replica before their first byte.", ["pool"]
         )
-        self.retries = Counter(
-            "alpharoute_retries_total", "Requests sent to another replica before their first byte.", ["pool"], **own
+        self.aborted = counter(
+            "alpharoute_aborted_requests_total", "Requests whose client left; they carry no metrics.", ["pool"]
         )
-        self.aborted = Counter(
-            "alpharoute_aborted_requests_total", "Requests whose client left; they carry no metrics.", ["pool"], **own
+        self.unmeasured = counter(
+            "alpharoute_unmeasured_requests_total", "Answers from which nothing was learnt.", ["reason"]
         )
-        self.unmeasured = Counter(
-            "alpharoute_unmeasured_requests_total", "Answers from which nothing was learnt.", ["reason"], **own
-        )
-        self.in_flight = Gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"], **own)
-        self.replicas = Gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"], **own)
-        self.redis_up = Gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.", **own)
-        self.redis_errors = Counter("alpharoute_redis_errors_total", "Exchanges with Redis that failed.", **own)
-        self.knowledge_age = Gauge(
-            "alpharoute_knowledge_age_seconds", "Age of the local copy of what the routers share.", **own
+        self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
+        self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
+        self.redis_up = gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.")
+        self.redis_errors = counter("alpharoute_redis_errors_total", "Exchanges with Redis that failed.")
+        self.knowledge_age = gauge(
+            "alpharoute_knowledge_age_seconds", "Age of the local copy of what the routers share."
         )
 
     def exposition(self) -> bytes:

@@ -1,0 +1,150 @@
+"""The life of one engine in the fleet: started, verified, announced while it answers, drained, withdrawn."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+
+import aiohttp
+
+from engines.engine import Engine
+from engines.pool import PoolSettings
+from engines.registry import Heartbeat, Registry, State
+from engines.vllm_command import max_running
+from engines.vllm_load import EngineLoad
+from engines.vllm_probe import probe
+from engines.vllm_selfcheck import SelfCheck, self_check
+from policies.words import StepTime
+
+logger = logging.getLogger("alpharoute.engines")
+
+IDLE = EngineLoad(0, 0, 0.0)
+
+
+class UnfitEngineError(Exception):
+    """An engine whose self-check failed: it must not get traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """How often a replica announces itself, and for how long one announcement holds; seconds."""
+
+    every_s: float = 0.5
+    ttl_s: float = 5.0
+
+
+class Member:
+    """Runs one engine of a pool as the replica `name`."""
+
+    def __init__(
+        self, name: str, pool: PoolSettings, engine: Engine, registry: Registry, announcing: Announcing
+    ) -> None:
+        self.name = name
+        self._pool = pool
+        self._engine = engine
+        self._registry = registry
+        self._announcing = announcing
+        self._state: State = "starting"
+        self._phase = ""
+        self._checked: SelfCheck | None = None
+        self._probe: tuple[StepTime, ...] = ()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failure: Exception | None = None
+
+    async def join(self) -> None:
+        """Start the engine, verify and measure it, and announce it as ready; raises what the engine's start raises."""
+        self._tasks.append(asyncio.create_task(self._announce()))
+        try:
+            await self._engine.start()
+            await self._verify()
+        except BaseException:
+            await self._leave()
+            raise
+        self._state, self._phase = "ready", ""
+        self._tasks.append(asyncio.create_task(self._watch()))
+
+    async def leave(self, drain_s: float) -> None:
+        """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
+        self._state = "draining"
+        if self.failure is None:
+            await self._say(await self._load())
+            # Routers read the registry within a second: what they sent meanwhile is drained too.
+            await asyncio.sleep(2 * self._announcing.every_s)
+            if not await self._engine.drain(drain_s):
+                logger.warning("%s: requests were still running after %s s and are cut off", self.name, drain_s)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.stop()
+        with contextlib.suppress(Exception):
+            await self._registry.withdraw(self.name)
+
+    async def _verify(self) -> None:
+        pool, engine = self._pool, self._engine
+        if pool.self_check and pool.method is not None and pool.engine != "simulator":
+            self._phase = "checking itself"
+            self._checked = await self_check(
+                engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, method=pool.method
+            )
+            for problem in self._checked.problems:
+                logger.warning("%s: self-check: %s", self.name, problem)
+            if not self._checked.greedy_identical:
+                problems = "; ".join(self._checked.problems)
+                raise UnfitEngineError(f"pool {pool.name!r}: speculation changes what the model says: {problems}")
+        if pool.probe:
+            self._phase = "measuring step times"
+            self._probe = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max)
+
+    async def _watch(self) -> None:
+        self.failure = await self._engine.died()
+        logger.error("%s: %s", self.name, self.failure)
+        with contextlib.suppress(Exception):
+            await self._registry.withdraw(self.name)
+
+    async def _announce(self) -> None:
+        """Announce until cancelled; an engine that does not answer stays silent, and is gone when its time runs out."""
+        while self.failure is None:
+            try:
+                await self._say(IDLE if self._state == "starting" else await self._load())
+            except Exception as error:
+                logger.debug("%s is not announced: %s", self.name, error)
+            await asyncio.sleep(self._announcing.every_s)
+
+    async def _load(self) -> EngineLoad:
+        try:
+            return await self._engine.load()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            if self._state == "draining":
+                return IDLE
+            raise
+
+    async def _say(self, load: EngineLoad) -> None:
+        pool = self._pool
+        await self._registry.announce(
+            Heartbeat(
+                replica=self.name,
+                pool=pool.name,
+                model=pool.model,
+                target=pool.target,
+                drafter=pool.drafter,
+                method=pool.method,
+                k_max=pool.k_max,
+                url=self._engine.url,
+                api_key=self._engine.api_key,
+                state=self._state,
+                phase=self._phase or (self._engine.phase if self._state == "starting" else ""),
+                running=load.running,
+                waiting=load.waiting,
+                kv_usage=load.kv_usage,
+                max_running=max_running(pool) if pool.engine == "vllm" else pool.max_running,
+                max_context_tokens=pool.vllm.max_model_len,
+                sampled_speculation=self._checked is None or self._checked.sampled_ok,
+                probe=self._probe,
+                clock_s=time.time(),
+            ),
+            self._announcing.ttl_s,
+        )

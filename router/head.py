@@ -1,0 +1,45 @@
+"""The router's own headers: what a client may ask with them and what every answer says in them."""
+
+from collections.abc import Collection, Mapping
+
+from policies.words import Choice
+from router.errors import BadRequest
+from router.http import RawHeaders
+from router.request import SPECULATION, Speculation
+
+SEGMENT = "x-alpharoute-segment"
+SPECULATE = "x-alpharoute-speculation"
+
+# Headers of the client that the engine gets too; everything else (keys, cookies) stays here.
+PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id")
+
+
+def speculation(headers: Mapping[str, str]) -> Speculation:
+    """Whether the client wants speculation: `x-alpharoute-speculation: auto|on|off`."""
+    wanted = headers.get(SPECULATE, "auto").strip().lower()
+    for allowed in SPECULATION:
+        if wanted == allowed:
+            return allowed
+    raise BadRequest(f"{SPECULATE} must be one of {', '.join(SPECULATION)}, got {wanted[:32]!r}.", param=SPECULATE)
+
+
+def segment(headers: Mapping[str, str], allowed: Collection[str]) -> str:
+    """The client's segment: `x-alpharoute-segment`, one of those the operator named."""
+    named = headers.get(SEGMENT, "default").strip()
+    if named not in allowed:
+        names = ", ".join(sorted(allowed))
+        raise BadRequest(f"{SEGMENT} must be one of {names}, got {named[:32]!r}.", param=SEGMENT)
+    return named
+
+
+def decided(task: str, choice: Choice, overhead_s: float) -> RawHeaders:
+    """A fresh list of the headers that tell what was decided."""
+    said = {
+        "task": task,
+        "pool": choice.pool,
+        "replica": choice.replica,
+        "k": str(choice.k),
+        "decision": str(choice.reason),
+        "overhead-ms": f"{overhead_s * 1000:.2f}",
+    }
+    return [(f"x-alpharoute-{name}".encode(), value.encode("latin-1", "replace")) for name, value in said.items()]

@@ -1,0 +1,159 @@
+"""The path of a request, as one ASGI application: read, classify, decide, forward, record."""
+
+import random
+from dataclasses import dataclass
+
+from classifiers.explicit import TASK_HEADER, explicit_label
+from classifiers.label import Classifier, Label
+from classifiers.prompt import read_prompt
+from policies.errors import NoReplica
+from policies.knowledge import Knowledge
+from policies.policy import POLICIES
+from policies.words import Choice, Request
+from router import head
+from router.errors import BadRequest, EngineUnreachable, MethodNotAllowed, NoEngine, NotFound, RequestError
+from router.fleet import Fleet
+from router.forward import Leg, engine_body, open_leg, pass_on
+from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
+from router.record import CLIENT_GONE, Recorder, Visit
+from router.request import ROUTES, Generation, Route, parse_generation
+from router.settings import Limits
+from router.status import Status
+from router.store import Clock
+from router.upstream import Upstream
+
+CHARS_PER_TOKEN = 4
+"""Characters of a token in English text, roughly: prompt lengths are estimates, only their order matters."""
+
+RETRY_AFTER_S = 5
+
+
+@dataclass(slots=True)
+class Ingress:
+    """Answers HTTP; everything it needs is given to it, so that it runs in Ray Serve as in a test."""
+
+    limits: Limits
+    retries: int
+    models: frozenset[str]
+    classifier: Classifier
+    knowledge: Knowledge
+    fleet: Fleet
+    upstream: Upstream
+    recorder: Recorder
+    status: Status
+    clock_s: Clock
+    draws: random.Random
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        path = scope["path"]
+        visit = Visit(path if path in ROUTES or path in self.status.pages else "other", self.recorder.telemetry)
+        try:
+            await self._answer(path, scope, receive, send, visit)
+        except RequestError as error:
+            visit.status = error.status
+            await respond_error(send, error, visit.headers())
+        except ClientGone:
+            visit.status = CLIENT_GONE
+        finally:
+            visit.close()
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+        if route := ROUTES.get(path):
+            _allow(scope, "POST")
+            await self._generate(route, header_map(scope), receive, send, visit)
+        elif show := self.status.pages.get(path):
+            _allow(scope, "GET", "HEAD")
+            page = show()
+            visit.status = page.status
+            await respond(send, page.status, page.body, page.content_type)
+        else:
+            known = ", ".join(sorted([*ROUTES, *self.status.pages]))
+            raise NotFound(f"There is no {path[:128]!r} here; there are {known}.", code="unknown_route")
+
+    async def _generate(
+        self, route: Route, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+    ) -> None:
+        with visit.stage("read"):
+            limits = self.limits
+            raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+            asked = parse_generation(route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
+        with visit.stage("classify"):
+            request = visit.request = self._request(asked, headers, self._label(asked, headers))
+        async with while_connected(receive):
+            leg = await self._forward(request, asked, headers, visit)
+            visit.status = leg.answer.status
+            try:
+                await pass_on(leg, asked, send, visit.headers())
+            finally:
+                leg.close()
+                self.recorder.answered(request, leg)
+
+    async def _forward(self, request: Request, asked: Generation, headers: dict[str, str], visit: Visit) -> Leg:
+        """The first engine that answers; another one is tried only while nothing has reached the client."""
+        for attempt in range(self.retries + 1):
+            with visit.stage("decide"):
+                choice = self._decide(request)
+            visit.sends(choice)
+            flight = self.recorder.chosen(request, choice)
+            body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
+            endpoint = self.fleet.endpoint(choice.replica)
+            try:
+                return await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers)
+            except EngineUnreachable as error:
+                self.recorder.broke_off(choice, flight, error)
+                if attempt == self.retries:
+                    raise
+                self.recorder.telemetry.retries.labels(choice.pool).inc()
+            except BaseException:
+                self.recorder.broke_off(choice, flight, None)
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _decide(self, request: Request) -> Choice:
+        policy = POLICIES[self.knowledge.document.policy]
+        replicas = self.fleet.replicas(request.model)
+        try:
+            return policy.decide(request, replicas, self.knowledge, self.clock_s(), self.draws.random())
+        except NoReplica as error:
+            if request.model not in self.models:
+                names = ", ".join(sorted(self.models))
+                message = f"There is no model {request.model!r} here; there are {names}."
+                raise NotFound(message, param="model", code="model_not_found") from None
+            states = ", ".join(f"{name} is {why}" for name, why in error.refused.items()) or "none has announced itself"
+            message = f"No engine of model {request.model!r} is ready: {states}."
+            raise NoEngine(message, code="no_engine", retry_after_s=RETRY_AFTER_S) from None
+
+    def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
+        tasks = {*self.classifier.tasks, *self.knowledge.document.tasks}
+        named = explicit_label(headers, asked.body)
+        if named is not None and named.task in tasks:
+            return named
+        if named is not None and named.source == "header":
+            message = f"{TASK_HEADER} must be one of {', '.join(sorted(tasks))}, got {named.task!r}."
+            raise BadRequest(message, param=TASK_HEADER, code="unknown_task")
+        # An unknown metadata.task is the client's own bookkeeping, not a wrong label.
+        return self.classifier.classify(read_prompt(asked.body))
+
+    def _request(self, asked: Generation, headers: dict[str, str], label: Label) -> Request:
+        return Request(
+            model=asked.model,
+            task=label.task,
+            confidence=label.confidence,
+            segment=head.segment(headers, self.limits.segments),
+            temperature=asked.temperature,
+            prompt_tokens=asked.prompt_chars // CHARS_PER_TOKEN,
+            max_tokens=asked.max_tokens,
+            n=asked.choices,
+            tools=asked.tools,
+            grammar=asked.grammar,
+            speculation=head.speculation(headers),
+        )
+
+
+def _allow(scope: Scope, *methods: str) -> None:
+    if scope["method"] not in methods:
+        allowed = " or ".join(methods)
+        raise MethodNotAllowed(
+            f"{scope['path']} takes {allowed}, not {scope['method'][:16]}.", code="method_not_allowed"
+        )

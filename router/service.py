@@ -1,0 +1,89 @@
+"""Wiring: from settings to an ASGI application with its connections and background work."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+
+from classifiers.label import Classifier
+from engines.registry import Registry
+from policies.knowledge import Knowledge
+from router.fleet import Fleet
+from router.http import Receive, Scope, Send
+from router.ingress import Ingress
+from router.record import Recorder
+from router.settings import Settings
+from router.sharing import Sharing
+from router.status import Status
+from router.store import Clock, Store
+from router.telemetry import Telemetry
+from router.upstream import Upstream
+
+logger = logging.getLogger("alpharoute")
+
+
+@contextlib.asynccontextmanager
+async def running_ingress(
+    settings: Settings, store: Store, registry: Registry, classifier: Classifier, clock_s: Clock = time.time
+) -> AsyncIterator[Ingress]:
+    """An ingress in step with the store for as long as the context lasts."""
+    telemetry = Telemetry()
+    knowledge = Knowledge(settings.policy)
+    fleet = Fleet(clock_s, grace_s=settings.router.heartbeat_ttl_s)
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
+    models = frozenset(pool.model for pool in settings.pools)
+    limits = settings.limits
+    async with Upstream(connect_s=limits.connect_s, silence_s=limits.silence_s) as upstream:
+        await sharing.exchange()
+        syncing = asyncio.create_task(sharing.run(settings.router.sync_s))
+        try:
+            yield Ingress(
+                limits=limits,
+                retries=settings.router.retries,
+                models=models,
+                classifier=classifier,
+                knowledge=knowledge,
+                fleet=fleet,
+                upstream=upstream,
+                recorder=Recorder(telemetry, sharing, knowledge, fleet, clock_s),
+                status=Status(models, fleet, sharing, telemetry, clock_s),
+                clock_s=clock_s,
+                draws=random.Random(),
+            )
+        finally:
+            syncing.cancel()
+            await asyncio.gather(syncing, return_exceptions=True)
+            await sharing.exchange()
+
+
+class Application:
+    """The ASGI application: starts on lifespan startup, answers HTTP, stops on lifespan shutdown."""
+
+    def __init__(self, running: contextlib.AbstractAsyncContextManager[Ingress]) -> None:
+        self._running = running
+        self._ingress: Ingress | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI conversation."""
+        if scope["type"] == "http" and self._ingress is not None:
+            await self._ingress(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._ingress = await self._running.__aenter__()
+        except Exception as error:
+            logger.exception("the router cannot start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._ingress = None
+        await self._running.__aexit__(None, None, None)
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,168 @@
+"""Every setting of the product: one YAML file and environment variables, checked by name and value.
+
+`alpharoute settings` prints them all. A variable is `ALPHAROUTE_` and the path in capitals, levels joined by two
+underscores: `ALPHAROUTE_REDIS__URL=redis://10.0.0.5:6379/0`. Variables win over the file.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from engines.pool import DEMO, Part, PoolSettings, VllmOptions
+from policies.document import Document
+from router.errors import SetupError
+
+EMBEDDED = "embedded"
+
+
+class Listen(Part):
+    """Where clients connect."""
+
+    host: str = Field(default="127.0.0.1", description="Address that HAProxy binds; loopback unless set.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port of the API.")
+
+
+class RedisSettings(Part):
+    """The state that routers and engines share."""
+
+    url: SecretStr = Field(
+        default=SecretStr(EMBEDDED), description="redis://, rediss:// or unix:// URL; 'embedded' starts one as a child."
+    )
+    prefix: str = Field(default="alpharoute", pattern=r"^[\w.-]{1,64}$", description="First part of every key.")
+    timeout_s: float = Field(default=1.0, gt=0, description="Longest wait for an answer; no request waits.")
+    directory: Path | None = Field(default=None, description="Where the embedded server keeps data; unset forgets.")
+
+
+class RouterSettings(Part):
+    """The router deployment."""
+
+    replicas: int = Field(default=1, ge=1, description="Router replicas to keep.")
+    max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests one router replica holds at a time.")
+    sync_s: float = Field(default=0.2, gt=0, le=1, description="How often what was learnt is written and read.")
+    heartbeat_s: float = Field(default=0.5, gt=0, description="How often engines announce their load.")
+    heartbeat_ttl_s: float = Field(default=5.0, gt=0, description="When a silent engine counts as gone.")
+    engine_host: str = Field(
+        default="127.0.0.1", description="Address engines listen on; 'node' for the node's own, with several nodes."
+    )
+    drain_s: float = Field(default=60.0, ge=0, description="How long a router that stops may finish its requests.")
+    retries: int = Field(default=2, ge=0, description="Other replicas tried while no byte was sent to the client.")
+
+
+class Limits(Part):
+    """What a request may cost before it is refused."""
+
+    body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    body_s: float = Field(default=30.0, gt=0, description="Longest wait for a request's body.")
+    connect_s: float = Field(default=2.0, gt=0, description="Longest wait for a connection to an engine.")
+    silence_s: float = Field(default=600.0, gt=0, description="Longest silence of an engine, first byte or next.")
+    extra_fields: frozenset[str] = Field(default=frozenset(), description="Further body fields to pass on.")
+    xargs: frozenset[str] = Field(default=frozenset(), description="vllm_xargs keys that clients may set.")
+    segments: frozenset[str] = Field(
+        default=frozenset({"default"}), description="Segments that clients may name; each keeps its own acceptance."
+    )
+
+
+class ClassifierSettings(Part):
+    """How a prompt's task is found where the client does not name it."""
+
+    artefact: Path | None = Field(default=None, description="A trained classifier; unset uses the shipped one.")
+    min_confidence: float = Field(default=0.35, ge=0, le=1, description="Below it the task is 'other'.")
+
+
+_DEMO_VLLM = VllmOptions(max_model_len=512, max_num_seqs=8)
+
+
+def demo_pools() -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over the demo pair: what is served where no pools are set."""
+    return (
+        PoolSettings(name="vanilla", vllm=_DEMO_VLLM),
+        PoolSettings(name="draft", drafter=DEMO, method="draft_model", k_max=4, vllm=_DEMO_VLLM),
+    )
+
+
+class Settings(BaseSettings):
+    """All of it; each field's default is its only home."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALPHAROUTE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    listen: Listen = Listen()
+    redis: RedisSettings = RedisSettings()
+    router: RouterSettings = RouterSettings()
+    limits: Limits = Limits()
+    classifier: ClassifierSettings = ClassifierSettings()
+    pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
+    policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
+
+    @model_validator(mode="after")
+    def _distinct_pools(self) -> Self:
+        names = [pool.name for pool in self.pools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"pools: the name {twice[0]!r} is given twice")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what a file gave."""
+        return env_settings, init_settings
+
+
+def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a YAML file (defaults without one), the environment, and overrides by the command line.
+
+    Raises SetupError with one line per problem: path, value, what is allowed.
+    """
+    data = _read(file) if file is not None else {}
+    try:
+        return Settings(**{**data, **(overrides or {})})
+    except ValidationError as error:
+        problems = "\n".join(f"  {_problem(detail)}" for detail in error.errors())
+        raise SetupError(f"The settings{f' in {file}' if file else ''} are wrong:\n{problems}") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise SetupError(f"The settings file {str(file)!r} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SetupError(f"The settings file {str(file)!r} is not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SetupError(f"The settings file {str(file)!r} must hold a mapping, it holds a {type(data).__name__}")
+    return data
+
+
+def _problem(detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "settings"
+    if detail["type"] == "extra_forbidden":
+        near = get_close_matches(str(detail["loc"][-1]), _known_names(), n=1)
+        return f"{path}: unknown setting{f', did you mean {near[0]!r}?' if near else ''}"
+    shown = "" if isinstance(detail["input"], dict | list | tuple) else f" {detail['input']!r}:"
+    return f"{path}:{shown} {detail['msg']}"
+
+
+def _known_names() -> set[str]:
+    parts: list[type[BaseModel]] = [Settings, Listen, RedisSettings, RouterSettings, Limits, ClassifierSettings]
+    parts += [PoolSettings, VllmOptions]
+    return {name for part in parts for name in part.model_fields}

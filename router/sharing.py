@@ -1,0 +1,125 @@
+"""Keeping one router's local copy in step with what all routers share; never on a request's path."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from engines.registry import Registry
+from policies.knowledge import Knowledge
+from policies.learning import Lesson
+from policies.records import Delta, merge
+from policies.words import Event
+from router.fleet import Fleet
+from router.store import Clock, Store, StoreError
+from router.telemetry import Telemetry
+
+logger = logging.getLogger("alpharoute.sharing")
+
+LOG_EVERY_S = 60.0
+EVENTS_HELD = 1_000
+
+
+class Pending:
+    """What was learnt and not yet written; deltas of one record are merged, so it grows with records, not requests."""
+
+    def __init__(self) -> None:
+        self.deltas: dict[str, list[Delta]] = {}
+        self.events: list[Event] = []
+
+    def add(self, deltas: Sequence[Delta]) -> None:
+        """Put deltas behind those that wait."""
+        for delta in deltas:
+            waiting = self.deltas.setdefault(delta.key, [])
+            merged = merge(waiting[-1], delta) if waiting else None
+            if merged is None:
+                waiting.append(delta)
+            else:
+                waiting[-1] = merged
+
+    def all(self) -> list[Delta]:
+        """Everything that waits, in order within each record."""
+        return [delta for waiting in self.deltas.values() for delta in waiting]
+
+
+class Sharing:
+    """Writes what this router learnt, reads what others did, and reads who is there.
+
+    While Redis is away the local copies stay as they are, and what is learnt waits, merged, until it is back.
+    """
+
+    def __init__(
+        self, store: Store, registry: Registry, knowledge: Knowledge, fleet: Fleet, telemetry: Telemetry, clock_s: Clock
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._knowledge = knowledge
+        self._fleet = fleet
+        self._telemetry = telemetry
+        self._clock_s = clock_s
+        self._pending = Pending()
+        self._cursor = 0
+        self._quiet_until_s = 0.0
+        self.synced_s: float | None = None
+
+    def learn(self, lesson: Lesson) -> None:
+        """Use a lesson here at once and let the other routers have it with the next exchange."""
+        self._knowledge.absorb(lesson.deltas, self._clock_s())
+        self._pending.add(lesson.deltas)
+        self._pending.events = (
+            [*self._pending.events, *lesson.events][-EVENTS_HELD:] if lesson.events else self._pending.events
+        )
+
+    async def run(self, every_s: float) -> None:
+        """Exchange with the store until cancelled."""
+        while True:
+            await self.exchange()
+            await asyncio.sleep(every_s)
+
+    async def exchange(self) -> None:
+        """One round: write, then read; a store that is away is counted, and said once a minute."""
+        sending, self._pending = self._pending, Pending()
+        try:
+            await self._write(sending)
+            sending = Pending()
+            await self._read()
+        except StoreError as error:
+            self._put_back(sending)
+            self._away(error)
+        else:
+            self.synced_s = self._clock_s()
+            self._telemetry.redis_up.set(1)
+        self._telemetry.knowledge_age.set(self._clock_s() - self.synced_s if self.synced_s is not None else 0.0)
+
+    async def _write(self, sending: Pending) -> None:
+        if sending.deltas:
+            await self._store.merge(sending.all())
+        if sending.events:
+            await self._store.emit(sending.events)
+
+    async def _read(self) -> None:
+        changes = await self._store.changes(self._cursor)
+        now_s = self._clock_s()
+        self._knowledge.install(changes.records, now_s)
+        # What was learnt while the store answered is not in what it sent.
+        self._knowledge.absorb((delta for delta in self._pending.all() if delta.key in changes.records), now_s)
+        self._cursor = changes.cursor
+        self._fleet.update(await self._registry.replicas())
+        self._count_replicas()
+
+    def _put_back(self, unsent: Pending) -> None:
+        later, self._pending = self._pending, unsent
+        self._pending.add(later.all())
+        self._pending.events = [*unsent.events, *later.events][-EVENTS_HELD:]
+
+    def _away(self, error: StoreError) -> None:
+        self._telemetry.redis_up.set(0)
+        self._telemetry.redis_errors.inc()
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + LOG_EVERY_S
+            logger.warning("Redis is away, going on with what is held: %s", error)
+
+    def _count_replicas(self) -> None:
+        self._telemetry.replicas.clear()
+        for heartbeat in self._fleet.heartbeats():
+            self._telemetry.replicas.labels(heartbeat.pool, heartbeat.state).inc()

@@ -1,0 +1,22 @@
+"""Fixtures of the router's tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from router.settings import Settings
+from service import DRAFT, VANILLA, Service, running_service, simulator
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """A vanilla and a speculative pool; what is shared is exchanged quickly."""
+    return Settings.model_validate({"pools": [VANILLA, DRAFT], "router": {"sync_s": 0.02}})
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """One router, one engine in each pool."""
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    async with running_service(settings, engines) as running:
+        yield running
