@@ -102,15 +102,15 @@ def run_locally(settings: Settings) -> None:
     from router.local import LocalService
     from router.progress import StartProgress
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, _interrupt)
     build_demo(settings)
     try:
         with LocalService(settings) as service:
             with StartProgress(console) as progress:
                 service.wait(progress.show)
             console.print(greeting(service.url, settings), highlight=False)
-            while True:
-                signal.pause()
+            service.watch(lambda problem: console.print(f"[yellow]{problem}[/]", highlight=False))
     except KeyboardInterrupt:
         console.print("Stopped.")
 

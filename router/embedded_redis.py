@@ -63,11 +63,21 @@ class EmbeddedRedis:
         log = where / "redis.log"
         command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
         command += ["--save", "60 1", "--logfile", str(log), "--daemonize", "no"]
-        self._process = subprocess.Popen(command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL)
+        # In a session of its own, so that a Ctrl-C in the terminal ends it last, by `stop`.
+        self._process = subprocess.Popen(
+            command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True
+        )
         if not _answers(self.port, self._process):
             self.stop()
             raise SetupError(f"redis-server did not start on port {self.port}: {_last_line(log)}")
         return self
+
+    def revive(self) -> bool:
+        """Start it again, on the same port, where it has ended by itself; whether that was so."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self.start()
+        return True
 
     def stop(self) -> None:
         """End the server; harmless when it is not running."""

@@ -86,6 +86,13 @@ class LocalService:
                 raise SetupError(f"Not ready after {limit_s:.0f} s: {dict(seen.phases)}")
             time.sleep(POLL_S)
 
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Keep what this process itself runs alive, until it is interrupted; Serve looks after the rest."""
+        while True:
+            time.sleep(POLL_S)
+            if self._redis is not None and self._redis.revive():
+                tell("redis-server had ended and was started again.")
+
     def look(self) -> Seen:
         """What Serve and the router say now; raises SetupError where a deployment failed for good."""
         from ray import serve

@@ -14,6 +14,7 @@ from router.fleet import BatchSeen, Fleet, Flight
 from router.forward import Leg
 from router.head import decided
 from router.http import RawHeaders
+from router.overview import Decisions
 from router.sharing import Sharing
 from router.store import Clock
 from router.telemetry import Telemetry
@@ -68,11 +69,14 @@ class Recorder:
     sharing: Sharing
     knowledge: Knowledge
     fleet: Fleet
+    decisions: Decisions
     clock_s: Clock
 
     def chosen(self, request: Request, choice: Choice) -> Flight:
         """A choice is acted on."""
-        self.knowledge.commit(request, choice, self.clock_s())
+        now_s = self.clock_s()
+        self.knowledge.commit(request, choice, now_s)
+        self.decisions.add(request, choice, now_s)
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
         return self.fleet.begin(choice.replica, choice.k, float(request.prompt_tokens))

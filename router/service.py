@@ -13,6 +13,7 @@ from policies.knowledge import Knowledge
 from router.fleet import Fleet
 from router.http import Receive, Scope, Send
 from router.ingress import Ingress
+from router.overview import Decisions
 from router.record import Recorder
 from router.settings import Settings
 from router.sharing import Sharing
@@ -33,6 +34,7 @@ async def running_ingress(
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, grace_s=settings.router.heartbeat_ttl_s)
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
+    decisions = Decisions()
     models = frozenset(pool.model for pool in settings.pools)
     limits = settings.limits
     async with Upstream(connect_s=limits.connect_s, silence_s=limits.silence_s) as upstream:
@@ -47,8 +49,8 @@ async def running_ingress(
                 knowledge=knowledge,
                 fleet=fleet,
                 upstream=upstream,
-                recorder=Recorder(telemetry, sharing, knowledge, fleet, clock_s),
-                status=Status(models, fleet, sharing, telemetry, clock_s),
+                recorder=Recorder(telemetry, sharing, knowledge, fleet, decisions, clock_s),
+                status=Status(models, knowledge, fleet, sharing, decisions, telemetry, clock_s),
                 clock_s=clock_s,
                 draws=random.Random(),
             )

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import orjson
 
+from policies.knowledge import Knowledge
+from router import console
 from router.fleet import Fleet
 from router.http import JSON
+from router.overview import Decisions, acceptance_rows
 from router.sharing import Sharing
 from router.store import Clock
 from router.telemetry import CONTENT_TYPE, Telemetry
@@ -26,9 +29,18 @@ class Status:
     """Answers GET; `pages` has each page by its path."""
 
     def __init__(
-        self, models: frozenset[str], fleet: Fleet, sharing: Sharing, telemetry: Telemetry, clock_s: Clock
+        self,
+        models: frozenset[str],
+        knowledge: Knowledge,
+        fleet: Fleet,
+        sharing: Sharing,
+        decisions: Decisions,
+        telemetry: Telemetry,
+        clock_s: Clock,
     ) -> None:
         self._models = models
+        self._knowledge = knowledge
+        self._decisions = decisions
         self._fleet = fleet
         self._sharing = sharing
         self._telemetry = telemetry
@@ -39,6 +51,9 @@ class Status:
             "/ready": self.ready,
             "/v1/models": self.models,
             "/metrics": self.metrics,
+            "/admin/v1/acceptance": self.acceptance,
+            "/admin/v1/decisions": self.decisions,
+            "/console": self.console,
         }
 
     def health(self) -> Page:
@@ -51,7 +66,7 @@ class Status:
         for model in states:
             states[model].update(replica.state for replica in self._fleet.replicas(model))
         ready = all(counts["ready"] for counts in states.values())
-        synced_s = self._sharing.synced_s
+        ago_s = self._synced_ago_s()
         body = {
             "status": "ready" if ready else "not ready",
             "engines": states,
@@ -59,7 +74,7 @@ class Status:
                 {"name": beat.replica, "pool": beat.pool, "state": beat.state, "phase": beat.phase}
                 for beat in self._fleet.heartbeats()
             ],
-            "redis": {"seconds_since_exchange": None if synced_s is None else round(self._clock_s() - synced_s, 3)},
+            "redis": {"seconds_since_exchange": None if ago_s is None else round(ago_s, 3)},
         }
         return Page(orjson.dumps(body), 200 if ready else 503)
 
@@ -70,6 +85,24 @@ class Status:
             for name in sorted(self._models)
         ]
         return Page(orjson.dumps({"object": "list", "data": data}))
+
+    def acceptance(self) -> Page:
+        """Acceptance by drafter, task and temperature, as this router knows it."""
+        return Page(orjson.dumps({"acceptance": acceptance_rows(self._knowledge)}))
+
+    def decisions(self) -> Page:
+        """The last decisions of this router, newest first."""
+        return Page(orjson.dumps({"decisions": self._decisions.rows()}))
+
+    def console(self) -> Page:
+        """All of it for people."""
+        rows = acceptance_rows(self._knowledge)
+        html = console.render(self._fleet.heartbeats(), rows, self._decisions.rows(), self._synced_ago_s())
+        return Page(html, content_type=b"text/html; charset=utf-8")
+
+    def _synced_ago_s(self) -> float | None:
+        synced_s = self._sharing.synced_s
+        return None if synced_s is None else self._clock_s() - synced_s
 
     def metrics(self) -> Page:
         """Prometheus' text format."""
