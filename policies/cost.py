@@ -1,7 +1,8 @@
 """The step time of one replica as a function of its batch, learnt from finished requests by additive sums.
 
-t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V]: B requests in the batch, ΣK drafts asked in it per step, K the largest k,
-V thousands of KV tokens. The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record:
+t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the largest k,
+V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the mean step: without P
+they would pass for the price of a larger batch). The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record:
 records of several routers add, and with decay they are recursive least squares with forgetting.
 """
 
@@ -13,10 +14,10 @@ from policies.nnls import nonnegative
 from policies.priors import STEP_S
 from policies.words import Outcome, StepTime
 
-Row = tuple[float, float, float, float, float, float]
-Theta = tuple[float, float, float, float, float, float]
+Row = tuple[float, float, float, float, float, float, float]
+Theta = tuple[float, float, float, float, float, float, float]
 
-SIZE = 6
+SIZE = 7
 PAIRS = tuple(combinations_with_replacement(range(SIZE), 2))
 GRAM = tuple(f"x{i}{j}" for i, j in PAIRS)
 RIGHT = tuple(f"t{i}" for i in range(SIZE))
@@ -25,7 +26,7 @@ HALF_LIFE_REQUESTS = 400.0
 HALF_LIFE_S = 3600.0
 MIN_STEPS = 4
 BATCH_EDGES = (4, 16, 64)
-TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0)
+TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
 PROBE_WEIGHT = 2.0
 RIDGE = 0.02
 BUCKET_PULL = 4.0
@@ -53,9 +54,10 @@ def bucket(batch: float) -> int:
     return sum(batch >= edge for edge in BATCH_EDGES)
 
 
-def row(batch: float, mean_k: float, max_k: float, context_tokens: float) -> Row:
-    """The regressors of a batch of `batch` requests with `mean_k` drafts each."""
-    return (1.0, batch, batch * mean_k, 1.0 if max_k > 0 else 0.0, max_k, batch * context_tokens / 1000)
+def row(batch: float, mean_k: float, max_k: float, context_tokens: float, prefill_tokens: float = 0.0) -> Row:
+    """The regressors of a batch of `batch` requests with `mean_k` drafts each; `prefill_tokens` are per step."""
+    speculating = 1.0 if max_k > 0 else 0.0
+    return (1.0, batch, batch * mean_k, speculating, max_k, batch * context_tokens / 1000, prefill_tokens / 1000)
 
 
 def record_key(pool: str, replica: str, batch: float) -> str:
@@ -82,11 +84,17 @@ def observe(outcome: Outcome) -> Observation | None:
 
     Steps = output tokens − accepted drafts − 1 (the first token is the prefill's).
     """
-    steps = outcome.output_tokens - sum(outcome.accepted) - 1
+    steps = max(len(outcome.drafted), outcome.output_tokens - sum(outcome.accepted) - 1)
     if not outcome.finished or steps < MIN_STEPS or not 0 < outcome.generation_s < 86_400:
         return None
     mean_k = max(0.0, outcome.mean_k)
-    x = row(max(1.0, outcome.mean_batch), mean_k, max(mean_k, outcome.mean_max_k), max(0.0, outcome.context_tokens))
+    x = row(
+        max(1.0, outcome.mean_batch),
+        mean_k,
+        max(mean_k, outcome.mean_max_k),
+        max(0.0, outcome.context_tokens),
+        max(0.0, outcome.prefill_tokens) / steps,
+    )
     return Observation(x, outcome.generation_s / steps, float(steps))
 
 
@@ -137,8 +145,8 @@ def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
     if own <= 0:
         return prior
     factor = sum(fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)) / own
-    a, b, c, d, e, f = (p * factor for p in prior)
-    return (a, b, c, d, e, f)
+    a, b, c, d, e, f, g = (p * factor for p in prior)
+    return (a, b, c, d, e, f, g)
 
 
 def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
@@ -152,5 +160,5 @@ def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
         ridge = pull * TYPICAL[i] ** 2 / typical**2
         a[i][i] += ridge
         b[i] += ridge * prior[i]
-    x0, x1, x2, x3, x4, x5 = nonnegative(a, b)
-    return (x0, x1, x2, x3, x4, x5)
+    x0, x1, x2, x3, x4, x5, x6 = nonnegative(a, b)
+    return (x0, x1, x2, x3, x4, x5, x6)

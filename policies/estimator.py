@@ -32,7 +32,7 @@ class Curve:
     """Acceptance of one key. `expected[k]` is E(k) for k = 0 … k_max and `spread[k]` its standard error.
 
     `inverse[k]` is 1/E(k) and `noise[k]` the relative error. `evidence` is e_1 after the design effect, `requests` the decayed number of
-    requests seen, `design` the variance inflation.
+    requests seen, `design` the variance inflation, `weight` the exposures that each h is worth, prior included.
     """
 
     h: tuple[float, ...]
@@ -45,6 +45,7 @@ class Curve:
     evidence: float
     requests: float
     design: float
+    weight: tuple[float, ...]
 
     def survival(self, k: int) -> float:
         """Estimated P(the first k drafts are all accepted)."""
@@ -52,9 +53,12 @@ class Curve:
 
     def interval(self, i: int, z: float = 1.645) -> tuple[float, float]:
         """Interval of h_(i+1) with normal quantile z, on the logit scale (so that it stays inside 0–1)."""
-        h, n = self.h[i], self.e[i] / self.design + KAPPA
+        h, n = self.h[i], self.weight[i]
         centre, half = logit(h), z / math.sqrt(max(n * h * (1 - h), 1e-9))
         return expit(centre - half), expit(centre + half)
+
+
+NOTHING = Positions((), ())
 
 
 def positions(fields: Mapping[str, float], k_max: int, keep: float = 1.0) -> Positions:
@@ -77,8 +81,9 @@ def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: 
     shift = 0.0
     for i, p in enumerate(prior):
         m = expit(logit(p) + shift)
-        h.append(seen.mean(i, m, kappa))
-        weight = seen.e[i] / (seen.e[i] + kappa)
+        e = seen.e[i] if i < len(seen.e) else 0.0
+        h.append(seen.mean(i, m, kappa) if e else m)
+        weight = e / (e + kappa)
         shift = weight * (logit(h[i]) - logit(p)) + (1 - weight) * shift
         if i == 0 and method in NGRAM_METHODS:
             shift = 0.0
@@ -102,8 +107,9 @@ def curve(
     expected, spread = _tokens(h, seen.e, coverage, kappa, design)
     noise = tuple(map(truediv, spread, expected))
     requests = own.fields.get("n", 0.0) * keep
+    weight = tuple(e / design + kappa for e in seen.e)
     inverse = tuple(1 / tokens for tokens in expected)
-    return Curve(h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design)
+    return Curve(h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design, weight)
 
 
 def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:

@@ -64,15 +64,16 @@ def outcome_counts(outcome: Outcome, k_max: int) -> Counts | Ignored:
     return counts(outcome.drafted, outcome.accepted, outcome.output_tokens, k_max)
 
 
-def acceptance_fields(found: Counts, h: Sequence[float]) -> dict[str, float]:
-    """The sums one request adds to its record; `h` is what was believed before it.
+def acceptance_fields(found: Counts, h: Sequence[float], weight: Sequence[float]) -> dict[str, float]:
+    """The sums one request adds to its record; `h` is what was believed before it, with `weight` exposures behind it.
 
-    `vv`/`vb` hold the squared residual per request and the binomial variance that it would have were steps independent.
+    `vv`/`vb` hold the squared residual per request and the variance that it would have were steps independent: binomial,
+    and that of the belief itself.
     """
     fields = {"n": 1.0, "qn": found.drafting_steps, "qd": found.steps, "vv": 0.0, "vb": 0.0}
     for i, (s, e) in enumerate(zip(found.s, found.e, strict=True)):
         if e:
             fields[f"s{i + 1}"], fields[f"e{i + 1}"] = s, e
             fields["vv"] += (s - e * h[i]) ** 2
-            fields["vb"] += e * h[i] * (1 - h[i])
+            fields["vb"] += e * h[i] * (1 - h[i]) * (1 + e / weight[i])
     return fields

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from policies import cost, estimator
 from policies.cost import StepModel
 from policies.document import Document, TaskEntry
-from policies.estimator import Curve, Positions
+from policies.estimator import Curve
 from policies.evidence import HALF_LIFE_S
+from policies.families import Family
 from policies.formulas import expit, logit
 from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
-from policies.words import Bucket, Choice, Habit, Key, Pool, Replica, Request, Shape, bucket_of, decode_key
+from policies.words import OTHER, Bucket, Choice, Habit, Key, Pool, Replica, Request, Shape, bucket_of, decode_key
 
 STALE_S = 1.0
 REFIT_S = 0.5
@@ -20,7 +21,6 @@ MAX_SLOTS = 20_000
 LENGTH_WEIGHT = 4.0
 
 Leaf = tuple[str, str, str, str, Bucket, Shape]
-Family = tuple[str, str]
 TrafficClass = tuple[str, str, str, Bucket, Shape]
 
 
@@ -56,7 +56,8 @@ class Knowledge:
     ignored: Counter[str] = field(default_factory=Counter)
     _curves: dict[tuple[Leaf, int], _CurveSlot] = field(default_factory=dict)
     _models: dict[str, _ModelSlot] = field(default_factory=dict)
-    _families: dict[Family, dict[str, dict[str, float]]] = field(default_factory=dict)
+    _families: dict[tuple[str, str], Family] = field(default_factory=dict)
+    _keys: dict[str, Key] = field(default_factory=dict)
 
     def install(self, records: Mapping[str, Record], now_s: float) -> None:
         """Replace records by what the store holds; ones that cannot be believed are ignored and counted."""
@@ -137,46 +138,45 @@ class Knowledge:
         slot = self._curves[leaf, pool.k_max] = _CurveSlot(key, curve.h, record, now_s, curve)
         return slot
 
-    def _curve(self, leaf: Leaf, pool: Pool, record: Record, now_s: float) -> Curve:
-        target, drafter, task = leaf[:3]
-        family = self._families.get((target, drafter), {})
-        prior = self._prior(task, pool, family)
-        siblings = _others(family.get(task, {}), record.fields, pool.k_max)
-        keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
-        return estimator.curve(prior, record, siblings, pool.method, keep=keep)
+    def mix_tokens(self, pool: Pool, now_s: float) -> tuple[float, ...]:
+        """E(k) of a drafter over all its traffic: what a rule that does not know tasks goes by."""
+        pooled: dict[str, float] = {}
+        for sums in self._family(pool).tasks.values():
+            for name, value in sums.items():
+                pooled[name] = pooled.get(name, 0.0) + value
+        prior = task_prior(OTHER, pool, self.document.tasks.get(OTHER))
+        return estimator.curve(prior, Record(pooled), estimator.NOTHING, pool.method).expected
 
-    def _prior(self, task: str, pool: Pool, family: Mapping[str, Mapping[str, float]]) -> tuple[float, ...]:
-        """The task's prior, moved by how the drafter's other tasks differ from theirs (each task counts once)."""
-        own = task_prior(task, pool, self.document.tasks.get(task))
-        shift, weight = 0.0, 1.0
-        for other, fields in family.items():
-            e1 = fields.get("e1", 0.0)
-            if other == task or e1 < 1:
-                continue
-            expected = task_prior(other, pool, self.document.tasks.get(other))[0]
-            credit = e1 / (e1 + estimator.KAPPA)
-            h1 = (fields.get("s1", 0.0) + estimator.KAPPA * expected) / (e1 + estimator.KAPPA)
-            shift += credit * (logit(h1) - logit(expected))
-            weight += credit
-        moved = shift / weight
-        first_only = pool.method in NGRAM_METHODS
-        return tuple(expit(logit(p) + (0.0 if first_only and i else moved)) for i, p in enumerate(own))
+    def _family(self, pool: Pool) -> Family:
+        return self._families.setdefault((pool.target, pool.drafter_id), Family())
+
+    def _curve(self, leaf: Leaf, pool: Pool, record: Record, now_s: float) -> Curve:
+        """Own record over siblings over the task's prior moved by how the drafter's other tasks differ from theirs."""
+        family, task = self._family(pool), leaf[2]
+        shift = family.moved(now_s, lambda name: self._prior(name, pool)[0])
+        moved = shift.without(task)
+        lookup = pool.method in NGRAM_METHODS
+        own = self._prior(task, pool)
+        prior = tuple(expit(logit(p) + (0.0 if lookup and i else moved)) for i, p in enumerate(own))
+        siblings = family.others(task, record.fields, pool.k_max)
+        keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
+        return estimator.curve(prior, record, siblings, pool.method, shift.kappa, keep)
+
+    def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
+        return task_prior(task, pool, self.document.tasks.get(task))
 
     def _replace(self, key: str, record: Record) -> None:
         old = self.records.get(key, EMPTY)
+        if key.startswith("acc:"):
+            found = self._keys.get(key)
+            if found is None:
+                try:
+                    found = self._keys[key] = decode_key(key)
+                except ValueError:
+                    self.ignored["record_key"] += 1
+                    return
+            self._families.setdefault((found.target, found.drafter), Family()).replace(found, old, record)
         self.records[key] = record
-        if not key.startswith("acc:"):
-            return
-        try:
-            found = decode_key(key)
-        except ValueError:
-            self.ignored["record_key"] += 1
-            del self.records[key]
-            return
-        sums = self._families.setdefault((found.target, found.drafter), {}).setdefault(found.task, {})
-        for name in {*record.fields, *old.fields}:
-            if name[0] in "se":
-                sums[name] = max(0.0, sums.get(name, 0.0) + record.fields.get(name, 0.0) - old.fields.get(name, 0.0))
 
 
 HABITUAL = frozenset({"fastest", "held"})
@@ -210,10 +210,3 @@ def traffic_class(request: Request) -> TrafficClass:
 
 def _same(old: tuple[Record, ...], new: tuple[Record, ...]) -> bool:
     return all(a is b for a, b in zip(old, new, strict=True))
-
-
-def _others(task: Mapping[str, float], own: Mapping[str, float], k_max: int) -> Positions:
-    rest = {name: max(0.0, value - own.get(name, 0.0)) for name, value in task.items()}
-    for i in range(1, k_max + 1):
-        rest[f"s{i}"] = min(rest.get(f"s{i}", 0.0), rest.get(f"e{i}", 0.0))
-    return estimator.positions(rest, k_max)

@@ -30,7 +30,7 @@ def acceptance_delta(outcome: Outcome, found: Counts | Ignored, knowledge: Knowl
         aborted = {"aborted": 1.0} if found.reason == "aborted" else {}
         return Delta(key, aborted, half_life_s=HALF_LIFE_S, half_life_steps=HALF_LIFE_STEPS) if aborted else None
     believed = knowledge.curve(outcome.request, outcome.choice.engine.pool, now_s)
-    fields = acceptance_fields(found, believed.h)
+    fields = acceptance_fields(found, believed.h, believed.weight)
     return Delta(key, fields, found.drafting_steps, HALF_LIFE_STEPS, HALF_LIFE_S)
 
 

@@ -4,6 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from policies.adaptive import Adaptive
+from policies.baselines import (
+    AlwaysSpeculative,
+    AlwaysVanilla,
+    ArticleThreshold,
+    BatchSchedule,
+    EmaTiers,
+    IndependentUcb,
+    OneWayGate,
+)
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.words import Choice, Outcome, Replica, Request
@@ -21,4 +30,13 @@ class Policy(Protocol):
         """What an outcome teaches: deltas to absorb locally and to send to the store, events to publish."""
 
 
-POLICIES: dict[str, Policy] = {"adaptive": Adaptive()}
+POLICIES: dict[str, Policy] = {
+    "adaptive": Adaptive(),
+    "always_vanilla": AlwaysVanilla(),
+    "always_speculative": AlwaysSpeculative(),
+    "article_threshold": ArticleThreshold(),
+    "batch_schedule": BatchSchedule(),
+    "ema_tiers": EmaTiers(),
+    "one_way_gate": OneWayGate(),
+    "independent_ucb": IndependentUcb(),
+}

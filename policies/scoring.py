@@ -68,7 +68,7 @@ def best_in_pool(scores: Sequence[Score], pool: str, k: int) -> Option | None:
     return option(min(allowed, key=lambda score: score.u_s[k]), k) if allowed else None
 
 
-VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0)
+VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, ())
 
 
 def score_all(
@@ -87,7 +87,7 @@ def score_all(
         if curve is None:
             curve = curves[replica.pool.name] = _curve(request, replica.pool, knowledge, now_s)
         model = knowledge.step_model(replica, now_s)
-        u_s, tpot_s = _cells(request, replica, curve, model, harm, length, replica.name in favoured)
+        u_s, tpot_s = cells(request, replica, curve, model, harm, length, replica.name in favoured)
         scores.append(Score(replica, u_s, tpot_s, curve.noise, allowed.low, allowed.high, allowed.blocked))
     return tuple(scores)
 
@@ -115,7 +115,7 @@ def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowled
     return [Range(0, 0) for _ in replicas]
 
 
-def _cells(
+def cells(
     request: Request, replica: Replica, curve: Curve, model: StepModel, harm: float, length: float, favoured: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(u per k, time per token per k), k = 0 … k_max: u = (T·wait + λ·B·(T − T_without)) / E(k).
@@ -123,7 +123,7 @@ def _cells(
     The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the system.
     """
     batch, top = float(replica.running), replica.max_k
-    base, per_request, per_draft, jump, per_k, per_kv = model.thetas[bucket(batch + 1)]
+    base, per_request, per_draft, jump, per_k, per_kv, _ = model.thetas[bucket(batch + 1)]
     drafts, kv = batch * replica.mean_k, batch * replica.mean_context_tokens / 1000
     own_kv = (request.prompt_tokens + length / 2) / 1000 if replica.mean_context_tokens else 0.0
     without = base + per_request * batch + per_draft * drafts + per_kv * kv + (jump + per_k * top if top else 0.0)
@@ -132,12 +132,19 @@ def _cells(
     wait = 1.0 + (replica.waiting + (free <= 0)) / replica.max_running
     # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per token.
     saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
-    speculating = common + jump
-    steps = [speculating + per_draft * k + per_k * (k if k > top else top) for k in range(len(curve.inverse))]
+    tokens = curve.inverse
+    steps = [common + jump + per_draft * k + per_k * (k if k > top else top) for k in range(len(tokens))]
     steps[0] = common + (jump + per_k * top if top else 0.0)
-    tpot_s = tuple(map(mul, steps, curve.inverse))
-    gain, shared = wait + harm * batch, harm * batch * without
-    return tuple([gain * t - shared * i - saved for t, i in zip(tpot_s, curve.inverse, strict=True)]), tpot_s
+    tpot_s = tuple(map(mul, steps, tokens))
+    weight, shares = harm * batch, replica.k_shares
+    if shares:
+        alone = common - without + (jump + per_k * top if top else 0.0)
+        harms = [alone + per_draft * k + per_k * shares[k] for k in range(len(tokens))]
+        if not top:
+            harms[1:] = [extra + jump for extra in harms[1:]]
+    else:
+        harms = [step - without for step in steps]
+    return tuple([wait * t + weight * m * i - saved for t, m, i in zip(tpot_s, harms, tokens, strict=True)]), tpot_s
 
 
 def _favoured(request: Request, replicas: Sequence[Replica]) -> frozenset[str]:

@@ -95,6 +95,9 @@ class Pool:
 class Replica:
     """One engine and its load now: `mean_k` over its running requests, `max_k` the largest of them, `kv_usage` 0–1.
 
+    `k_shares[k]` is what one more request at k would owe of the batch's drafting passes, in passes (see
+    `policies.occupancy`); empty where the k of the running requests are not known.
+
     `sampled_speculation` is False where speculation corrupts sampled output: it gets k = 0 above temperature 0.
     """
 
@@ -106,6 +109,7 @@ class Replica:
     max_running: int = 256
     mean_k: float = 0.0
     max_k: int = 0
+    k_shares: tuple[float, ...] = ()
     mean_context_tokens: float = 0.0
     state: State = "ready"
     sampled_speculation: bool = True
@@ -238,7 +242,8 @@ class Outcome:
 
     `drafted[i]` and `accepted[i]` are per verify step (empty: no speculation, or the engine reported none).
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
-    requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch.
+    requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
+    `prefill_tokens` the prompt tokens of the requests that joined it meanwhile (all four: see `policies.occupancy`).
     `finished` is False for an aborted or failed request: it is counted, its numbers are not used.
     """
 
@@ -253,6 +258,7 @@ class Outcome:
     mean_k: float = 0.0
     mean_max_k: float = 0.0
     context_tokens: float = 0.0
+    prefill_tokens: float = 0.0
     finished: bool = True
 
 

@@ -1,0 +1,1 @@
+"""Every policy side by side in virtual time: `python -m bench.policy --help`."""

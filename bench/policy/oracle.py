@@ -1,0 +1,101 @@
+"""Knowledge that nobody has: the true acceptance and step times, behind the same decision; the bound the others are measured against."""
+
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from bench.policy.calibration import Calibration, costs
+from bench.policy.workload import Workload
+from policies.cost import StepModel, Theta
+from policies.document import Document, Drift, Exploration, Guard, Hysteresis
+from policies.estimator import Curve
+from policies.knowledge import Knowledge
+from policies.words import Pool, Replica, Request
+
+SAMPLE = 400
+"""Requests per task, bucket and phase from which a true curve is computed."""
+
+Group = tuple[str, int, int, int]
+
+
+@dataclass(slots=True)
+class Truth:
+    """True tokens per step: of a group of requests (drafter, task, bucket, phase), or of one request in hindsight."""
+
+    workload: Workload
+    k_max: int
+    means: dict[Group, tuple[float, ...]] = field(default_factory=dict)
+
+    def of_task(self, drafter: str, request: int) -> tuple[float, ...]:
+        """E(k) over the requests of this one's task, temperature and phase."""
+        w = self.workload
+        group = (drafter, int(w.task[request]), int(w.bucket[request]), int(w.phase[request]))
+        found = self.means.get(group)
+        if found is None:
+            same = ((w.task == group[1]) & (w.bucket == group[2]) & (w.phase == group[3])).nonzero()[0][:SAMPLE]
+            found = self.means[group] = tuple(
+                self._mean(drafter, [int(i) for i in same], k) for k in range(self.k_max + 1)
+            )
+        return found
+
+    def of_request(self, drafter: str, request: int) -> tuple[float, ...]:
+        """E(k) of this very answer."""
+        return tuple(self._mean(drafter, [request], k) for k in range(self.k_max + 1))
+
+    def _mean(self, drafter: str, requests: list[int], k: int) -> float:
+        tokens = sum(int(self.workload.output_tokens[i]) - 1 for i in requests)
+        return tokens / max(1, sum(self.workload.run(drafter, i, k).steps for i in requests))
+
+
+@dataclass(slots=True)
+class TrueKnowledge(Knowledge):
+    """`Knowledge` whose curves and step times are the simulator's own; `current` is the request being decided."""
+
+    truth: Truth | None = None
+    calibration: Calibration | None = None
+    hindsight: bool = False
+    current: int = 0
+    thetas: dict[str, StepModel] = field(default_factory=dict)
+
+    def curve(self, request: Request, pool: Pool, now_s: float) -> Curve:
+        """The true curve of the current request's task (or of itself)."""
+        assert self.truth is not None
+        name = pool.drafter_id
+        expected = (
+            self.truth.of_request(name, self.current) if self.hindsight else self.truth.of_task(name, self.current)
+        )
+        nothing = (0.0,) * len(expected)
+        inverse = tuple(1 / tokens for tokens in expected)
+        return Curve((), (), 1.0, expected, inverse, nothing, nothing, 1e9, 1e9, 1.0, ())
+
+    def step_model(self, replica: Replica, now_s: float) -> StepModel:
+        """The true step time."""
+        assert self.calibration is not None
+        found = self.thetas.get(replica.pool.name)
+        if found is None:
+            c = costs(self.calibration, replica.pool.drafter)
+            idle = 0.0 if replica.pool.k_max == 0 else c.idle_share * c.base_s
+            theta: Theta = (
+                c.base_s + idle,
+                c.per_request_s,
+                c.per_draft_s,
+                c.speculating_s - idle,
+                c.per_k_s,
+                1e3 * c.per_kv_token_s,
+                0.0,
+            )
+            found = self.thetas[replica.pool.name] = StepModel((theta,) * 4, 1e9, 0.0)
+        return found
+
+    def output_tokens(self, request: Request) -> float:
+        """The true mean length of answers."""
+        assert self.truth is not None
+        return fmean(self.truth.workload.output_tokens[:SAMPLE].tolist())
+
+
+PLAIN = Document(
+    hysteresis=Hysteresis(gain=0.0, evaluations=1, dwell_s=0, dwell_requests=0, enter_bound=0.01),
+    exploration=Exploration(enabled=False),
+    drift=Drift(enabled=False),
+    guard=Guard(enabled=False),
+)
+"""What is left of the policy when nothing is uncertain."""

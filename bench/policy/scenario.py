@@ -1,0 +1,85 @@
+"""What happens in a run: the cluster, the traffic and how it changes, read from a YAML file or from the protocol."""
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field
+
+from bench.policy.calibration import Calibration, Drafter, Part, Share, load_calibration
+from policies.words import Bucket
+
+FOLDER = Path(__file__).parent / "scenarios"
+
+
+class PoolSize(Part):
+    """Replicas of one pool; `drafter` None is a vanilla pool."""
+
+    drafter: str | None = None
+    replicas: Annotated[int, Field(ge=1)] = 1
+
+
+class Phase(Part):
+    """From `at` (share of the run, 0–1): a mix of tasks, a factor on h, or another drafter's curves; None leaves as it was.
+
+    `h_change` is added to every conditional acceptance h (−.3: acceptance collapses). `drafters` replaces curves by name.
+    """
+
+    at: Share
+    mix: dict[str, float] | None = None
+    h_change: float | None = None
+    h_change_tasks: tuple[str, ...] | None = None
+    drafters: dict[str, str] | None = None
+    load: Annotated[float, Field(gt=0)] | None = None
+    slow_replica: Annotated[float, Field(gt=0)] | None = None
+
+
+class Scenario(Part):
+    """One run. `load` is the offered share of the capacity that the same replicas would have without speculation.
+
+    `noise` is the share of requests whose task label is wrong; `temperatures` a mix; `routers` share state through a store that
+    they read every `refresh_s`; `burst` > 1 makes arrivals come in bursts of that mean size.
+    """
+
+    name: str
+    calibration: str = "h100-8b-eagle"
+    requests: Annotated[int, Field(ge=10)] = 3000
+    load: Annotated[float, Field(gt=0)] = 0.5
+    pools: tuple[PoolSize, ...] | None = None
+    mix: dict[str, float] = Field(default_factory=dict)
+    temperatures: dict[Bucket, float] = Field(default_factory=lambda: dict[Bucket, float]({"0": 1.0}))
+    noise: Share = 0.0
+    burst: Annotated[float, Field(ge=1)] = 1.0
+    abort: Share = 0.01
+    routers: Annotated[int, Field(ge=1)] = 2
+    refresh_s: Annotated[float, Field(gt=0)] = 1.0
+    flush_s: Annotated[float, Field(gt=0)] = 0.2
+    heartbeat_s: Annotated[float, Field(gt=0)] = 0.5
+    tpot_target_ms: float | None = None
+    phases: tuple[Phase, ...] = ()
+    extra_drafters: dict[str, Drafter] = Field(default_factory=dict)
+    warm: Share = 0.1
+
+    def loaded(self) -> Calibration:
+        """The calibration this scenario runs on."""
+        return load_calibration(self.calibration)
+
+    def cluster(self, calibration: Calibration) -> tuple[PoolSize, ...]:
+        """The pools: those named, else one vanilla replica and three that speculate, shared between the drafters."""
+        if self.pools is not None:
+            return self.pools
+        names = list(calibration.drafters)
+        if len(names) == 1:
+            return (PoolSize(replicas=1), PoolSize(drafter=names[0], replicas=3))
+        return (
+            PoolSize(replicas=1),
+            *(PoolSize(drafter=name, replicas=2 if i == 0 else 1) for i, name in enumerate(names)),
+        )
+
+
+def load_scenario(name: str) -> Scenario:
+    """Read a scenario from a YAML file; ValueError names what is wrong."""
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"scenario {name!r}: neither a name of the protocol nor a file")
+    return Scenario.model_validate(yaml.safe_load(path.read_text()))

@@ -1,0 +1,195 @@
+"""The traffic of one run: arrivals, tasks, lengths, and how many drafts each drafter would land at every token of every answer."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.policy.calibration import Calibration, Drafter, Spread
+from bench.policy.scenario import Phase, Scenario
+
+NO_PROPOSAL = 255
+BUCKETS = ("0", "low", "high")
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One answer at one k: per verify step what was drafted and accepted."""
+
+    steps: int
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Workload:
+    """Requests in order of arrival; `landed[drafter]` holds per token of every answer how many drafts would be accepted there."""
+
+    tasks: tuple[str, ...]
+    arrival_s: Floats
+    task: Ints
+    label: Ints
+    bucket: Ints
+    phase: Ints
+    prompt_tokens: Ints
+    output_tokens: Ints
+    aborted: NDArray[np.bool_]
+    starts: Ints
+    landed: dict[str, Bytes]
+    runs: dict[tuple[str, int, int], Run] = field(default_factory=dict)
+
+    def run(self, drafter: str, request: int, k: int) -> Run:
+        """How the answer goes with k drafts per step (kept: every policy meets the same luck)."""
+        key = (drafter, request, k)
+        found = self.runs.get(key)
+        if found is None:
+            found = self.runs[key] = _walk(self._tokens(drafter, request), k)
+        return found
+
+    def _tokens(self, drafter: str, request: int) -> bytes:
+        start = int(self.starts[request])
+        return self.landed[drafter][start : start + int(self.output_tokens[request]) - 1].tobytes()
+
+
+def _walk(landed: bytes, k: int) -> Run:
+    """Verify at a token, take what landed, jump past it and the corrected token, until the answer ends."""
+    drafted: list[int] = []
+    accepted: list[int] = []
+    at, steps, end = 0, 0, len(landed)
+    while at < end:
+        steps += 1
+        found = landed[at]
+        if found == NO_PROPOSAL or not k:
+            at += 1
+            continue
+        taken = found if found < k else k
+        drafted.append(k)
+        accepted.append(taken)
+        at += taken + 1
+    return Run(steps, tuple(drafted), tuple(accepted))
+
+
+def build(scenario: Scenario, calibration: Calibration, seed: int, capacity_tokens_s: float) -> Workload:
+    """The workload of a scenario and seed; the same for every policy. Arrivals offer `load` of the token capacity."""
+    rng = np.random.default_rng([seed, 20_260])
+    n, tasks = scenario.requests, calibration.tasks
+    phases = (Phase(at=0.0), *scenario.phases)
+    phase = np.searchsorted([p.at for p in phases], np.arange(n) / n, side="right") - 1
+    task = _tasks(scenario, phases, phase, tasks, rng)
+    wrong = rng.random(n) < scenario.noise
+    label = np.where(wrong, rng.integers(0, len(tasks), n), task)
+    shares = np.array([scenario.temperatures.get(b, 0.0) for b in BUCKETS])  # type: ignore[call-overload]  # literals
+    bucket = rng.choice(len(BUCKETS), n, p=shares / shares.sum())
+    output = _lengths(calibration.output_tokens, n, rng)
+    starts = np.concatenate([[0], np.cumsum(output)[:-1]])
+    landed = {
+        name: _landed(name, scenario, calibration, phases, (task, bucket, phase, output), rng)
+        for name in calibration.drafters
+    }
+    return Workload(
+        tasks,
+        _arrivals(scenario, phases, phase, capacity_tokens_s / float(output.mean()), rng),
+        task,
+        label,
+        bucket,
+        phase,
+        _lengths(calibration.prompt_tokens, n, rng),
+        output,
+        rng.random(n) < scenario.abort,
+        starts,
+        landed,
+    )
+
+
+def _tasks(
+    scenario: Scenario, phases: tuple[Phase, ...], phase: Ints, tasks: tuple[str, ...], rng: np.random.Generator
+) -> Ints:
+    chosen = np.zeros(len(phase), dtype=np.int64)
+    mix = scenario.mix or dict.fromkeys(tasks, 1.0)
+    for index, change in enumerate(phases):
+        mix = change.mix or mix
+        unknown = sorted(set(mix) - set(tasks))
+        if unknown:
+            raise ValueError(f"mix: {unknown!r} is not a task of the calibration ({', '.join(tasks)})")
+        shares = np.array([mix.get(name, 0.0) for name in tasks])
+        here = phase == index
+        chosen[here] = rng.choice(len(tasks), int(here.sum()), p=shares / shares.sum())
+    return chosen
+
+
+def _lengths(spread: Spread, n: int, rng: np.random.Generator) -> Ints:
+    centre = np.log(spread.mean) - spread.spread**2 / 2
+    return np.maximum(spread.smallest, rng.lognormal(centre, spread.spread, n).round()).astype(np.int64)
+
+
+def _arrivals(
+    scenario: Scenario, phases: tuple[Phase, ...], phase: Ints, full_rate: float, rng: np.random.Generator
+) -> Floats:
+    """Poisson arrivals, or bursts of geometric size whose starts are Poisson; the rate follows each phase's load."""
+    n = len(phase)
+    loads = np.array([p.load or scenario.load for p in phases])[phase]
+    gaps = rng.exponential(1.0, n) / (full_rate * loads)
+    if scenario.burst > 1:
+        first = rng.random(n) < 1 / scenario.burst
+        gaps = np.where(first, gaps * scenario.burst, 1e-3)
+    return np.cumsum(gaps)
+
+
+def survival_curve(drafter: Drafter, task: str, k_max: int, factor: float, change: float) -> Floats:
+    """S(1) … S(k_max) of a task, its conditional acceptances times `factor` plus `change`."""
+    known = np.array(drafter.tasks.get(task) or next(iter(drafter.tasks.values())), dtype=np.float64)
+    previous = np.concatenate([[1.0], known[:-1]])
+    h = np.where(previous > 0, known / np.maximum(previous, 1e-9), 0.0)
+    h = np.concatenate([h, np.full(max(0, k_max - len(h)), h[-1])])[:k_max]
+    return np.cumprod(np.clip(h * factor + change, 0.01, 0.99))
+
+
+def _landed(
+    name: str,
+    scenario: Scenario,
+    calibration: Calibration,
+    phases: tuple[Phase, ...],
+    of: tuple[Ints, Ints, Ints, Ints],
+    rng: np.random.Generator,
+) -> Bytes:
+    """Accepted drafts at every token: a uniform with streaks against S^g, g the prompt's own exponent."""
+    task, bucket, phase, output = of
+    base, total = calibration.drafters[name], int(output.sum())
+    luck = _streaky(output, total, base.streak, rng)
+    exponent = np.exp(base.prompt_spread * rng.standard_normal(len(output)))
+    luck = luck ** (1 / np.repeat(exponent, output))
+    proposes = _streaky(output, total, base.streak, rng) < base.coverage
+    group = np.repeat((phase * len(calibration.tasks) + task) * len(BUCKETS) + bucket, output)
+    landed = np.zeros(total, dtype=np.uint8)
+    for key in np.unique(group):
+        rest, b = divmod(int(key), len(BUCKETS))
+        p, t = divmod(rest, len(calibration.tasks))
+        curve = _phase_curve(name, scenario, calibration, phases[: p + 1], calibration.tasks[t], BUCKETS[b])
+        here = group == key
+        landed[here] = np.searchsorted(-curve, -luck[here], side="left")
+    return np.where(proposes, landed, NO_PROPOSAL).astype(np.uint8)
+
+
+def _phase_curve(
+    name: str, scenario: Scenario, calibration: Calibration, past: tuple[Phase, ...], task: str, bucket: str
+) -> Floats:
+    drafter, change = calibration.drafters[name], 0.0
+    for step in past:
+        if step.drafters and name in step.drafters:
+            drafter = scenario.extra_drafters[step.drafters[name]]
+        if step.h_change is not None and (step.h_change_tasks is None or task in step.h_change_tasks):
+            change = step.h_change
+    return survival_curve(drafter, task, calibration.k_max, calibration.temperature_factor.get(bucket, 1.0), change)
+
+
+def _streaky(output: Ints, total: int, streak: float, rng: np.random.Generator) -> Floats:
+    """Uniforms that repeat their predecessor's value with probability `streak`, afresh for every answer."""
+    fresh = rng.random(total) >= streak
+    fresh[np.concatenate([[0], np.cumsum(output)[:-1]])] = True
+    source = np.maximum.accumulate(np.where(fresh, np.arange(total), 0))
+    values: Floats = rng.random(total)[source]
+    return values

@@ -1,0 +1,245 @@
+"""Rules that others publish or ship, as policies to compare with and to choose: none of them weighs task, load and cost together."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from policies import cost
+from policies.adaptive import serving
+from policies.knowledge import Knowledge, traffic_class
+from policies.learning import Lesson, lessons
+from policies.records import Delta
+from policies.scoring import VANILLA, cells
+from policies.words import Choice, Outcome, Reason, Replica, Request
+
+FIXED_K = 4
+ENABLE_ALPHA, DISABLE_ALPHA, MEASURE_K = 0.6, 0.5, 2
+TIERS = (1, 3, 7)
+TIER_EDGES = (1.5, 3.0)
+EMA_HALF_LIFE_REQUESTS = 10.0
+GATE_LENGTH, GATE_REQUESTS = 1.6, 20.0
+UCB_KS = (1, 2, 4, 6, 8)
+UCB_HALF_LIFE_REQUESTS = 200.0
+UCB_WIDTH = 0.5
+
+
+def load(replica: Replica) -> float:
+    """Share of a replica's places that are taken or asked for."""
+    return (replica.running + replica.waiting) / replica.max_running
+
+
+def least_loaded(replicas: Sequence[Replica], uniform: float) -> Replica:
+    """The emptiest replica; `uniform` breaks ties."""
+    start = int(uniform * len(replicas))
+    return min((*replicas[start:], *replicas[:start]), key=load)
+
+
+def vanilla_of(replicas: Sequence[Replica]) -> Sequence[Replica]:
+    """The vanilla replicas, or all where there is none."""
+    return [r for r in replicas if r.pool.k_max == 0] or replicas
+
+
+def speculative_of(replicas: Sequence[Replica], request: Request) -> Sequence[Replica]:
+    """The replicas that may speculate for this request."""
+    return [r for r in replicas if r.pool.k_max > 0 and (request.temperature <= 0 or r.sampled_speculation)]
+
+
+def placed(
+    request: Request, replica: Replica, k: int, knowledge: Knowledge, now_s: float, reason: Reason = Reason.BASELINE
+) -> Choice:
+    """A choice without scores of the alternatives."""
+    k = min(k, replica.pool.k_max)
+    curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
+    length = knowledge.output_tokens(request)
+    u_s, tpot_s = cells(request, replica, curve, knowledge.step_model(replica, now_s), 1.0, length, False)
+    key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
+    return Choice(replica, k, reason, key, u_s[k], tpot_s[k], expected_output_tokens=length)
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What every rule learns, so that any of them can be swapped for another with warm records."""
+
+    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+        """Acceptance, step times and lengths."""
+        return Lesson(lessons(outcome, knowledge, now_s))
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysVanilla(Learner):
+    """Never speculates."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The emptiest vanilla replica."""
+        replica = least_loaded(vanilla_of(serving(request, replicas)), uniform)
+        return placed(request, replica, 0, knowledge, now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysSpeculative(Learner):
+    """The same k for everything."""
+
+    k: int = FIXED_K
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The emptiest speculative replica."""
+        ready = serving(request, replicas)
+        replica = least_loaded(speculative_of(ready, request) or ready, uniform)
+        return placed(request, replica, self.k, knowledge, now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleThreshold(Learner):
+    """Speculate on tasks with α above .6, never below .5, and in between keep measuring with a small k."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The emptiest replica of the side that the task's per-token acceptance asks for."""
+        ready = serving(request, replicas)
+        able = speculative_of(ready, request)
+        if not able:
+            return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
+        replica = least_loaded(able, uniform)
+        alpha = self._alpha(request, replica, knowledge, now_s)
+        if alpha < DISABLE_ALPHA:
+            return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
+        k = FIXED_K if alpha > ENABLE_ALPHA else MEASURE_K
+        return placed(request, replica, k, knowledge, now_s)
+
+    @staticmethod
+    def _alpha(request: Request, replica: Replica, knowledge: Knowledge, now_s: float) -> float:
+        """Accepted / (accepted + rejected steps) of the task, the prior's first position without evidence."""
+        curve = knowledge.curve(request, replica.pool, now_s)
+        tried = sum(curve.e)
+        return sum(h * e for h, e in zip(curve.h, curve.e, strict=True)) / tried if tried > 1 else curve.h[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSchedule(Learner):
+    """k by the replica's batch alone, as vLLM's dynamic schedule does: the table is tuned on the mix's own acceptance."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The emptiest replica of any pool, at the k that serves its whole batch best on average."""
+        ready = serving(request, replicas)
+        replica = least_loaded([r for r in ready if r in speculative_of(ready, request) or not r.pool.k_max], uniform)
+        return placed(request, replica, self._k(request, replica, knowledge, now_s), knowledge, now_s)
+
+    @staticmethod
+    def _k(request: Request, replica: Replica, knowledge: Knowledge, now_s: float) -> int:
+        """argmin over k of T(B, every request at k) / E(k) with the mix's mean E."""
+        if replica.pool.k_max == 0:
+            return 0
+        expected = knowledge.mix_tokens(replica.pool, now_s)
+        model = knowledge.step_model(replica, now_s)
+        batch = replica.running + 1.0
+        times = [
+            model.step_s(cost.row(batch, k, k, replica.mean_context_tokens)) / tokens
+            for k, tokens in enumerate(expected)
+        ]
+        return times.index(min(times))
+
+
+@dataclass(frozen=True, slots=True)
+class EmaTiers(Learner):
+    """k from {1, 3, 7} by a moving average of accepted drafts per step over all traffic of a drafter."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The emptiest speculative replica at the drafter's tier."""
+        ready = serving(request, replicas)
+        replica = least_loaded(speculative_of(ready, request) or ready, uniform)
+        fields = knowledge.record(f"ema:{replica.pool.drafter_id}").fields
+        accepted = fields["accepted"] / fields["n"] if fields.get("n") else TIER_EDGES[0]
+        k = TIERS[sum(accepted > edge for edge in TIER_EDGES)]
+        return placed(request, replica, k, knowledge, now_s)
+
+    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+        """The moving average, besides the rest."""
+        return Lesson((*lessons(outcome, knowledge, now_s), *moving_average(outcome)))
+
+
+def moving_average(outcome: Outcome) -> tuple[Delta, ...]:
+    """Accepted drafts per step of one request, into its drafter's decayed mean."""
+    if not outcome.drafted or not outcome.finished:
+        return ()
+    accepted = sum(outcome.accepted) / len(outcome.accepted)
+    add = {"n": 1.0, "accepted": accepted}
+    return (Delta(f"ema:{outcome.choice.engine.pool.drafter_id}", add, 1.0, EMA_HALF_LIFE_REQUESTS),)
+
+
+@dataclass(frozen=True, slots=True)
+class OneWayGate(Learner):
+    """k = 4 until the mean acceptance length of a drafter falls below a threshold; then never again."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """A speculative replica while the gate is open, a vanilla one (or k = 0) afterwards."""
+        ready = serving(request, replicas)
+        able = speculative_of(ready, request)
+        open_ = [r for r in able if not knowledge.record(f"gate:{r.pool.drafter_id}").fields.get("^closed")]
+        if open_:
+            return placed(request, least_loaded(open_, uniform), FIXED_K, knowledge, now_s)
+        return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
+
+    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+        """The moving average, and the gate that it closes."""
+        deltas = moving_average(outcome)
+        if deltas:
+            drafter = outcome.choice.engine.pool.drafter_id
+            fields = knowledge.record(f"ema:{drafter}").fields
+            seen = fields.get("n", 0.0)
+            if seen > GATE_REQUESTS / 2 and 1 + fields["accepted"] / seen < GATE_LENGTH:
+                deltas = (*deltas, Delta(f"gate:{drafter}", {"^closed": 1.0}))
+        return Lesson((*lessons(outcome, knowledge, now_s), *deltas))
+
+
+@dataclass(frozen=True, slots=True)
+class IndependentUcb(Learner):
+    """A discounted UCB bandit per traffic class whose arms are (pool, k), blind to what one k says of another."""
+
+    def decide(
+        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """The arm with the largest optimistic reward (minus log time per token), on its emptiest replica."""
+        ready = serving(request, replicas)
+        pools = {r.pool.name: r.pool for r in ready if r in speculative_of(ready, request) or not r.pool.k_max}
+        arms = [
+            (name, k)
+            for name, pool in pools.items()
+            for k in ((0,) if pool.k_max == 0 else [k for k in UCB_KS if k <= pool.k_max])
+        ]
+        fields = [knowledge.record(_arm(request, pool, k)).fields for pool, k in arms]
+        total = sum(f.get("n", 0.0) for f in fields) + 1
+        values = [_optimistic(f, total) for f in fields]
+        pool, k = arms[values.index(max(values))]
+        replica = least_loaded([r for r in ready if r.pool.name == pool], uniform)
+        return placed(request, replica, k, knowledge, now_s)
+
+    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+        """The arm's mean reward, besides the rest."""
+        deltas = lessons(outcome, knowledge, now_s)
+        if not outcome.finished or outcome.output_tokens < 2 or outcome.generation_s <= 0:
+            return Lesson(deltas)
+        key = _arm(outcome.request, outcome.choice.pool, outcome.choice.k)
+        add = {"n": 1.0, "tpot": outcome.generation_s / (outcome.output_tokens - 1)}
+        return Lesson((*deltas, Delta(key, add, 1.0, UCB_HALF_LIFE_REQUESTS)))
+
+
+def _arm(request: Request, pool: str, k: int) -> str:
+    return "ucb:" + "|".join((*traffic_class(request), pool, str(k)))
+
+
+def _optimistic(fields: Mapping[str, float], total: float) -> float:
+    n = fields.get("n", 0.0)
+    if n < 0.5:
+        return math.inf
+    return UCB_WIDTH * math.sqrt(math.log(total) / n) - math.log(fields["tpot"] / n)

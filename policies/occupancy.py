@@ -1,0 +1,120 @@
+"""What one router can know of a replica's batch: heartbeats, and its own requests since; averaged over each request's life."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from policies.words import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request inside a replica: what it asked for, and the running sums at the moment it entered."""
+
+    k: int
+    context_tokens: float
+    entered_s: float
+    sums: tuple[float, float, float, float]
+    prefilled: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The batch a request was in, averaged over its life and including itself (fields as in `Outcome`)."""
+
+    mean_batch: float
+    mean_k: float
+    mean_max_k: float
+    context_tokens: float
+    prefill_tokens: float
+
+
+@dataclass(slots=True)
+class Occupancy:
+    """One replica as one router sees it.
+
+    Heartbeats tell how many requests run there; which k they have is known for our own only, and taken to hold for the rest.
+    """
+
+    running: float = 0.0
+    waiting: int = 0
+    kv_usage: float = 0.0
+    own: Counter[int] = field(default_factory=Counter)
+    drafts: float = 0.0
+    context: float = 0.0
+    prefilled: float = 0.0
+    at_s: float = 0.0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+
+    def beat(self, running: int, waiting: int, kv_usage: float, now_s: float) -> None:
+        """Take what the replica says of itself; it knows of other routers' requests."""
+        self._advance(now_s)
+        self.running, self.waiting, self.kv_usage = float(max(running, 0)), waiting, kv_usage
+
+    def enter(self, k: int, prompt_tokens: float, context_tokens: float, now_s: float) -> Ticket:
+        """A request of ours starts there; other routers' prefills are taken to be as frequent as ours."""
+        self._advance(now_s)
+        self.running += 1
+        self.prefilled += prompt_tokens * self.running / (self.own.total() + 1)
+        self.own[k] += 1
+        self.drafts += k
+        self.context += context_tokens
+        sums = (self.sums[0], self.sums[1], self.sums[2], self.sums[3])
+        return Ticket(k, context_tokens, now_s, sums, self.prefilled)
+
+    def leave(self, ticket: Ticket, now_s: float) -> Batch:
+        """A request of ours ends there: the batch it was in."""
+        self._advance(now_s)
+        batch = self._batch(ticket, now_s)
+        self.running = max(0.0, self.running - 1)
+        self.own[ticket.k] -= 1
+        if self.own[ticket.k] <= 0:
+            del self.own[ticket.k]
+        self.drafts -= ticket.k
+        self.context -= ticket.context_tokens
+        return batch
+
+    def seen(self, replica: Replica) -> Replica:
+        """The replica with its load now."""
+        mine = self.own.total()
+        return replace(
+            replica,
+            running=round(max(self.running, mine)),
+            waiting=self.waiting,
+            kv_usage=self.kv_usage,
+            mean_k=self.drafts / mine if mine else 0.0,
+            max_k=max(self.own, default=0),
+            k_shares=k_shares(self.own, max(self.running, mine) / mine if mine else 1.0, replica.pool.k_max),
+            mean_context_tokens=self.context / mine if mine else 0.0,
+        )
+
+    def _advance(self, now_s: float) -> None:
+        elapsed = now_s - self.at_s
+        self.at_s = now_s
+        if elapsed <= 0:
+            return
+        mine = self.own.total() or 1
+        batch = max(self.running, mine)
+        for i, value in enumerate((batch, self.drafts / mine, max(self.own, default=0), self.context / mine)):
+            self.sums[i] += value * elapsed
+
+    def _batch(self, ticket: Ticket, now_s: float) -> Batch:
+        elapsed = now_s - ticket.entered_s
+        if elapsed <= 0:
+            return Batch(max(1.0, self.running), ticket.k, ticket.k, ticket.context_tokens, 0.0)
+        means = [(now - then) / elapsed for now, then in zip(self.sums, ticket.sums, strict=True)]
+        joined = self.prefilled - ticket.prefilled
+        return Batch(max(1.0, means[0]), means[1], max(means[2], means[1]), means[3], joined)
+
+
+def k_shares(ks: Mapping[int, int], scale: float, k_max: int) -> tuple[float, ...]:
+    """Σ_{j≤k} 1 / (1 + n_j), k = 0 … k_max, n_j the running requests with k ≥ j (`scale` times those counted in `ks`).
+
+    A batch drafts as often as its largest k. Charging that to whoever raises it lets everyone else ride for free, so a large k
+    once chosen stays; the Shapley value of the maximum shares pass j among all who use it (the airport game).
+    """
+    shares, above = [0.0], sum(count for k, count in ks.items() if k > 0)
+    for j in range(1, k_max + 1):
+        shares.append(shares[-1] + 1 / (1 + above * scale))
+        above -= ks.get(j, 0)
+    return tuple(shares)
