@@ -13,7 +13,7 @@ from engines.simulator.errors import bad_value, unknown_model
 from engines.simulator.failures import Failure, FailureQueue
 from engines.simulator.measurements import Timeline
 from engines.simulator.outputs import Sampling, draws, plan_output
-from engines.simulator.pacing import Pace
+from engines.simulator.pacing import VirtualPace, WallPace
 from engines.simulator.settings import SimulatorSettings
 from engines.simulator.tasks import ReadTask, read_task
 
@@ -70,7 +70,9 @@ class SimulatedEngine:
     ) -> None:
         self.settings = settings
         self.calibration = calibration or load_calibration(settings.calibration)
-        self.batch = Batch(settings, self.calibration.cost, Pace(settings.time_scale, settings.burst_steps))
+        scale = settings.time_scale
+        pace = WallPace(scale) if scale else VirtualPace(settings.burst_steps)
+        self.batch = Batch(settings, self.calibration.cost, pace)
         self.failures = FailureQueue(failures)
         self.tally = Tally()
         self.acceptance_scale: dict[str | None, float] = {}
@@ -88,13 +90,13 @@ class SimulatedEngine:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     def k_of(self, xargs: Mapping[str, object] | None) -> int:
-        """Drafts per step of a request: `spec_k` within 0…k_max, k_max where it is absent or no number."""
+        """Drafts per step of a request: `spec_k` within 0…k_max, k_max where it is absent or no whole number."""
         if not self.settings.speculative:
             return 0
         asked = (xargs or {}).get(SPEC_K)
-        if not isinstance(asked, int | float):
-            return self.settings.k_max
-        return max(0, min(int(asked), self.settings.k_max))
+        if isinstance(asked, float) and asked.is_integer():
+            asked = int(asked)
+        return max(0, min(asked, self.settings.k_max)) if isinstance(asked, int) else self.settings.k_max
 
     def task_of(self, prompt: Prompt, xargs: Mapping[str, object] | None) -> str:
         """The task the simulated model works on: named in `vllm_xargs`, else read from the prompt."""

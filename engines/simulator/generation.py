@@ -109,7 +109,7 @@ class Generation:
             pieces = await self._mailbox.take()
             if self._mailbox.closed:
                 return False
-            events = [] if opened else [self._dialect.opening(index) for index in range(len(self.sequences))]
+            events = [] if opened else self._openings()
             opened = True
             for sequence, first, last in pieces:
                 events.append(self._event(sequence, first, last))
@@ -123,6 +123,9 @@ class Generation:
                 await exchange.stream(b"".join(events))
         await exchange.stream(b"".join((*events, self._tail(), DONE)), last=True)
         return True
+
+    def _openings(self) -> list[bytes]:
+        return [event for index in range(len(self.sequences)) for event in self._dialect.opening(index)]
 
     def _event(self, sequence: Sequence, first: int, last: int) -> bytes:
         done = last >= sequence.plan.tokens

@@ -66,8 +66,8 @@ class Dialect(ABC):
         ).removesuffix(b"}")
 
     @abstractmethod
-    def opening(self, index: int) -> bytes:
-        """The chunk before any text, or nothing."""
+    def opening(self, index: int) -> list[bytes]:
+        """The chunks before any text."""
 
     @abstractmethod
     def piece(self, index: int, text: str, plan: OutputPlan, last: bool, usage: Usage | None) -> bytes:
@@ -113,7 +113,7 @@ class ChatDialect(Dialect):
         self.tool = tool
         self._named = named
 
-    def opening(self, index: int) -> bytes:
+    def opening(self, index: int) -> list[bytes]:
         """The role, and with a forced tool the name of the call."""
         role = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}' % index
         # vLLM sets these two on the first chunk of a chat only.
@@ -121,11 +121,11 @@ class ChatDialect(Dialect):
             b"]}\n\n", b'],"prompt_token_ids":null,"prompt_text":null}\n\n'
         )
         if self.tool is None:
-            return first
+            return [first]
         call = {"id": self._call_id(index), "type": "function", "index": 0}
         delta = {"tool_calls": [call | {"function": {"name": self.tool, "arguments": ""}}]}
         named = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": None}
-        return first + self._chunk(orjson.dumps(named), last=False, usage=None)
+        return [first, self._chunk(orjson.dumps(named), last=False, usage=None)]
 
     def piece(self, index: int, text: str, plan: OutputPlan, last: bool, usage: Usage | None) -> bytes:
         """One delta."""
@@ -178,9 +178,9 @@ class CompletionDialect(Dialect):
     def __init__(self, head: Head, *, logprobs: bool, include_usage: bool) -> None:
         super().__init__(head, "text_completion", logprobs=logprobs, include_usage=include_usage)
 
-    def opening(self, index: int) -> bytes:
+    def opening(self, index: int) -> list[bytes]:
         """Nothing: completions start with text."""
-        return b""
+        return []
 
     def piece(self, index: int, text: str, plan: OutputPlan, last: bool, usage: Usage | None) -> bytes:
         """One portion of text."""

@@ -12,7 +12,7 @@ class SimulatorSettings(BaseModel):
 
     `method` None makes a vanilla engine. Replicas of one model must share `seed`, as replicas share weights: the text
     follows from it. `time_scale` 10 runs ten times faster than the calibration says while `metrics` still report the
-    calibration's times.
+    calibration's times; 0 does not wait at all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,7 +23,7 @@ class SimulatorSettings(BaseModel):
     k_max: int = Field(default=4, ge=1, le=64)
     calibration: str = "cpu-demo"
     seed: int = 0
-    time_scale: float = Field(default=1.0, gt=0)
+    time_scale: float = Field(default=1.0, ge=0)
     burst_steps: int = Field(
         default=1,
         ge=1,
