@@ -175,8 +175,8 @@ class LocalService:
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         }
 
     def _engine_phases(self) -> dict[str, str]:
@@ -194,7 +194,8 @@ class LocalService:
         return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
