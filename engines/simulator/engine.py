@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from engines.contract import SPEC_K
 from engines.simulator.acceptance import Luck, tilted_curves
@@ -55,6 +56,13 @@ class Tally:
     failed: int = 0
     rejected: int = 0
     recent: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def end(self, record: RequestRecord, outcome: Literal["served", "aborted", "failed"]) -> None:
+        """One generation request is over."""
+        record.outcome = outcome
+        self.served += outcome == "served"
+        self.aborted += outcome == "aborted"
+        self.failed += outcome == "failed"
 
 
 class SimulatedEngine:

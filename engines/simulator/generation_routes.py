@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
+from engines.simulator.batching import Sequence
 from engines.simulator.engine import Prompt, RequestRecord, SimulatedEngine
 from engines.simulator.errors import ApiError
 from engines.simulator.exchange import Exchange, Handler, Routes
-from engines.simulator.failures import FailureKind
+from engines.simulator.failures import Failure, FailureKind
 from engines.simulator.generation import Generation, Mailbox, Wanted
 from engines.simulator.outputs import Sampling
 from engines.simulator.parsing import parse_body
@@ -32,7 +33,7 @@ class Job:
         request = self.request
         sampling = Sampling(
             max_tokens=self.max_tokens,
-            temperature=1.0 if request.temperature is None else request.temperature,
+            temperature=request.sampled_at,
             seed=request.seed,
             min_tokens=request.min_tokens,
             ignore_eos=request.ignore_eos,
@@ -64,27 +65,19 @@ class GenerationRoutes:
         return generate
 
     async def _run(self, exchange: Exchange, job: Job) -> None:
-        engine, tally, mailbox = self._engine, self._engine.tally, Mailbox()
-        xargs = job.request.vllm_xargs
+        engine, xargs, mailbox = self._engine, job.request.vllm_xargs, Mailbox()
         task, k = engine.task_of(job.prompts[0], xargs), engine.k_of(xargs)
         on_tokens = mailbox.put if job.wanted.stream else mailbox.put_finished
         sequences = [
             engine.sequence(prompt, sampling, task=task, k=k, on_tokens=on_tokens)
             for prompt, sampling in job.samplings()
         ]
-        temperature = job.samplings()[0][1].temperature
-        record = RequestRecord(job.dialect.head.id, task, k, temperature, job.wanted.prompt_tokens)
-        tally.recent.append(record)
-        failure, cut_after = exchange.failure, None
-        if failure is not None and failure.kind is FailureKind.SLOW:
-            for sequence in sequences:
-                sequence.slowdown = failure.factor
-        elif failure is not None:
-            cut_after = failure.after_chunks
+        cut_after = _apply(exchange.failure, sequences)
+        record = RequestRecord(job.dialect.head.id, task, k, job.request.sampled_at, job.wanted.prompt_tokens)
+        engine.tally.recent.append(record)
         answered = await Generation(engine.batch, job.dialect, job.wanted, sequences, mailbox).run(exchange, cut_after)
         record.output_tokens = sum(sequence.produced for sequence in sequences)
-        record.outcome = "served" if answered else "aborted" if cut_after is None else "failed"
-        setattr(tally, record.outcome, getattr(tally, record.outcome) + 1)
+        engine.tally.end(record, "served" if answered else "aborted" if cut_after is None else "failed")
 
     def _chat(self, raw: bytes, request_id: str) -> Job:
         request = parse_body(ChatRequest, raw)
@@ -131,6 +124,17 @@ class GenerationRoutes:
 
     def _head(self, prefix: str, request_id: str) -> Head:
         return Head(f"{prefix}-{request_id}", int(time.time()), self._engine.settings.model)
+
+
+def _apply(failure: Failure | None, sequences: list[Sequence]) -> int | None:
+    """Slow the sequences down if ordered; the events after which the answer is to break off, or None."""
+    if failure is None:
+        return None
+    if failure.kind is FailureKind.DIE_MID_STREAM:
+        return failure.after_chunks
+    for sequence in sequences:
+        sequence.slowdown = failure.factor
+    return None
 
 
 def _wanted(request: GenerateRequest, prompt_tokens: int) -> Wanted:

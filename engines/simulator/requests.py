@@ -8,6 +8,9 @@ from engines.simulator.errors import ApiError, bad_value
 
 StopStrings = str | Annotated[list[str], Field(max_length=4)] | None
 TokenId = Annotated[int, Field(ge=0)]
+MAX_CHOICES = 16_384
+"""vLLM's own limit of `n`."""
+
 XArg = str | int | float | list[str | int | float]
 
 
@@ -46,6 +49,11 @@ class GenerateRequest(Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def sampled_at(self) -> float:
+        """The temperature; OpenAI's default is 1."""
+        return 1.0 if self.temperature is None else self.temperature
+
+    @property
     def include_usage(self) -> bool:
         """Whether the stream ends with a usage chunk."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -57,9 +65,11 @@ class GenerateRequest(Body):
 
     def check(self, max_tokens: int) -> None:
         """Refuse values vLLM's sampling parameters refuse, in its words."""
-        temperature = 1.0 if self.temperature is None else self.temperature
+        temperature = self.sampled_at
         if self.n is not None and self.n < 1:
             raise ApiError(f"n must be at least 1, got {self.n}.")
+        if self.n is not None and self.n > MAX_CHOICES:
+            raise ApiError(f"n must be at most {MAX_CHOICES}, got {self.n}.")
         if temperature < 0:
             raise bad_value(f"temperature must be non-negative, got {temperature}.", "temperature", temperature)
         if not temperature <= 2:

@@ -1,8 +1,8 @@
 """The engine contract: what the router relies upon, asserted of every implementation of an engine.
 
-The simulator always; real vLLM where it may be started (marker `vllm`), from session fixtures that give the URL of a
-vanilla and of a speculative server of one model with k_max 4, `vllm_vanilla_url` and `vllm_speculative_url`, and their
-`vllm_api_key`.
+The simulator always; real vLLM where it may be started (marker `vllm`), from session fixtures that give the URLs and
+the keys of a vanilla and of a speculative server (k_max 4) of one model: `vllm_vanilla_url`, `vllm_vanilla_key`,
+`vllm_speculative_url`, `vllm_speculative_key`.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ class Deployment:
     """A vanilla and a speculative engine of one model."""
 
     vanilla_url: str
+    vanilla_key: str
     speculative_url: str
-    key: str | None
+    speculative_key: str
 
 
 class Client:
@@ -110,7 +111,7 @@ def simulated_deployment() -> Iterator[Deployment]:
     """Two simulators in processes of their own, as users start them."""
     vanilla, vanilla_url = _start()
     speculative, speculative_url = _start("--method", "draft_model", "--drafter", "draft", "--k-max", "4")
-    yield Deployment(vanilla_url, speculative_url, KEY)
+    yield Deployment(vanilla_url, KEY, speculative_url, KEY)
     for process in (vanilla, speculative):
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -126,8 +127,9 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
         return simulated
     return Deployment(
         request.getfixturevalue("vllm_vanilla_url"),
+        request.getfixturevalue("vllm_vanilla_key"),
         request.getfixturevalue("vllm_speculative_url"),
-        request.getfixturevalue("vllm_api_key"),
+        request.getfixturevalue("vllm_speculative_key"),
     )
 
 
@@ -141,13 +143,13 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 def vanilla(deployment: Deployment, session: aiohttp.ClientSession) -> Client:
     """The engine without a drafter."""
-    return Client(session, deployment.vanilla_url, deployment.key)
+    return Client(session, deployment.vanilla_url, deployment.vanilla_key)
 
 
 @pytest.fixture
 def speculative(deployment: Deployment, session: aiohttp.ClientSession) -> Client:
     """The engine with one."""
-    return Client(session, deployment.speculative_url, deployment.key)
+    return Client(session, deployment.speculative_url, deployment.speculative_key)
 
 
 async def test_vanilla_reports_times_and_no_speculation(vanilla: Client) -> None:
@@ -247,21 +249,20 @@ async def test_a_stream_says_what_the_whole_answer_says(speculative: Client, pat
     whole = await speculative.generate(path, **_spec(2))
     events = await speculative.events(path, **_spec(2))
     assert events[-1] == "[DONE]"
+    assert _joined(events[:-1]) == _text(whole)
     chunks = [json.loads(event) for event in events[:-1]]
-    pieces = [choice.get("text", choice.get("delta", {}).get("content")) for c in chunks for choice in c["choices"]]
-    assert "".join(piece or "" for piece in pieces) == _text(whole)
     reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]
     assert reasons == [None] * (len(reasons) - 1) + ["length"]
     assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
 
 
 async def test_speculation_sends_several_tokens_in_one_chunk(speculative: Client) -> None:
-    """A chunk is a verify step: time per token cannot be read off the gaps between chunks."""
+    """A chunk holds one or more verify steps: time per token cannot be read off the gaps between chunks."""
     events = await speculative.events(stream_options={"include_usage": True}, **_spec(4))
     metrics = parse_metrics(json.loads(events[-2]))
     assert metrics is not None
     assert metrics.steps is not None
-    assert len(events) - 2 == 1 + len(metrics.steps.accepted)
+    assert len(events) - 2 <= 1 + len(metrics.steps.accepted)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
@@ -272,7 +273,8 @@ async def test_usage_and_metrics_come_last_and_only_when_asked(speculative: Clie
     *chunks, usage, done = await speculative.events(path, stream_options={"include_usage": True}, **_spec(2))
     assert done == "[DONE]"
     assert not any('"usage":{' in event or '"metrics"' in event for event in chunks)
-    assert len(chunks) == len(unasked) - 1
+    # Not chunk by chunk: vLLM joins the outputs of two steps when its front end falls behind.
+    assert _joined(chunks) == _joined(unasked[:-1])
     last = json.loads(usage)
     assert last["choices"] == []
     metrics = parse_metrics(last)
@@ -368,10 +370,11 @@ async def test_a_body_not_declared_as_json_is_refused(speculative: Client) -> No
 
 async def test_the_key_guards_generation_and_not_health(deployment: Deployment, session: aiohttp.ClientSession) -> None:
     """Only the router holds the key; probes need none."""
-    assert deployment.key is not None
     for key in (None, "wrong"):
         stranger = Client(session, deployment.speculative_url, key)
-        assert await stranger.ask("/v1/completions", {"prompt": "x"}) == (401, {"error": "Unauthorized"})
+        status, answer = await stranger.ask("/v1/completions", {"prompt": "x"})
+        assert status == 401
+        assert "error" in answer
         assert (await stranger.ask("/v1/models"))[0] == 401
         assert (await stranger.ask("/health"))[0] == 200
         assert (await stranger.ask("/metrics"))[0] == 200
@@ -451,3 +454,8 @@ async def _until(client: Client, name: str, value: float) -> None:
 def _text(answer: Json) -> str:
     (choice,) = answer["choices"]
     return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+
+def _joined(events: list[str]) -> str:
+    choices = [choice for event in events for choice in json.loads(event)["choices"]]
+    return "".join(choice["text"] if "text" in choice else choice["delta"].get("content") or "" for choice in choices)

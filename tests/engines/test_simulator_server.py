@@ -12,6 +12,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engines.contract import parse_metrics
 from engines.simulator.engine import SimulatedEngine
@@ -25,8 +27,8 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("look_up"
 @pytest.fixture
 async def server() -> AsyncIterator[SimulatorServer]:
     """A speculative simulator that does not wait."""
-    settings = SimulatorSettings(model="sim", method="draft_model", time_scale=0, max_model_len=512)
-    async with SimulatorServer(SimulatedEngine(settings)) as running:
+    chosen = SimulatorSettings(model="sim", method="draft_model", time_scale=0, max_model_len=512)
+    async with SimulatorServer(SimulatedEngine(chosen)) as running:
         yield running
 
 
@@ -217,8 +219,8 @@ async def test_unknown_routes_answer_as_fastapi_does(
 
 async def test_an_engine_without_metrics_flags_reports_none(session: aiohttp.ClientSession) -> None:
     """Engines by URL may have been started without them."""
-    settings = SimulatorSettings(method="ngram", time_scale=0, request_metrics=False, spec_metrics="none")
-    async with SimulatorServer(SimulatedEngine(settings)) as server:
+    chosen = SimulatorSettings(method="ngram", time_scale=0, request_metrics=False, spec_metrics="none")
+    async with SimulatorServer(SimulatedEngine(chosen)) as server:
         assert (await _chat(server, session))["metrics"] is None
 
 
@@ -230,6 +232,7 @@ async def test_the_admin_routes_want_the_key_too(session: aiohttp.ClientSession)
         session.get(f"{server.url}/simulator/state", headers={"authorization": "Bearer k"}) as owner,
     ):
         assert (stranger.status, owner.status) == (401, 200)
+        assert await stranger.json() == {"error": "Unauthorized"}
 
 
 async def test_stop_lets_running_requests_finish(session: aiohttp.ClientSession) -> None:
@@ -327,3 +330,62 @@ async def test_paced_streams_take_the_calibrated_time(session: aiohttp.ClientSes
         wall_ms = (time.monotonic() - start) * 1000
     assert answer["metrics"]["generation_time_ms"] >= 40 * 49 - 1
     assert wall_ms >= 40 * 49 / 20
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+fields = st.sampled_from(
+    [
+        "model",
+        "prompt",
+        "messages",
+        "n",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "logprobs",
+        "top_logprobs",
+        "tools",
+        "tool_choice",
+        "vllm_xargs",
+        "echo",
+        "min_tokens",
+        "ignore_eos",
+        "tokens",
+    ]
+)
+
+
+@given(
+    path=st.sampled_from(
+        ["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/simulator/failures"]
+    ),
+    body=st.dictionaries(fields, json_values, max_size=4).map(
+        lambda odd: {"prompt": "x", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2} | odd
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_body_is_answered_with_a_500(path: str, body: dict[str, object]) -> None:
+    """Whatever the fields hold: 200 or a 4xx with an error object, never a stack trace."""
+
+    async def ask() -> tuple[int, str]:
+        engine = SimulatedEngine(SimulatorSettings(time_scale=0))
+        async with (
+            SimulatorServer(engine) as server,
+            aiohttp.ClientSession() as session,
+            session.post(server.url + path, json=body) as response,
+        ):
+            return response.status, await response.text()
+
+    status, text = asyncio.run(ask())
+    assert status == 200 or (
+        400 <= status < 500 and set(json.loads(text)["error"]) == {"message", "type", "param", "code"}
+    )
