@@ -1,35 +1,46 @@
-"""The policy of this project: the score of every pool, replica and k, held against habit."""
+"""The policy of this project: the score of every pool, replica and k, held against habit, with a little exploration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.errors import NoReplica
+from policies.explore import trial
+from policies.holdout import guard_key, held_out, is_off
 from policies.hysteresis import worth_changing
 from policies.knowledge import Knowledge, traffic_class
-from policies.learning import Lesson, lessons
-from policies.scoring import Option, best, best_in_pool, best_vanilla, score_all
-from policies.terms import terms
+from policies.learning import Lesson, learn_all
+from policies.objective import preferred
+from policies.scoring import Option, best_in_pool, best_vanilla, score_all
+from policies.terms import Terms, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request, Score
 
 
 @dataclass(frozen=True, slots=True)
+class Pick:
+    """An option and why it was picked."""
+
+    option: Option
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Chooses the least seconds per token; learns acceptance, step times and answer lengths."""
+    """Chooses the least seconds per token; learns acceptance, step times and answer lengths; guards against being slower."""
 
     def decide(
         self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve it."""
         ready = serving(request, replicas)
-        allowed = terms(request, knowledge.document, knowledge.output_tokens(request), now_s)
+        allowed = guarded(request, knowledge, now_s)
         scores = score_all(request, ready, allowed, knowledge, now_s, uniform)
-        preferred = best(scores)
-        chosen, reason = keep_or_change(request, preferred, scores, knowledge)
-        return choice_of(request, chosen, allowed.reason or reason, preferred, scores, knowledge, now_s)
+        top = preferred(scores, request, knowledge.document.objective)
+        picked = pick(request, top, scores, allowed, knowledge, now_s, uniform)
+        return choice_of(request, picked, top, scores, knowledge, now_s)
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """What a finished request teaches; the caller absorbs the deltas and sends them to the store."""
-        return Lesson(lessons(outcome, knowledge, now_s))
+        return learn_all(outcome, knowledge, now_s)
 
 
 def serving(request: Request, replicas: Sequence[Replica]) -> list[Replica]:
@@ -40,41 +51,67 @@ def serving(request: Request, replicas: Sequence[Replica]) -> list[Replica]:
     return ready
 
 
-def keep_or_change(
-    request: Request, preferred: Option, scores: Sequence[Score], knowledge: Knowledge
-) -> tuple[Option, Reason]:
-    """The preferred option, or the class's habit where that is not worth a change."""
+def guarded(request: Request, knowledge: Knowledge, now_s: float) -> Terms:
+    """The document's terms for the request, vanilla while the never-slower guard holds its task off speculation."""
+    document = knowledge.document
+    allowed = terms(request, document, knowledge.output_tokens(request), now_s)
+    if document.guard.enabled and allowed.k_max and is_off(knowledge.record(guard_key(request)).fields, now_s):
+        return replace(allowed, k_min=0, k_max=0, vanilla=True, reason=Reason.GUARD)
+    return allowed
+
+
+def pick(
+    request: Request,
+    top: Option,
+    scores: Sequence[Score],
+    allowed: Terms,
+    knowledge: Knowledge,
+    now_s: float,
+    uniform: float,
+) -> Pick:
+    """Observe, try, hold out, keep the habit, or take the best: the first that applies."""
+    vanilla = best_vanilla(scores)
+    if knowledge.document.observe_only:
+        return Pick(vanilla or top, Reason.OBSERVE)
+    if allowed.reason is None:
+        tried = trial(request, top, scores, knowledge, now_s, uniform)
+        if tried is not None:
+            return Pick(tried.option, tried.reason)
+        if top.k and vanilla and held_out(vanilla.u_s / top.u_s - 1, knowledge.document.guard, uniform):
+            return Pick(vanilla, Reason.HOLD_OUT)
+    kept = keep_or_change(request, top, scores, knowledge)
+    return kept if allowed.reason is None else Pick(kept.option, allowed.reason)
+
+
+def keep_or_change(request: Request, top: Option, scores: Sequence[Score], knowledge: Knowledge) -> Pick:
+    """The best option, or the class's habit where that is not worth a change."""
     habit = knowledge.habits.get(traffic_class(request))
-    if habit is None or (habit.pool, habit.k) == (preferred.replica.pool.name, preferred.k):
-        return preferred, Reason.FASTEST
+    if habit is None or (habit.pool, habit.k) == (top.replica.pool.name, top.k):
+        return Pick(top, Reason.FASTEST)
+    if knowledge.document.objective.kind != "mean_time":
+        return Pick(top, Reason.FASTEST)
     kept = best_in_pool(scores, habit.pool, habit.k)
-    if kept is None or worth_changing(preferred, kept, knowledge.document.hysteresis):
-        return preferred, Reason.FASTEST
-    return kept, Reason.HELD
+    if kept is None or worth_changing(top, kept, knowledge.document.hysteresis):
+        return Pick(top, Reason.FASTEST)
+    return Pick(kept, Reason.HELD)
 
 
 def choice_of(
-    request: Request,
-    chosen: Option,
-    reason: Reason,
-    preferred: Option,
-    scores: tuple[Score, ...],
-    knowledge: Knowledge,
-    now_s: float,
+    request: Request, picked: Pick, top: Option, scores: tuple[Score, ...], knowledge: Knowledge, now_s: float
 ) -> Choice:
     """The choice with everything needed to explain it and to learn from it."""
-    vanilla = best_vanilla(scores)
+    vanilla, chosen = best_vanilla(scores), picked.option
     return Choice(
         engine=chosen.replica,
         k=chosen.k,
-        reason=reason,
+        reason=picked.reason,
         key=knowledge.acceptance_key(request, chosen.replica.pool, now_s) if chosen.k else None,
         u_s=chosen.u_s,
         tpot_s=chosen.tpot_s,
         vanilla_u_s=None if vanilla is None else vanilla.u_s,
         vanilla_tpot_s=None if vanilla is None else vanilla.tpot_s,
         expected_output_tokens=knowledge.output_tokens(request),
-        best_pool=preferred.replica.pool.name,
-        best_k=preferred.k,
+        best_pool=top.replica.pool.name,
+        best_k=top.k,
         scores=scores,
     )

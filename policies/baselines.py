@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from policies import cost
 from policies.adaptive import serving
 from policies.knowledge import Knowledge, traffic_class
-from policies.learning import Lesson, lessons
+from policies.learning import Lesson, joined, learn_basics
 from policies.records import Delta
 from policies.scoring import VANILLA, cells
 from policies.words import Choice, Outcome, Reason, Replica, Request
@@ -51,9 +51,9 @@ def placed(
     k = min(k, replica.pool.k_max)
     curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
     length = knowledge.output_tokens(request)
-    u_s, tpot_s = cells(request, replica, curve, knowledge.step_model(replica, now_s), 1.0, length, False)
+    own = cells(request, replica, curve, knowledge.step_model(replica, now_s), 1.0, length, False)
     key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
-    return Choice(replica, k, reason, key, u_s[k], tpot_s[k], expected_output_tokens=length)
+    return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s[k], expected_output_tokens=length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Learner:
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """Acceptance, step times and lengths."""
-        return Lesson(lessons(outcome, knowledge, now_s))
+        return learn_basics(outcome, knowledge, now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class EmaTiers(Learner):
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """The moving average, besides the rest."""
-        return Lesson((*lessons(outcome, knowledge, now_s), *moving_average(outcome)))
+        return joined(learn_basics(outcome, knowledge, now_s), Lesson(moving_average(outcome)))
 
 
 def moving_average(outcome: Outcome) -> tuple[Delta, ...]:
@@ -199,7 +199,7 @@ class OneWayGate(Learner):
             seen = fields.get("n", 0.0)
             if seen > GATE_REQUESTS / 2 and 1 + fields["accepted"] / seen < GATE_LENGTH:
                 deltas = (*deltas, Delta(f"gate:{drafter}", {"^closed": 1.0}))
-        return Lesson((*lessons(outcome, knowledge, now_s), *deltas))
+        return joined(learn_basics(outcome, knowledge, now_s), Lesson(deltas))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +226,12 @@ class IndependentUcb(Learner):
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """The arm's mean reward, besides the rest."""
-        deltas = lessons(outcome, knowledge, now_s)
+        basics = learn_basics(outcome, knowledge, now_s)
         if not outcome.finished or outcome.output_tokens < 2 or outcome.generation_s <= 0:
-            return Lesson(deltas)
+            return basics
         key = _arm(outcome.request, outcome.choice.pool, outcome.choice.k)
         add = {"n": 1.0, "tpot": outcome.generation_s / (outcome.output_tokens - 1)}
-        return Lesson((*deltas, Delta(key, add, 1.0, UCB_HALF_LIFE_REQUESTS)))
+        return joined(basics, Lesson((Delta(key, add, 1.0, UCB_HALF_LIFE_REQUESTS),)))
 
 
 def _arm(request: Request, pool: str, k: int) -> str:

@@ -6,6 +6,7 @@ they would pass for the price of a larger batch). The sums XᵀX and Xᵀt, each
 records of several routers add, and with decay they are recursive least squares with forgetting.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -127,26 +128,36 @@ def probe_sums(probe: Sequence[StepTime]) -> dict[str, float]:
 
 def fit(buckets: Sequence[Mapping[str, float]], probe: Mapping[str, float], prior: Theta = STEP_S) -> StepModel:
     """Solve θ over all buckets and the probe, then each bucket pulled towards that: buckets speak once they have data."""
-    total = dict(probe)
-    for fields in buckets:
-        for name in (*GRAM, *RIGHT):
-            total[name] = total.get(name, 0.0) + fields.get(name, 0.0)
-    overall = _solve(total, _scaled(prior, total), RIDGE)
+    seen = {name: math.fsum(fields.get(name, 0.0) for fields in buckets) for name in (*GRAM, *RIGHT)}
+    if probe:
+        prior = _solve(probe, _scaled(prior, probe, 0.0), RIDGE)
+        # The probe's shape stays true when the machine slows down; its times do not.
+        factor = _factor(prior, seen, 3.0)
+        for name in GRAM:
+            seen[name] += probe[name]
+        for name in RIGHT:
+            seen[name] += factor * probe[name]
+    overall = _solve(seen, _scaled(prior, seen, 0.0), RIDGE)
     thetas = tuple(_solve(b, overall, BUCKET_PULL) if b.get("w", 0.0) > 1 else overall for b in buckets)
     weight = sum(b.get("w", 0.0) for b in buckets)
     noise = (sum(b.get("rr", 0.0) for b in buckets) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
     return StepModel(thetas, weight, noise)
 
 
-def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
+def _scaled(prior: Theta, fields: Mapping[str, float], pull: float) -> Theta:
     """The prior times the one factor that fits the sums best: its shape is believed, its speed is not."""
-    weighed = [(name, prior[i] * prior[j] * (1 if i == j else 2)) for name, (i, j) in zip(GRAM, PAIRS, strict=True)]
-    own = sum(fields.get(name, 0.0) * product for name, product in weighed)
-    if own <= 0:
-        return prior
-    factor = sum(fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)) / own
+    factor = _factor(prior, fields, pull)
     a, b, c, d, e, f, g = (p * factor for p in prior)
     return (a, b, c, d, e, f, g)
+
+
+def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
+    """Least-squares factor on the prior's predictions, drawn to 1 as by `pull` rows."""
+    weighed = [(name, prior[i] * prior[j] * (1 if i == j else 2)) for name, (i, j) in zip(GRAM, PAIRS, strict=True)]
+    own = pull + math.fsum(fields.get(name, 0.0) * product for name, product in weighed)
+    if own <= 0:
+        return 1.0
+    return (pull + math.fsum(fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True))) / own
 
 
 def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:

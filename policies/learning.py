@@ -1,12 +1,13 @@
-"""From an outcome to the changes of the shared records."""
+"""From an outcome to the changes of the shared records and to events."""
 
 from dataclasses import dataclass
 
-from policies import cost
+from policies import cost, drift, holdout
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
+from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
 from policies.knowledge import Knowledge, task_key
-from policies.records import Delta
-from policies.words import Event, Outcome
+from policies.records import Delta, Shrink
+from policies.words import Event, Outcome, Reason, decode_key
 
 TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0
@@ -14,48 +15,130 @@ TASK_HALF_LIFE_REQUESTS = 500.0
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one outcome teaches: deltas for the shared records, and events for the operator."""
+    """What one outcome teaches: deltas for the shared records in order, and events for the operator."""
 
     deltas: tuple[Delta, ...] = ()
     events: tuple[Event, ...] = ()
 
 
-def acceptance_delta(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge, now_s: float) -> Delta | None:
-    """The change of the acceptance record; what cannot be used is counted by reason, aborts in the record too."""
+def joined(*lessons: Lesson) -> Lesson:
+    """Several lessons as one."""
+    return Lesson(
+        tuple(delta for lesson in lessons for delta in lesson.deltas),
+        tuple(event for lesson in lessons for event in lesson.events),
+    )
+
+
+def learn_all(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    """Everything one outcome teaches: acceptance, step time, length, exploration's cost, the hold-out."""
+    return joined(
+        learn_acceptance(outcome, knowledge, now_s),
+        learn_cost(outcome, knowledge, now_s),
+        Lesson((task_delta(outcome),)),
+        learn_budget(outcome),
+        learn_hold_out(outcome, knowledge, now_s),
+    )
+
+
+def learn_basics(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    """What every policy learns, so that any can take over with warm records; no drift, no hold-out."""
+    found = outcome_counts(outcome, outcome.choice.engine.pool.k_max)
+    taught = _acceptance(outcome, found, knowledge, False, now_s)
+    return joined(taught, learn_cost(outcome, knowledge, now_s), Lesson((task_delta(outcome),)))
+
+
+def learn_acceptance(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    """The change of the acceptance record, and what a drift alarm does."""
+    found = outcome_counts(outcome, outcome.choice.engine.pool.k_max)
+    return _acceptance(outcome, found, knowledge, knowledge.document.drift.enabled, now_s)
+
+
+def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge, watch: bool, now_s: float) -> Lesson:
     key = outcome.choice.key
     if key is None:
-        return None
+        return Lesson()
     if isinstance(found, Ignored):
         knowledge.ignored[found.reason] += 1
-        aborted = {"aborted": 1.0} if found.reason == "aborted" else {}
-        return Delta(key, aborted, half_life_s=HALF_LIFE_S, half_life_steps=HALF_LIFE_STEPS) if aborted else None
+        aborted = Delta(key, {"aborted": 1.0}, half_life_s=HALF_LIFE_S, half_life_steps=HALF_LIFE_STEPS)
+        return Lesson((aborted,) if found.reason == "aborted" else ())
     believed = knowledge.curve(outcome.request, outcome.choice.engine.pool, now_s)
+    if not believed.h:
+        return Lesson()
     fields = acceptance_fields(found, believed.h, believed.weight)
-    return Delta(key, fields, found.drafting_steps, HALF_LIFE_STEPS, HALF_LIFE_S)
+    if outcome.choice.reason == Reason.PROBE:
+        fields["+boost"] = -1.0
+    alarm = Lesson()
+    if watch:
+        rules = knowledge.document.drift
+        sums = drift.cusum_fields(drift.residual(found, believed), rules)
+        fields |= sums
+        if drift.alarmed(knowledge.record(key), sums, rules):
+            alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
+            fields = {name: value for name, value in fields.items() if name not in sums}
+    taught = Delta(key, fields, found.drafting_steps, HALF_LIFE_STEPS, HALF_LIFE_S)
+    return joined(alarm, Lesson((taught,)))
 
 
-def cost_delta(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Delta | None:
-    """The change of the replica's step-time sums; None where the outcome says nothing of it."""
+def _drifted(text: str, before: float, found: Counts, knowledge: Knowledge, now_s: float) -> Lesson:
+    """Forget, probe, tell; and tell once more where the drafter's other tasks drifted too."""
+    key, rules = decode_key(text), knowledge.document.drift
+    stale = drift.stale(key, knowledge.record(drift.drafter_key(key)), rules, now_s)
+    deltas = (drift.forget(text, knowledge.record(text), rules), drift.drafter_delta(key, stale is not None, now_s))
+    event = drift.drift_event(key, before, found, now_s)
+    return Lesson(deltas, (event,) if stale is None else (event, stale))
+
+
+def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    """The change of the replica's step-time sums; a replica that changed for good is forgotten and, if slower, told of."""
     seen, replica = cost.observe(outcome), outcome.choice.engine
     if seen is None:
-        return None
-    fields = cost.cost_fields(seen, knowledge.step_model(replica, now_s))
+        return Lesson()
+    model, rules = knowledge.step_model(replica, now_s), knowledge.document.drift
     key = cost.record_key(replica.pool.name, replica.name, seen.x[1])
-    return Delta(key, fields, 1.0, cost.HALF_LIFE_REQUESTS, cost.HALF_LIFE_S)
+    record, error = knowledge.record(key), seen.step_s / max(model.step_s(seen.x), 1e-6) - 1
+    taught = Delta(key, cost.cost_fields(seen, model), 1.0, cost.HALF_LIFE_REQUESTS, cost.HALF_LIFE_S)
+    if not rules.enabled or model.weight < drift.KEEP_ROWS:
+        return Lesson((taught,))
+    sums = drift.cusum_fields(drift.cost_residual(error, model.noise), rules)
+    if not drift.alarmed(record, sums, rules):
+        return Lesson((Delta(key, {**taught.add, **sums}, 1.0, cost.HALF_LIFE_REQUESTS, cost.HALF_LIFE_S),))
+    forget = []
+    for name in cost.record_keys(replica.pool.name, replica.name):
+        old = knowledge.record(name)
+        if old.fields:
+            scale = min(1.0, drift.KEEP_ROWS / max(old.fields.get("w", 0.0), 1e-9))
+            forget.append(Delta(name, {}, shrink=Shrink(old.epoch, scale)))
+    events = (drift.slow_event(replica.name, error, now_s),) if error > 0 else ()
+    return Lesson((*forget, taught), events)
 
 
 def task_delta(outcome: Outcome) -> Delta:
     """Lengths of answers and aborts of the task."""
-    add = {"done": 1.0, "tokens": float(outcome.output_tokens)} if outcome.finished else {"aborted": 1.0}
+    add = {"done": 1.0, "tokens": float(max(0, outcome.output_tokens))} if outcome.finished else {"aborted": 1.0}
     return Delta(task_key(outcome.request), add, 1.0, TASK_HALF_LIFE_REQUESTS, TASK_HALF_LIFE_S)
 
 
-def lessons(outcome: Outcome, knowledge: Knowledge, now_s: float) -> tuple[Delta, ...]:
-    """Everything one outcome teaches about acceptance, cost and length."""
-    found = outcome_counts(outcome, outcome.choice.engine.pool.k_max)
-    deltas = (
-        acceptance_delta(outcome, found, knowledge, now_s),
-        cost_delta(outcome, knowledge, now_s),
-        task_delta(outcome),
-    )
-    return tuple(delta for delta in deltas if delta is not None)
+def learn_budget(outcome: Outcome) -> Lesson:
+    """What exploring cost and what it is measured against."""
+    if not outcome.finished or not outcome.choice.scores:
+        return Lesson()
+    return Lesson((Delta(budget_key(outcome.request), budget_fields(outcome), half_life_s=BUDGET_HALF_LIFE_S),))
+
+
+def learn_hold_out(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    """The hold-out's sums, and the guard where speculation is surely slower."""
+    rules, request = knowledge.document.guard, outcome.request
+    fields = holdout.canary_fields(outcome) if rules.enabled else {}
+    if not fields:
+        return Lesson()
+    key, state = holdout.canary_key(request), knowledge.record(holdout.guard_key(request)).fields
+    record = knowledge.record(key)
+    taught = Delta(key, fields, half_life_s=holdout.HALF_LIFE_S)
+    found = holdout.verdict(record.fields, rules)
+    if found is None or not holdout.tripped(found, state, now_s):
+        return Lesson((taught,))
+    seconds = holdout.off_s(state, rules, now_s)
+    # The arms start afresh after the pause: what they say now is what it is for.
+    off = Delta(holdout.guard_key(request), {"^since": now_s, "^until": now_s + seconds})
+    restart = Delta(key, {}, shrink=Shrink(record.epoch, 0.0))
+    return Lesson((off, restart), (holdout.guard_event(request, found, seconds, now_s),))

@@ -87,8 +87,20 @@ def score_all(
         if curve is None:
             curve = curves[replica.pool.name] = _curve(request, replica.pool, knowledge, now_s)
         model = knowledge.step_model(replica, now_s)
-        u_s, tpot_s = cells(request, replica, curve, model, harm, length, replica.name in favoured)
-        scores.append(Score(replica, u_s, tpot_s, curve.noise, allowed.low, allowed.high, allowed.blocked))
+        own = cells(request, replica, curve, model, harm, length, replica.name in favoured)
+        scores.append(
+            Score(
+                replica,
+                own.u_s,
+                own.tpot_s,
+                own.engine_s,
+                curve.noise,
+                own.wait_s,
+                allowed.low,
+                allowed.high,
+                allowed.blocked,
+            )
+        )
     return tuple(scores)
 
 
@@ -115,36 +127,48 @@ def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowled
     return [Range(0, 0) for _ in replicas]
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Per k = 0 … k_max of one replica: u, time per token, engine time per token; and the wait for a place (as in `Score`)."""
+
+    u_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]
+    engine_s: tuple[float, ...]
+    wait_s: float
+
+
 def cells(
     request: Request, replica: Replica, curve: Curve, model: StepModel, harm: float, length: float, favoured: bool
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(u per k, time per token per k), k = 0 … k_max: u = (T·wait + λ·B·(T − T_without)) / E(k).
+) -> Cells:
+    """u = (T·wait + λ·B·(T − T_without)) / E(k) for every k.
 
     The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the system.
+    In it the drafting passes count by their shares, so that nobody rides for free on a batch's largest k.
     """
-    batch, top = float(replica.running), replica.max_k
+    batch, top, inverse = float(replica.running), replica.max_k, curve.inverse
     base, per_request, per_draft, jump, per_k, per_kv, _ = model.thetas[bucket(batch + 1)]
     drafts, kv = batch * replica.mean_k, batch * replica.mean_context_tokens / 1000
     own_kv = (request.prompt_tokens + length / 2) / 1000 if replica.mean_context_tokens else 0.0
-    without = base + per_request * batch + per_draft * drafts + per_kv * kv + (jump + per_k * top if top else 0.0)
-    common = base + per_request * (batch + 1) + per_draft * drafts + per_kv * (kv + own_kv)
-    free = replica.max_running - replica.running
-    wait = 1.0 + (replica.waiting + (free <= 0)) / replica.max_running
+    passes = jump + per_k * top if top else 0.0
+    without = base + per_request * batch + per_draft * drafts + per_kv * kv + passes
+    joined = per_request + per_kv * own_kv
+    common = without - passes + joined
+    steps = [common + jump + per_draft * k + per_k * (k if k > top else top) for k in range(len(inverse))]
+    steps[0] = common + passes
+    if replica.k_shares:
+        first = 0.0 if top else jump
+        extra = [joined + first + per_draft * k + per_k * share for k, share in enumerate(replica.k_shares)]
+        extra[0] = joined
+    else:
+        extra = [step - without for step in steps]
+    tpot_s = tuple(map(mul, steps, inverse))
+    engine_s = tuple(map(mul, extra, inverse)) if batch else tpot_s
+    queued = (replica.waiting + (replica.running >= replica.max_running)) / replica.max_running
     # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per token.
     saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
-    tokens = curve.inverse
-    steps = [common + jump + per_draft * k + per_k * (k if k > top else top) for k in range(len(tokens))]
-    steps[0] = common + (jump + per_k * top if top else 0.0)
-    tpot_s = tuple(map(mul, steps, tokens))
-    weight, shares = harm * batch, replica.k_shares
-    if shares:
-        alone = common - without + (jump + per_k * top if top else 0.0)
-        harms = [alone + per_draft * k + per_k * shares[k] for k in range(len(tokens))]
-        if not top:
-            harms[1:] = [extra + jump for extra in harms[1:]]
-    else:
-        harms = [step - without for step in steps]
-    return tuple([wait * t + weight * m * i - saved for t, m, i in zip(tpot_s, harms, tokens, strict=True)]), tpot_s
+    wait, weight = 1.0 + queued, harm * batch
+    u_s = tuple([wait * t + weight * e - saved for t, e in zip(tpot_s, engine_s, strict=True)])
+    return Cells(u_s, tpot_s, engine_s, queued * tpot_s[0] * length)
 
 
 def _favoured(request: Request, replicas: Sequence[Replica]) -> frozenset[str]:

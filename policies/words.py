@@ -160,6 +160,7 @@ class Reason(StrEnum):
     RULE = "rule"
     REQUESTED = "requested"
     KILL_SWITCH = "kill_switch"
+    OBSERVE = "observe_only"
     SHORT_OUTPUT = "short_output"
     KV_PRESSURE = "kv_pressure"
     LONG_CONTEXT = "long_context"
@@ -180,13 +181,16 @@ class Score:
     """One replica's cost of serving a request with k = 0, 1, … drafts, and which of these k are allowed (low … high).
 
     `u_s[k]` is seconds per token with the harm to others and the wait, `tpot_s[k]` the request's own time per token,
-    `noise[k]` the relative standard error of the tokens expected per step.
+    `engine_s[k]` the replica's time per token that it adds (all of a step where nothing else runs), `wait_s` the wait for
+    a place, `noise[k]` the relative standard error of the tokens expected per step.
     """
 
     engine: Replica
     u_s: tuple[float, ...]
     tpot_s: tuple[float, ...]
+    engine_s: tuple[float, ...]
     noise: tuple[float, ...]
+    wait_s: float = 0.0
     low: int = 0
     high: int = 0
     blocked: Reason | None = None

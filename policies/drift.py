@@ -1,0 +1,87 @@
+"""Noticing that acceptance or a replica changed: two-sided CUSUMs on standardised residuals, and what an alarm does."""
+
+import math
+from collections.abc import Mapping
+
+from policies.document import Drift
+from policies.estimator import Curve
+from policies.evidence import Counts
+from policies.records import Delta, Record, Shrink
+from policies.words import Event, Key
+
+LIMIT = 4.0
+"""One request never counts for more standard errors than this."""
+
+COST_UNIT = 0.15
+KEEP_ROWS = 5.0
+ANNOUNCED = "announced"
+
+
+def residual(found: Counts, believed: Curve) -> float:
+    """Standardised residual of a request's first-position successes, positive when acceptance rose, within ±`LIMIT`.
+
+    Its variance is the binomial one times the design effect (streaks, prompts that differ) plus that of the belief.
+    """
+    s, e, h = found.s[0], found.e[0], believed.h[0]
+    if e < 1:
+        return 0.0
+    variance = e * h * (1 - h) * (believed.design + e / believed.weight[0])
+    z = (s - e * h) / math.sqrt(max(variance, 1e-9))
+    return max(-LIMIT, min(LIMIT, z))
+
+
+def cusum_fields(z: float, rules: Drift) -> dict[str, float]:
+    """What a residual adds to both sums; the store floors them at 0."""
+    return {"+up": z - rules.slack, "+down": -z - rules.slack}
+
+
+def alarmed(record: Record, added: Mapping[str, float], rules: Drift) -> bool:
+    """True where either sum passes the alarm with what is about to be added."""
+    return any(max(0.0, record.fields.get(name, 0.0) + added[name]) > rules.alarm for name in ("+up", "+down"))
+
+
+def forget(key: str, record: Record, rules: Drift) -> Delta:
+    """Shrink the record to `keep` exposures (once, however many routers notice) and grant probes."""
+    exposures = record.fields.get("e1", 0.0)
+    scale = min(1.0, rules.keep / exposures) if exposures > 0 else 1.0
+    return Delta(key, {"+boost": float(rules.probes)}, shrink=Shrink(record.epoch, scale))
+
+
+def drift_event(key: Key, before: float, found: Counts, now_s: float) -> Event:
+    """The event of one alarm, with the acceptance believed and the one just seen."""
+    seen = found.s[0] / found.e[0] if found.e[0] else math.nan
+    subject = f"{key.drafter}/{key.task}/{key.segment}/{key.bucket}"
+    return Event(
+        "drift", subject, now_s, f"first-position acceptance was {before:.2f}, the last request had {seen:.2f}"
+    )
+
+
+def drafter_key(key: Key) -> str:
+    """The record of when each task of a drafter last drifted."""
+    return f"drift:{key.target}|{key.drafter}"
+
+
+def stale(key: Key, record: Record, rules: Drift, now_s: float) -> Event | None:
+    """The event of a drafter of which several tasks drift together (it no longer fits its target); once per period."""
+    since = now_s - rules.stale_within_s
+    times = {name[1:]: at for name, at in record.fields.items() if at > since}
+    tasks = sorted({*times, key.task} - {ANNOUNCED})
+    if len(tasks) < rules.stale_tasks or ANNOUNCED in times:
+        return None
+    return Event("drafter_stale", key.drafter, now_s, f"{len(tasks)} tasks drifted together: {', '.join(tasks)}")
+
+
+def drafter_delta(key: Key, announced: bool, now_s: float) -> Delta:
+    """Note that a task of the drafter drifted, and whether the drafter was announced as stale."""
+    said = {f"^{ANNOUNCED}": now_s} if announced else {}
+    return Delta(drafter_key(key), {f"^{key.task}": now_s} | said)
+
+
+def cost_residual(error: float, noise: float) -> float:
+    """A relative step-time error in units that only a change of the replica reaches, within ±`LIMIT`."""
+    return max(-LIMIT, min(LIMIT, error / max(COST_UNIT, 2 * noise)))
+
+
+def slow_event(replica: str, error: float, now_s: float) -> Event:
+    """The event of a replica whose steps got longer than its model for good."""
+    return Event("replica_slow", replica, now_s, f"steps take {error:.0%} longer than before at the same batch")

@@ -1,0 +1,93 @@
+"""Trying what the scores do not prefer: little, only while there is room, and within a budget of predicted excess time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.knowledge import Knowledge
+from policies.scoring import Option, best_speculative, option
+from policies.words import Choice, Outcome, Reason, Request, Score
+
+EXPLORED = frozenset({Reason.EXPLORE, Reason.PROBE, Reason.HOLD_OUT})
+BUDGET_HALF_LIFE_S = 1800.0
+BOOSTED_SHARE = 0.5
+"""Share of a class's requests that probe after a drift alarm, until it has had its probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An option to try instead of the preferred one, and why."""
+
+    option: Option
+    reason: Reason
+
+
+def trial(
+    request: Request, preferred: Option, scores: Sequence[Score], knowledge: Knowledge, now_s: float, uniform: float
+) -> Trial | None:
+    """An exploration for this draw, None for most: parked classes at a small k, probes after drift, one k deeper."""
+    rules = knowledge.document.exploration
+    if not rules.enabled or uniform >= BOOSTED_SHARE or _load(scores) >= rules.max_load:
+        return None
+    if preferred.k == 0:
+        return _parked(request, preferred, scores, knowledge, now_s, uniform)
+    if uniform >= rules.deeper_share:
+        return None
+    deeper = next((s for s in scores if s.engine is preferred.replica and preferred.k < s.high), None)
+    found = None if deeper is None else option(deeper, preferred.k + 1)
+    return (
+        None if found is None or not affordable(found, preferred, request, knowledge) else Trial(found, Reason.EXPLORE)
+    )
+
+
+def _parked(
+    request: Request, preferred: Option, scores: Sequence[Score], knowledge: Knowledge, now_s: float, uniform: float
+) -> Trial | None:
+    rules = knowledge.document.exploration
+    found = best_speculative(scores, rules.k) or best_speculative(scores)
+    if found is None:
+        return None
+    record = knowledge.record(knowledge.acceptance_key(request, found.replica.pool, now_s)).fields
+    if record.get("+boost", 0.0) >= 1.0:
+        return Trial(found, Reason.PROBE)
+    share = min(rules.share, rules.share_by_root_n / math.sqrt(max(1.0, record.get("n", 0.0)) * 1e4))
+    if uniform >= share or not affordable(found, preferred, request, knowledge):
+        return None
+    return Trial(found, Reason.EXPLORE)
+
+
+def _load(scores: Sequence[Score]) -> float:
+    """Share of the places taken in the replicas that may serve the request."""
+    return sum(s.engine.running + s.engine.waiting for s in scores) / max(1, sum(s.engine.max_running for s in scores))
+
+
+def affordable(tried: Option, preferred: Option, request: Request, knowledge: Knowledge) -> bool:
+    """True while predicted excess, this one included, stays within the budget's share of the time served."""
+    fields = knowledge.record(budget_key(request)).fields
+    length = knowledge.output_tokens(request)
+    spent = fields.get("excess", 0.0) + max(0.0, tried.u_s - preferred.u_s) * length
+    return spent <= knowledge.document.exploration.budget * (fields.get("served", 0.0) + FIRST_S)
+
+
+FIRST_S = 200.0
+"""Seconds of service a new deployment is credited with, so that it may explore before it has served."""
+
+
+def budget_key(request: Request) -> str:
+    """The record of what exploring a model has cost."""
+    return f"explore:{request.model}"
+
+
+def budget_fields(outcome: Outcome) -> dict[str, float]:
+    """Predicted time served, and the predicted excess where the request was an exploration."""
+    choice, tokens = outcome.choice, float(outcome.output_tokens)
+    fields = {"served": choice.u_s * tokens}
+    if choice.reason in EXPLORED:
+        fields["excess"] = max(0.0, excess_s(choice)) * tokens
+    return fields
+
+
+def excess_s(choice: Choice) -> float:
+    """Seconds per token by which a choice was dearer than the best score."""
+    allowed = [min(s.u_s[s.low : s.high + 1]) for s in choice.scores if s.low <= s.high]
+    return choice.u_s - min(allowed) if allowed else 0.0
