@@ -8,27 +8,35 @@ RequestError                 an answer for the client, in OpenAI's error shape
 ├── RequestTimeout    408    the body did not arrive in time
 ├── TooLarge          413    the body is over `limits.body_bytes`
 ├── Unsupported       415    the body is not JSON by its content type
+├── Unexpected        500    a fault of the router's own
 ├── EngineUnreachable 502    every engine tried broke off before its first byte
 └── NoEngine          503    no engine of this model is ready
 """
+
+from collections.abc import Mapping
 
 import orjson
 
 
 class RequestError(Exception):
-    """Why a request is refused; `param` names the field, `code` is for machines."""
+    """Why a request is refused; `param` names the field, `code` is for machines, `headers` go with the answer."""
 
     status = 500
     kind = "internal_error"
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ):
         super().__init__(message)
         self.message = message
         self.param = param
         self.code = code
-        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
 
     def body(self) -> bytes:
         """The OpenAI error object as JSON."""
@@ -83,6 +91,10 @@ class Unsupported(RequestError):
 
     status = 415
     kind = "invalid_request_error"
+
+
+class Unexpected(RequestError):
+    """A fault of the router's own; the log has it."""
 
 
 class EngineUnreachable(RequestError):

@@ -1,6 +1,6 @@
 """The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from engines.registry import Heartbeat
@@ -26,13 +26,13 @@ class BatchSeen:
     mean_context_tokens: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
     """One request on its way through a replica; `_start` holds the replica's running sums when it began."""
 
-    replica: str
     k: int
     context_tokens: float
+    _entry: "_Entry"
     _start: "_Sums"
 
 
@@ -47,13 +47,13 @@ class _Sums:
     context: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     heartbeat: Heartbeat
     pool: Pool
-    seen_s: float
+    missing_since_s: float | None = None
     own_when_seen: int = 0
-    suspect_since_s: float | None = None
+    suspect: bool = False
     flights: list[Flight] = field(default_factory=list)
     sums: _Sums = field(default_factory=_Sums)
     view: Replica | None = None
@@ -93,11 +93,19 @@ class Fleet:
             elif heartbeat.clock_s != entry.heartbeat.clock_s:
                 entry.advance(now_s)
                 entry.own_when_seen = len(entry.flights)
-                entry.suspect_since_s = None
+                entry.suspect = False
                 entry.pool = _pool(heartbeat)
-            entry.heartbeat, entry.seen_s = heartbeat, now_s
+            entry.heartbeat = heartbeat
+        self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
+
+    def _forget_missing(self, present: Collection[str], now_s: float) -> None:
+        """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew."""
         for name, entry in list(self._entries.items()):
-            if now_s - entry.seen_s > self._grace_s and not entry.flights:
+            if name in present:
+                entry.missing_since_s = None
+            elif entry.missing_since_s is None:
+                entry.missing_since_s = now_s
+            elif now_s - entry.missing_since_s > self._grace_s and not entry.flights:
                 del self._entries[name]
 
     def models(self) -> list[str]:
@@ -108,6 +116,10 @@ class Fleet:
         """The last heartbeat of every replica known, by pool and name."""
         beats = (entry.heartbeat for entry in self._entries.values())
         return sorted(beats, key=lambda beat: (beat.pool, beat.replica))
+
+    def serves(self, model: str) -> bool:
+        """Whether a replica of the model is known, in whatever state."""
+        return any(entry.heartbeat.model == model for entry in self._entries.values())
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
@@ -124,15 +136,15 @@ class Fleet:
         entry.advance(now_s)
         sums = entry.sums
         start = _Sums(now_s, sums.batch, sums.total_k, sums.max_k, sums.context)
-        flight = Flight(replica, k, context_tokens, start)
+        flight = Flight(k, context_tokens, entry, start)
         entry.flights.append(flight)
         return flight
 
     def end(self, flight: Flight) -> BatchSeen:
         """The request is over, however it ended; what its batch was like meanwhile."""
-        entry, now_s = self._entries[flight.replica], self._clock_s()
+        entry, now_s = flight._entry, self._clock_s()
         entry.advance(now_s)
-        entry.flights = [other for other in entry.flights if other is not flight]
+        entry.flights.remove(flight)
         start, sums, life_s = flight._start, entry.sums, now_s - flight._start.at_s
         if life_s <= 0:
             return BatchSeen(1.0, flight.k, flight.k, flight.context_tokens)
@@ -141,16 +153,15 @@ class Fleet:
         max_k, context = (sums.max_k - start.max_k) / life_s, (sums.context - start.context) / life_s
         return BatchSeen(max(1.0, batch), mean_k, max_k, context)
 
-    def suspect(self, replica: str) -> None:
-        """A call to the replica broke off: leave it out until it announces itself again."""
-        if entry := self._entries.get(replica):
-            entry.suspect_since_s = self._clock_s()
-            entry.view = None
+    def suspect(self, flight: Flight) -> None:
+        """The engine broke off this request: leave it out until it announces itself again."""
+        flight._entry.suspect = True
+        flight._entry.view = None
 
     def _viewed(self, entry: _Entry) -> Replica:
         heartbeat, flights = entry.heartbeat, entry.flights
         total = len(flights) + entry.others()
-        down = entry.suspect_since_s is not None or heartbeat.state == "starting"
+        down = entry.suspect or heartbeat.state == "starting"
         entry.view = Replica(
             name=heartbeat.replica,
             pool=entry.pool,
@@ -169,7 +180,7 @@ class Fleet:
 
 
 def _entry(heartbeat: Heartbeat, now_s: float) -> _Entry:
-    return _Entry(heartbeat, _pool(heartbeat), now_s, sums=_Sums(at_s=now_s))
+    return _Entry(heartbeat, _pool(heartbeat), sums=_Sums(at_s=now_s))
 
 
 def _pool(beat: Heartbeat) -> Pool:

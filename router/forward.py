@@ -1,27 +1,30 @@
-"""From a decision to an engine's answer: the engine's request, another replica where one breaks off, the bytes back."""
+"""From a decision to an engine's answer: the engine's request, its first bytes, and the answer passed back."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
 from policies.words import Choice
-from router.errors import EngineUnreachable
+from router.errors import BadRequest, EngineUnreachable
 from router.fleet import Endpoint, Flight
-from router.head import PASSED_ON
+from router.head import passed_on
 from router.http import JSON, RawHeaders, Send
-from router.request import Generation
+from router.request import Body, Generation
 from router.sse import EventStream, error_event
 from router.upstream import Answer, Upstream
 
 # Answers that say nothing of the request: the engine is going away, or is not the one that announced itself.
-_NOT_THIS_ENGINE = frozenset({401, 502, 503})
+_NOT_THIS_ENGINE = frozenset({401, 502, 503, *range(300, 400)})
+
+# Of an answer whose body is worded anew.
+_OF_THE_BODY = frozenset({b"content-type", b"content-encoding"})
 
 
 @dataclass(slots=True)
 class Leg:
-    """One request at one engine: the choice, what is in flight, the answer and the first of its bytes.
+    """One request at one engine: the choice, what is in flight, the answer and the first of its bytes (or all).
 
     `finished` turns True when the engine has sent everything; `metrics` is then what it said of the request.
     `failure` is set where the engine broke off after bytes had reached the client.
@@ -31,7 +34,6 @@ class Leg:
     flight: Flight
     answer: Answer
     first: bytes
-    rest: AsyncIterator[bytes]
     finished: bool = False
     metrics: EngineMetrics | None = None
     failure: EngineUnreachable | None = None
@@ -45,22 +47,32 @@ class Leg:
 
 
 def engine_body(asked: Generation, k: int, *, speculative: bool) -> bytes:
-    """The client's body with k for a speculative engine, and the usage chunk, which carries the metrics, asked for."""
-    body = dict(asked.body)
+    """The client's body with k for a speculative engine, and the usage chunk, which carries the metrics, asked for.
+
+    What is added is written behind the client's own bytes, so that these (numbers, order, escapes) stay as sent.
+    """
+    added: Body = {}
     if speculative:
-        xargs = body.get("vllm_xargs")
-        body["vllm_xargs"] = {**xargs, SPEC_K: k} if isinstance(xargs, dict) else {SPEC_K: k}
+        xargs = asked.body.get("vllm_xargs")
+        added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), SPEC_K: k}
     if asked.stream and not asked.wants_usage:
-        options = body.get("stream_options")
-        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return orjson.dumps(body)
+        # Usage in every chunk takes effect only together with the chunk that this client did not ask for.
+        added["stream_options"] = {"include_usage": True}
+    if not added:
+        return asked.raw
+    if asked.body.keys().isdisjoint(added):
+        return b"%b,%b" % (asked.raw.rstrip()[:-1], orjson.dumps(added)[1:])
+    try:
+        return orjson.dumps({**asked.body, **added})
+    except TypeError:
+        # orjson writes fewer levels than it reads.
+        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
 
 
 def engine_headers(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
     """What the engine gets of the client's headers, and its own key."""
-    kept = {name: headers[name] for name in PASSED_ON if name in headers}
     key = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-    return {"content-type": "application/json", **kept, **key}
+    return {"content-type": "application/json", **passed_on(headers), **key}
 
 
 async def open_leg(
@@ -80,12 +92,11 @@ async def open_leg(
     try:
         if answer.status in _NOT_THIS_ENGINE:
             raise EngineUnreachable(f"The engine answered {answer.status}.", code=f"engine_{answer.status}")
-        chunks = answer.chunks()
-        first = await anext(chunks, b"") if answer.streams else await answer.body()
+        first = await (answer.chunk() if answer.streams else answer.body())
     except BaseException:
         answer.close()
         raise
-    return Leg(choice, flight, answer, first, chunks)
+    return Leg(choice, flight, answer, first)
 
 
 async def pass_on(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) -> None:
@@ -100,9 +111,11 @@ async def _pass_whole(leg: Leg, send: Send, extra: RawHeaders) -> None:
     leg.finished = True
     body, headers = leg.first, leg.answer.headers()
     if leg.answer.status == 200:
-        leg.metrics = parse_metrics(orjson.loads(body))
-    elif not body.lstrip().startswith(b'{"error":{'):
-        body, headers = _as_error(body, leg.answer.status), [(b"content-type", JSON)]
+        leg.metrics = _metrics(body)
+    elif not _is_error_object(body):
+        body = _as_error_object(body, leg.answer.status)
+        headers = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
+        headers.append((b"content-type", JSON))
     headers += [(b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": leg.answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -111,34 +124,45 @@ async def _pass_whole(leg: Leg, send: Send, extra: RawHeaders) -> None:
 async def _pass_stream(leg: Leg, stream: EventStream, send: Send, extra: RawHeaders) -> None:
     headers = [*leg.answer.headers(), *extra]
     await send({"type": "http.response.start", "status": leg.answer.status, "headers": headers})
-    last = b""
+    chunk = leg.first
     try:
-        async for out in _through(leg, stream):
-            await send({"type": "http.response.body", "body": out, "more_body": True})
+        while chunk:
+            if out := stream.feed(chunk):
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+            chunk = await leg.answer.chunk()
+        last = stream.end()
+        leg.finished = True
+        leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
     except EngineUnreachable as error:
         # The head is out: the only way left to say it is an error event, which the OpenAI clients raise.
         leg.failure, last = error, error_event(error.body())
     await send({"type": "http.response.body", "body": last})
 
 
-async def _through(leg: Leg, stream: EventStream) -> AsyncIterator[bytes]:
-    if out := stream.feed(leg.first):
-        yield out
-    async for chunk in leg.rest:
-        if out := stream.feed(chunk):
-            yield out
-    leg.finished = True
-    leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
-    if out := stream.end():
-        yield out
+def _metrics(body: bytes) -> EngineMetrics | None:
+    said = _decoded(body)
+    return parse_metrics(said) if isinstance(said, dict) else None
 
 
-def _as_error(body: bytes, status: int) -> bytes:
+def _is_error_object(body: bytes) -> bool:
+    said = _decoded(body)
+    error = said.get("error") if isinstance(said, dict) else None
+    return isinstance(error, dict) and isinstance(error.get("message"), str)
+
+
+def _as_error_object(body: bytes, status: int) -> bytes:
     """An engine's own words as an OpenAI error object; vLLM says a few things (401, 404) in other shapes."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = body.decode("utf-8", "replace")[:500]
-    message = said.get("error", said.get("detail", said)) if isinstance(said, dict) else said
-    text = message if isinstance(message, str) else orjson.dumps(message).decode()
+    said = _decoded(body)
+    if isinstance(said, dict):
+        said = next((said[name] for name in ("error", "detail", "message") if said.get(name)), said)
+    text = said if isinstance(said, str) else orjson.dumps(said).decode()
     return orjson.dumps({"error": {"message": text, "type": "engine_error", "param": None, "code": status}})
+
+
+def _decoded(body: bytes) -> object:
+    """The JSON in a body; where it is none, its first characters."""
+    try:
+        decoded: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:500].decode("utf-8", "replace")
+    return decoded

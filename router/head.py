@@ -12,6 +12,7 @@ SPECULATE = "x-alpharoute-speculation"
 
 # Headers of the client that the engine gets too; everything else (keys, cookies) stays here.
 PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id")
+MAX_PASSED_CHARS = 512
 
 
 def speculation(headers: Mapping[str, str]) -> Speculation:
@@ -20,7 +21,11 @@ def speculation(headers: Mapping[str, str]) -> Speculation:
     for allowed in SPECULATION:
         if wanted == allowed:
             return allowed
-    raise BadRequest(f"{SPECULATE} must be one of {', '.join(SPECULATION)}, got {wanted[:32]!r}.", param=SPECULATE)
+    raise BadRequest(
+        f"{SPECULATE} must be one of {', '.join(SPECULATION)}, got {wanted[:32]!r}.",
+        param=SPECULATE,
+        code="invalid_value",
+    )
 
 
 def segment(headers: Mapping[str, str], allowed: Collection[str]) -> str:
@@ -28,8 +33,19 @@ def segment(headers: Mapping[str, str], allowed: Collection[str]) -> str:
     named = headers.get(SEGMENT, "default").strip()
     if named not in allowed:
         names = ", ".join(sorted(allowed))
-        raise BadRequest(f"{SEGMENT} must be one of {names}, got {named[:32]!r}.", param=SEGMENT)
+        raise BadRequest(
+            f"{SEGMENT} must be one of {names}, got {named[:32]!r}.", param=SEGMENT, code="unknown_segment"
+        )
     return named
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The client's headers that are the engine's business too; one that is no plain short text is left out."""
+    return {name: headers[name] for name in PASSED_ON if _is_plain(headers.get(name, ""))}
+
+
+def _is_plain(value: str) -> bool:
+    return 0 < len(value) <= MAX_PASSED_CHARS and value.isascii() and value.isprintable()
 
 
 def decided(task: str, choice: Choice, overhead_s: float) -> RawHeaders:

@@ -43,20 +43,25 @@ async def read_body(headers: dict[str, str], receive: Receive, *, limit_bytes: i
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
-        raise RequestTimeout(f"The body did not arrive within {limit_s:g} s.", code="body_timeout") from None
+        # What is still to come of this body must not be read as the next request.
+        why = f"The body did not arrive within {limit_s:g} s."
+        raise RequestTimeout(why, code="body_timeout", headers={"connection": "close"}) from None
 
 
 def _check_declared(headers: dict[str, str], limit_bytes: int) -> None:
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise Unsupported(f"content-type must be application/json, got {kind[:64]!r}.", param="content-type")
+        message = f"content-type must be application/json, got {kind[:64]!r}."
+        raise Unsupported(message, param="content-type", code="unsupported_media_type")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise Unsupported(f"content-encoding {encoding[:64]!r} is not read: send the body as it is.")
+        message = f"content-encoding {encoding[:64]!r} is not read: send the body as it is."
+        raise Unsupported(message, param="content-encoding", code="unsupported_encoding")
     declared = headers.get("content-length", "0")
-    if not declared.isdecimal():
-        raise BadRequest(f"content-length must be a number, got {declared[:64]!r}.", param="content-length")
-    if int(declared) > limit_bytes:
+    if not (declared.isascii() and declared.isdecimal()):
+        message = f"content-length must be a number, got {declared[:64]!r}."
+        raise BadRequest(message, param="content-length", code="invalid_value")
+    if len(declared) > 18 or int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
 
 
@@ -66,7 +71,10 @@ def _too_large(limit_bytes: int) -> TooLarge:
 
 @asynccontextmanager
 async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client leaves; it then ends with ClientGone."""
+    """Cancel the block when the client leaves; it then ends with ClientGone.
+
+    The server may cancel the task as well, for the same reason or to stop: that cancellation goes on.
+    """
     task = asyncio.current_task()
     assert task is not None, "ASGI applications run in tasks"
     left = False
@@ -82,9 +90,8 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        if not left:
+        if not left or task.uncancel() > 0:
             raise
-        task.uncancel()
         raise ClientGone from None
     finally:
         watcher.cancel()
@@ -100,6 +107,6 @@ async def respond(
 
 
 async def respond_error(send: Send, error: RequestError, extra: RawHeaders | None = None) -> None:
-    """An error in OpenAI's shape, with Retry-After where waiting helps."""
-    retry = [(b"retry-after", str(error.retry_after_s).encode())] if error.retry_after_s is not None else []
-    await respond(send, error.status, error.body(), extra=[*retry, *(extra or [])])
+    """An error in OpenAI's shape with the headers it needs, such as Retry-After where waiting helps."""
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    await respond(send, error.status, error.body(), extra=[*headers, *(extra or [])])

@@ -1,5 +1,7 @@
 """The path of a request, as one ASGI application: read, classify, decide, forward, record."""
 
+import asyncio
+import logging
 import random
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ from policies.knowledge import Knowledge
 from policies.policy import POLICIES
 from policies.words import Choice, Request
 from router import head
-from router.errors import BadRequest, EngineUnreachable, MethodNotAllowed, NoEngine, NotFound, RequestError
+from router.errors import BadRequest, EngineUnreachable, MethodNotAllowed, NoEngine, NotFound, RequestError, Unexpected
 from router.fleet import Fleet
 from router.forward import Leg, engine_body, open_leg, pass_on
 from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
@@ -22,10 +24,12 @@ from router.status import Status
 from router.store import Clock
 from router.upstream import Upstream
 
+logger = logging.getLogger("alpharoute.ingress")
+
 CHARS_PER_TOKEN = 4
 """Characters of a token in English text, roughly: prompt lengths are estimates, only their order matters."""
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S = "5"
 
 
 @dataclass(slots=True)
@@ -51,10 +55,18 @@ class Ingress:
         try:
             await self._answer(path, scope, receive, send, visit)
         except RequestError as error:
-            visit.status = error.status
-            await respond_error(send, error, visit.headers())
+            await _refuse(send, error, visit)
         except ClientGone:
             visit.status = CLIENT_GONE
+        except asyncio.CancelledError:
+            visit.status = CLIENT_GONE
+            raise
+        except Exception:
+            visit.status = 500
+            logger.exception("a request to %s failed", visit.route)
+            if visit.answering:
+                raise
+            await _refuse(send, Unexpected("The router failed; its log says why.", code="internal_error"), visit)
         finally:
             visit.close()
 
@@ -65,7 +77,7 @@ class Ingress:
         elif show := self.status.pages.get(path):
             _allow(scope, "GET", "HEAD")
             page = show()
-            visit.status = page.status
+            visit.answers(page.status)
             await respond(send, page.status, page.body, page.content_type)
         else:
             known = ", ".join(sorted([*ROUTES, *self.status.pages]))
@@ -74,16 +86,17 @@ class Ingress:
     async def _generate(
         self, route: Route, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
     ) -> None:
-        with visit.stage("read"):
-            limits = self.limits
-            raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+        limits = self.limits
+        raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+        with visit.stage("parse"):
             asked = parse_generation(route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
+            self._check_model(asked.model)
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
         async with while_connected(receive):
             leg = await self._forward(request, asked, headers, visit)
-            visit.status = leg.answer.status
             try:
+                visit.answers(leg.answer.status)
                 await pass_on(leg, asked, send, visit.headers())
             finally:
                 leg.close()
@@ -93,11 +106,10 @@ class Ingress:
         """The first engine that answers; another one is tried only while nothing has reached the client."""
         for attempt in range(self.retries + 1):
             with visit.stage("decide"):
-                choice = self._decide(request)
-            visit.sends(choice)
+                choice = visit.choice = self._decide(request)
+                endpoint = self.fleet.endpoint(choice.replica)
+                body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
             flight = self.recorder.chosen(request, choice)
-            body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
-            endpoint = self.fleet.endpoint(choice.replica)
             try:
                 return await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers)
             except EngineUnreachable as error:
@@ -110,19 +122,21 @@ class Ingress:
                 raise
         raise AssertionError("the last attempt returns or raises")
 
+    def _check_model(self, model: str) -> None:
+        if model not in self.models and not self.fleet.serves(model):
+            names = ", ".join(sorted(self.models))
+            message = f"There is no model {model!r} here; there are {names}."
+            raise NotFound(message, param="model", code="model_not_found")
+
     def _decide(self, request: Request) -> Choice:
         policy = POLICIES[self.knowledge.document.policy]
         replicas = self.fleet.replicas(request.model)
         try:
             return policy.decide(request, replicas, self.knowledge, self.clock_s(), self.draws.random())
         except NoReplica as error:
-            if request.model not in self.models:
-                names = ", ".join(sorted(self.models))
-                message = f"There is no model {request.model!r} here; there are {names}."
-                raise NotFound(message, param="model", code="model_not_found") from None
             states = ", ".join(f"{name} is {why}" for name, why in error.refused.items()) or "none has announced itself"
             message = f"No engine of model {request.model!r} is ready: {states}."
-            raise NoEngine(message, code="no_engine", retry_after_s=RETRY_AFTER_S) from None
+            raise NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S}) from None
 
     def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
         tasks = {*self.classifier.tasks, *self.knowledge.document.tasks}
@@ -151,9 +165,12 @@ class Ingress:
         )
 
 
+async def _refuse(send: Send, error: RequestError, visit: Visit) -> None:
+    visit.answers(error.status)
+    await respond_error(send, error, visit.headers())
+
+
 def _allow(scope: Scope, *methods: str) -> None:
     if scope["method"] not in methods:
-        allowed = " or ".join(methods)
-        raise MethodNotAllowed(
-            f"{scope['path']} takes {allowed}, not {scope['method'][:16]}.", code="method_not_allowed"
-        )
+        message = f"{scope['path']} takes {' or '.join(methods)}, not {scope['method'][:16]}."
+        raise MethodNotAllowed(message, code="method_not_allowed", headers={"allow": ", ".join(methods)})

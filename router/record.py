@@ -1,9 +1,10 @@
 """What becomes of a request once it is answered: metrics, and what the policy learns from it."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engines.contract import EngineMetrics
 from policies.knowledge import Knowledge
@@ -19,18 +20,23 @@ from router.sharing import Sharing
 from router.store import Clock
 from router.telemetry import Telemetry
 
+logger = logging.getLogger("alpharoute.record")
+
 CLIENT_GONE = 499
 """The status under which requests are counted whose client left before the answer was complete (as nginx does)."""
 
 
 @dataclass(slots=True)
 class Visit:
-    """One request on its way: what was asked, what was decided, how long each stage took."""
+    """One request on its way: what was asked, what was decided, how long the router's own stages took.
+
+    `answering` turns True when the head of an answer goes out: from there on no other answer can be given.
+    """
 
     route: str
     telemetry: Telemetry
-    began_s: float = field(default_factory=time.perf_counter)
     status: int = 500
+    answering: bool = False
     request: Request | None = None
     choice: Choice | None = None
     overhead_s: float = 0.0
@@ -42,12 +48,14 @@ class Visit:
         try:
             yield
         finally:
-            self.telemetry.stage.labels(name).observe(time.perf_counter() - began_s)
+            took_s = time.perf_counter() - began_s
+            self.overhead_s += took_s
+            self.telemetry.stage.labels(name).observe(took_s)
 
-    def sends(self, choice: Choice) -> None:
-        """The request goes out to an engine, for the first time or again."""
-        self.choice = choice
-        self.overhead_s = time.perf_counter() - self.began_s
+    def answers(self, status: int) -> None:
+        """The head of an answer goes out."""
+        self.status = status
+        self.answering = True
 
     def headers(self) -> RawHeaders:
         """A fresh list of the decision headers; empty before there is a decision."""
@@ -85,21 +93,29 @@ class Recorder:
         """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
         self._landed(choice, flight)
         if error is not None:
-            self.fleet.suspect(choice.replica)
-            self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
+            self._failed(choice, flight, error)
+        else:
+            self.telemetry.aborted.labels(choice.pool).inc()
 
     def answered(self, request: Request, leg: Leg) -> None:
-        """The answer is out, whole or cut off."""
+        """The answer is out, whole or cut off. What cannot be learnt from it never costs the client its answer."""
         batch = self._landed(leg.choice, leg.flight)
         if leg.failure is not None:
-            self.fleet.suspect(leg.choice.replica)
-            self.telemetry.engine_failures.labels(leg.choice.pool, leg.failure.code or "unknown").inc()
-        if leg.answer.status == 200:
-            self._learn(request, leg, batch)
+            self._failed(leg.choice, leg.flight, leg.failure)
+        elif leg.answer.status == 200:
+            try:
+                self._learn(request, leg, batch)
+            except Exception:
+                self.telemetry.unmeasured.labels("error").inc()
+                logger.exception("nothing was learnt from an answer of replica %s", leg.choice.replica)
 
     def _landed(self, choice: Choice, flight: Flight) -> BatchSeen:
         self.telemetry.in_flight.labels(choice.pool).dec()
         return self.fleet.end(flight)
+
+    def _failed(self, choice: Choice, flight: Flight, error: EngineUnreachable) -> None:
+        self.fleet.suspect(flight)
+        self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
 
     def _learn(self, request: Request, leg: Leg, batch: BatchSeen) -> None:
         choice, metrics = leg.choice, leg.metrics

@@ -1,6 +1,6 @@
 """State in Redis: every key, the records, the events and the registry; the only file that imports redis."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -9,6 +9,8 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from engines.registry import Heartbeat
@@ -61,9 +63,17 @@ class Keys:
 
 
 def connect(url: str, *, timeout_s: float) -> AsyncRedis:
-    """A client for a redis://, rediss:// or unix:// URL; it connects when first used and gives up after `timeout_s`."""
+    """A client for a redis://, rediss:// or unix:// URL; it connects when first used and gives up after `timeout_s`.
+
+    It does not try again by itself: callers do, and a merge that was sent twice would count twice.
+    """
     return Redis.from_url(
-        url, decode_responses=True, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=15
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 0),
     )
 
 
@@ -82,14 +92,15 @@ class RedisStore:
         self._redis = redis
         self._keys = keys
         self._clock_s = clock_s
-        self._script = redis.register_script(resources.files("router").joinpath("merge.lua").read_text())
+        scripts = resources.files("router")
+        self._merge = redis.register_script(scripts.joinpath("merge.lua").read_text())
+        self._restore = redis.register_script(scripts.joinpath("restore.lua").read_text())
 
     async def merge(self, deltas: Sequence[Delta]) -> None:
         """See Store; one round trip however many deltas."""
         async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             for delta in deltas:
-                keys = [self._keys.record(delta.key), self._keys.index, self._keys.version]
-                await self._script(keys=keys, args=self._arguments(delta), client=pipe)
+                await self._merge(keys=self._keys_of(delta.key), args=self._arguments(delta), client=pipe)
             await pipe.execute()
 
     async def changes(self, cursor: int) -> Changes:
@@ -108,12 +119,25 @@ class RedisStore:
         newest = max((int(score) for _, score in found), default=version)
         return Changes({name: _record(row) for name, row in zip(names, rows, strict=True) if row}, newest)
 
+    async def restore(self, records: Mapping[str, Record]) -> frozenset[str]:
+        """See Store; one round trip, each record atomically."""
+        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            for name, record in records.items():
+                fields = [part for item in record.fields.items() for part in item]
+                args = [name, RECORD_EXPIRY_S, "@t", record.at_s, "@e", record.epoch, *fields]
+                await self._restore(keys=self._keys_of(name), args=args, client=pipe)
+            written = await pipe.execute()
+        return frozenset(name for name, is_new in zip(records, written, strict=True) if is_new)
+
     async def emit(self, events: Sequence[Event]) -> None:
         """See Store."""
         async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
             await pipe.execute()
+
+    def _keys_of(self, name: str) -> list[str]:
+        return [self._keys.record(name), self._keys.index, self._keys.version]
 
     def _arguments(self, delta: Delta) -> list[str | float | int]:
         now: str | float = "" if self._clock_s is None else self._clock_s()

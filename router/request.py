@@ -33,9 +33,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The facts of one request for text; `body` is the decoded JSON, still the client's own."""
+    """The facts of one request for text; `raw` is the client's JSON as it came and `body` the same decoded."""
 
     route: Route
+    raw: bytes
     body: Body
     model: str
     stream: bool
@@ -61,6 +62,7 @@ def parse_generation(route: Route, raw: bytes, *, xargs: frozenset[str], extra_f
     beams = _boolean(body, "use_beam_search", default=False)
     return Generation(
         route=route,
+        raw=raw,
         body=body,
         model=_name(body, "model"),
         stream=stream,
@@ -68,9 +70,9 @@ def parse_generation(route: Route, raw: bytes, *, xargs: frozenset[str], extra_f
         temperature=_number(body, "temperature", default=1.0, low=0.0, high=2.0),
         max_tokens=_max_tokens(body),
         choices=_whole(body, "n", default=1, low=1) * _prompt_count(prompts) + beams,
-        tools=bool(body.get("tools") or body.get("functions")),
+        tools=bool(_list(body, "tools") or _list(body, "functions")),
         grammar=_has_grammar(body),
-        prompt_chars=route.prompt_chars(prompts),
+        prompt_chars=0 if prompts is None and body.get("prompt_embeds") else route.prompt_chars(prompts),
     )
 
 
@@ -87,37 +89,38 @@ def _decode(raw: bytes) -> Body:
 
 
 def _known_fields(body: Body, known: frozenset[str]) -> None:
-    for field in body.keys() - known:
-        near = get_close_matches(field, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BadRequest(f"Unknown field {field[:MAX_NAME_CHARS]!r}.{hint}", param=field, code="unknown_field")
+    if body.keys() <= known:
+        return
+    # Finding the nearest name takes time quadratic in the length, so only the head of a long one is looked at.
+    field = next(field for field in body if field not in known)[:MAX_NAME_CHARS]
+    near = get_close_matches(field, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise BadRequest(f"Unknown field {field!r}.{hint}", param=field, code="unknown_field")
 
 
 def _allowed_xargs(body: Body, allowed: frozenset[str]) -> None:
-    xargs = body.get("vllm_xargs")
-    if xargs is None:
+    xargs = _object(body, "vllm_xargs") or {}
+    if xargs.keys() <= allowed:
         return
-    if not isinstance(xargs, dict):
-        raise _wrong("vllm_xargs", xargs, "an object")
-    for key in xargs.keys() - allowed:
-        message = f"vllm_xargs.{key[:MAX_NAME_CHARS]} is not allowed here; allowed: {sorted(allowed) or 'none'}."
-        raise BadRequest(message, param=f"vllm_xargs.{key}", code="forbidden_field")
+    path = f"vllm_xargs.{next(key for key in xargs if key not in allowed)[:MAX_NAME_CHARS]}"
+    names = ", ".join(sorted(allowed)) or "none"
+    raise BadRequest(f"{path!r} is not allowed here; allowed: {names}.", param=path, code="forbidden_field")
 
 
 def _wants_usage(body: Body, *, stream: bool) -> bool:
-    options = body.get("stream_options")
+    options = _object(body, "stream_options")
     if options is None:
         return False
-    if not isinstance(options, dict):
-        raise _wrong("stream_options", options, "an object")
     if not stream:
-        raise BadRequest("stream_options is only allowed when stream is true.", param="stream_options")
+        message = "stream_options is only allowed when stream is true."
+        raise BadRequest(message, param="stream_options", code="invalid_value")
     return _boolean(options, "include_usage", default=False, path="stream_options.include_usage")
 
 
 def _max_tokens(body: Body) -> int | None:
     limits = [
-        _whole(body, field, default=1, low=1)
+        # 0 with `echo` asks for the prompt's own log-probabilities.
+        _whole(body, field, default=1, low=0)
         for field in ("max_completion_tokens", "max_tokens")
         if body.get(field) is not None
     ]
@@ -125,14 +128,13 @@ def _max_tokens(body: Body) -> int | None:
 
 
 def _has_grammar(body: Body) -> bool:
-    response_format = body.get("response_format")
-    plain = response_format is None or (isinstance(response_format, dict) and response_format.get("type") == "text")
-    return not plain or body.get("structured_outputs") is not None
+    response_format = _object(body, "response_format")
+    plain = response_format is None or response_format.get("type") == "text"
+    return not plain or _object(body, "structured_outputs") is not None
 
 
 def _prompt_count(prompt: object) -> int:
-    several = isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)
-    return len(prompt) if several and isinstance(prompt, list) else 1
+    return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else 1
 
 
 def _chat_chars(messages: object) -> int:
@@ -171,12 +173,13 @@ def _prompt_chars(prompt: object) -> int:
     """Length of a completions prompt: text, or token ids counted as the four characters a token is on average."""
     if isinstance(prompt, str):
         return len(prompt)
-    if isinstance(prompt, list) and prompt:
-        kinds = {type(part) for part in prompt}
-        if kinds == {int}:
-            return 4 * len(prompt)
-        if kinds in ({str}, {list}):
-            return sum(_prompt_chars(part) for part in prompt)
+    kinds = {type(part) for part in prompt} if isinstance(prompt, list) else set()
+    if isinstance(prompt, list) and kinds == {int}:
+        return 4 * len(prompt)
+    if isinstance(prompt, list) and kinds == {str}:
+        return sum(map(len, prompt))
+    if isinstance(prompt, list) and kinds == {list} and all(type(token) is int for ids in prompt for token in ids):
+        return sum(4 * len(ids) for ids in prompt)
     raise _wrong("prompt", prompt, "a string, a list of token ids, or a list of these")
 
 
@@ -212,6 +215,20 @@ def _whole(body: Body, field: str, *, default: int, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise _wrong(field, value, f"a whole number of at least {low}")
     return value
+
+
+def _list(body: Body, field: str) -> list[object] | None:
+    value = body.get(field)
+    if value is None or isinstance(value, list):
+        return value
+    raise _wrong(field, value, "a list")
+
+
+def _object(body: Body, field: str) -> Body | None:
+    value = body.get(field)
+    if value is None or isinstance(value, dict):
+        return value
+    raise _wrong(field, value, "an object")
 
 
 def _wrong(field: str, value: object, allowed: str) -> BadRequest:

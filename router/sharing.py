@@ -77,47 +77,71 @@ class Sharing:
             await asyncio.sleep(every_s)
 
     async def exchange(self) -> None:
-        """One round: write, then read; a store that is away is counted, and said once a minute."""
-        sending, self._pending = self._pending, Pending()
+        """One round: read, then write; a store that is away, or makes no sense, is counted and said once a minute."""
         try:
-            await self._write(sending)
-            sending = Pending()
             await self._read()
+            await self._write()
         except StoreError as error:
-            self._put_back(sending)
-            self._away(error)
+            self._away(f"Redis is away, going on with what is held: {error}")
+        except Exception as error:
+            # This loop is all that keeps routers in step: whatever another version wrote must not end it.
+            self._away(f"Redis holds what cannot be read: {type(error).__name__}: {error}")
         else:
             self.synced_s = self._clock_s()
             self._telemetry.redis_up.set(1)
         self._telemetry.knowledge_age.set(self._clock_s() - self.synced_s if self.synced_s is not None else 0.0)
 
-    async def _write(self, sending: Pending) -> None:
-        if sending.deltas:
-            await self._store.merge(sending.all())
-        if sending.events:
-            await self._store.emit(sending.events)
-
     async def _read(self) -> None:
         changes = await self._store.changes(self._cursor)
+        if changes.cursor < self._cursor:
+            await self._restore()
+            changes = await self._store.changes(0)
         now_s = self._clock_s()
         self._knowledge.install(changes.records, now_s)
-        # What was learnt while the store answered is not in what it sent.
+        # What was learnt and not yet written is not in what the store sent.
         self._knowledge.absorb((delta for delta in self._pending.all() if delta.key in changes.records), now_s)
         self._cursor = changes.cursor
         self._fleet.update(await self._registry.replicas())
         self._count_replicas()
+
+    async def _restore(self) -> None:
+        """The store lost its data: give back what is held here, where no other router has done so yet.
+
+        Our own records already include what waits to be written to them.
+        """
+        waiting, self._pending = self._pending, Pending()
+        try:
+            restored = await self._store.restore(self._knowledge.records)
+            for key in restored:
+                waiting.deltas.pop(key, None)
+        finally:
+            self._put_back(waiting)
+        logger.warning("Redis had lost its data: %d records were written back", len(restored))
+
+    async def _write(self) -> None:
+        sending, self._pending = self._pending, Pending()
+        try:
+            if sending.deltas:
+                await self._store.merge(sending.all())
+                sending.deltas = {}
+            if sending.events:
+                await self._store.emit(sending.events)
+                sending.events = []
+        finally:
+            if sending.deltas or sending.events:
+                self._put_back(sending)
 
     def _put_back(self, unsent: Pending) -> None:
         later, self._pending = self._pending, unsent
         self._pending.add(later.all())
         self._pending.events = [*unsent.events, *later.events][-EVENTS_HELD:]
 
-    def _away(self, error: StoreError) -> None:
+    def _away(self, why: str) -> None:
         self._telemetry.redis_up.set(0)
         self._telemetry.redis_errors.inc()
         if time.monotonic() >= self._quiet_until_s:
             self._quiet_until_s = time.monotonic() + LOG_EVERY_S
-            logger.warning("Redis is away, going on with what is held: %s", error)
+            logger.warning("%s", why)
 
     def _count_replicas(self) -> None:
         self._telemetry.replicas.clear()

@@ -1,10 +1,13 @@
 """Server-sent events passing through: bytes go on untouched, the engine's usage event is kept for the router."""
 
+import re
 from dataclasses import dataclass, field
 
 import orjson
 
-_BOUNDARY = b"\n\n"
+# vLLM ends an event with two line feeds; other servers with CR LF twice.
+_ENDS = (b"\n\n", b"\n\r\n")
+_AFTER_EVENT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)")
 _USAGE = b'"usage":'
 
 
@@ -22,14 +25,14 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """What of these bytes the client gets; an event that is still incomplete waits for its end."""
-        if not self._rest and _USAGE not in chunk and chunk.endswith(_BOUNDARY):
+        if not self._rest and _USAGE not in chunk and chunk.endswith(_ENDS):
             return chunk
         data = self._rest + chunk
-        end = data.rfind(_BOUNDARY) + len(_BOUNDARY)
-        if end < len(_BOUNDARY):
+        ends = [at + len(mark) for mark in _ENDS if (at := data.rfind(mark)) >= 0]
+        if not ends:
             self._rest = data
             return b""
-        complete, self._rest = data[:end], data[end:]
+        complete, self._rest = data[: max(ends)], data[max(ends) :]
         return complete if _USAGE not in complete else self._without_usage(complete)
 
     def end(self) -> bytes:
@@ -38,8 +41,8 @@ class EventStream:
         return rest
 
     def _without_usage(self, events: bytes) -> bytes:
-        kept = [event for event in events.split(_BOUNDARY)[:-1] if not self._take(event) or self.wants_usage]
-        return b"".join(event + _BOUNDARY for event in kept)
+        split = _AFTER_EVENT.split(events)
+        return b"".join(event for event in split if not self._take(event) or self.wants_usage)
 
     def _take(self, event: bytes) -> bool:
         """Whether this is the usage event, which is then remembered."""
@@ -57,4 +60,4 @@ class EventStream:
 
 def error_event(body: bytes) -> bytes:
     """An error object as an event, for a stream that has begun and cannot go on."""
-    return b"data: " + body + _BOUNDARY
+    return b"data: " + body + b"\n\n"

@@ -30,6 +30,9 @@ class Store(Protocol):
     async def changes(self, cursor: int) -> Changes:
         """Records changed since `cursor`; 0 asks for all of them."""
 
+    async def restore(self, records: Mapping[str, Record]) -> frozenset[str]:
+        """Write back records that the store has lost; the names of those that were absent and are there now."""
+
     async def emit(self, events: Sequence[Event]) -> None:
         """Append events to a log that keeps the newest."""
 
@@ -54,6 +57,14 @@ class MemoryStore:
         """See Store."""
         newer = {key: self._records[key] for key, version in self._versions.items() if version > cursor}
         return Changes(newer, self._version)
+
+    async def restore(self, records: Mapping[str, Record]) -> frozenset[str]:
+        """See Store."""
+        lost = records.keys() - self._records.keys()
+        for key in lost:
+            self._version += 1
+            self._records[key], self._versions[key] = records[key], self._version
+        return frozenset(lost)
 
     async def emit(self, events: Sequence[Event]) -> None:
         """See Store."""

@@ -1,6 +1,7 @@
 """Calling an engine over HTTP; the only file that knows the HTTP client."""
 
-from collections.abc import AsyncIterator, Mapping
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -11,10 +12,13 @@ from router.errors import EngineUnreachable
 # vLLM's server closes an idle connection after 5 s: leaving it first avoids writing into a closed one.
 _KEEPALIVE_S = 4.0
 _READ_BYTES = 1 << 18
+# aiohttp writes bytes in one piece, which stalls the loop when there are many; a file it writes in portions.
+_IN_ONE_PIECE_BYTES = 1 << 20
 
+# Of one connection, or said anew by the server in front: content-length is, because events may be left out.
 _HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
-    b"content-length date server".split()
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
+    b"upgrade content-length date server".split()
 )
 
 Headers = list[tuple[bytes, bytes]]
@@ -38,21 +42,26 @@ class Answer:
 
     def headers(self) -> Headers:
         """A fresh list of the headers that are the client's business."""
-        return [(name, value) for name, value in self._response.raw_headers if name.lower() not in _HOP_BY_HOP]
+        raw = self._response.raw_headers
+        named = b",".join(value for name, value in raw if name.lower() == b"connection").lower()
+        dropped = _HOP_BY_HOP.union(named.replace(b" ", b"").split(b",")) if named else _HOP_BY_HOP
+        return [(name, value) for name, value in raw if name.lower() not in dropped]
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises EngineUnreachable where the engine breaks off."""
+    async def chunk(self) -> bytes:
+        """The next bytes as they arrive, none at the end; raises EngineUnreachable where the engine breaks off."""
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnreachable(f"The engine broke off: {_said(error)}.", code="engine_lost") from error
+            return await self._response.content.readany()
         except TimeoutError as error:
             raise EngineUnreachable("The engine stopped sending.", code="engine_silent") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(f"The engine broke off: {_said(error)}.", code="engine_lost") from error
 
     async def body(self) -> bytes:
         """The whole body; raises EngineUnreachable where the engine breaks off."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        parts: list[bytes] = []
+        while part := await self.chunk():
+            parts.append(part)
+        return b"".join(parts)
 
     def close(self) -> None:
         """Drop the connection unless the body was read to its end; an engine aborts what nobody reads."""
@@ -91,8 +100,9 @@ class Upstream:
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a request and wait for the head of its answer; raises EngineUnreachable where none comes."""
         assert self._session is not None, "enter the Upstream first"
+        data = body if len(body) <= _IN_ONE_PIECE_BYTES else io.BytesIO(body)
         try:
-            response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+            response = await self._session.post(url, data=data, headers=headers, allow_redirects=False)
         except TimeoutError as error:
             raise EngineUnreachable("The engine did not answer in time.", code="engine_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
