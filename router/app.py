@@ -28,7 +28,8 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Ingress]:
     keys = Keys(settings.redis.prefix)
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
     try:
-        async with running_ingress(settings, store, registry, load_classifier(settings.classifier)) as ingress:
+        classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
+        async with running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress:
             yield ingress
     finally:
         await redis.aclose()
@@ -48,7 +49,9 @@ class Router:
         self._settings = settings
 
     async def __serve_build_asgi_app__(self) -> Application:
-        return Application(_over_redis(self._settings))
+        application = Application(_over_redis(self._settings))
+        await application.start()
+        return application
 
 
 def build_app(settings: Settings) -> ServeApplication:

@@ -102,11 +102,11 @@ def run_locally(settings: Settings) -> None:
     from router.local import LocalService
     from router.progress import StartProgress
 
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, _interrupt)
+    end_on_signals()
     build_demo(settings)
     try:
         with LocalService(settings) as service:
+            end_on_signals()  # again: Ray's start put handlers of its own in their place
             with StartProgress(console) as progress:
                 service.wait(progress.show)
             console.print(greeting(service.url, settings), highlight=False)
@@ -137,5 +137,15 @@ def greeting(url: str, settings: Settings) -> str:
     )
 
 
+def end_on_signals() -> None:
+    """Let SIGTERM end the service as Ctrl-C does, and Ctrl-C also where a shell started it with SIGINT ignored."""
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, _interrupt)
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    app()

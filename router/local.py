@@ -1,5 +1,6 @@
 """Everything on one machine: Redis, Ray with HAProxy, the pools, the router; started with progress, ended whole."""
 
+import logging
 import os
 import shutil
 import socket
@@ -103,7 +104,8 @@ class LocalService:
             return Seen({}, False)
         if application.status == ApplicationStatus.DEPLOY_FAILED:
             said = ((name, status.message) for name, status in application.deployments.items())
-            raise SetupError("\n".join(f"{name}: {why}" for name, why in said if why) or application.message)
+            reasons = [f"{name}: {last_words(why)}" for name, why in said if why]
+            raise SetupError("\n".join(reasons) or last_words(application.message))
         phases = {name: str(status.status.value).lower() for name, status in application.deployments.items()}
         return Seen({**phases, **self._engine_phases()}, application.status == ApplicationStatus.RUNNING)
 
@@ -142,6 +144,7 @@ class LocalService:
     def _start_ray(self) -> None:
         for name, value in {**RAY_ENV, **self._haproxy_env()}.items():
             os.environ.setdefault(name, value)
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         # Ray reads its environment when it is imported, so that comes after.
         import ray
         from ray import serve
@@ -170,11 +173,15 @@ class LocalService:
         """HAProxy's files and side ports, apart from those of any other service on this machine."""
         where = self.scratch / "h"
         where.mkdir(parents=True, exist_ok=True)
+        # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
+        first = 20_000 + self.settings.listen.port % 90 * 100
         return {
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         }
@@ -192,6 +199,13 @@ class LocalService:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return {}
         return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
+
+
+def last_words(message: str) -> str:
+    """What a traceback ends with: Serve hands on whole tracebacks, wrapped in one another."""
+    lines = [line for line in message.strip().splitlines() if line.strip()]
+    said = [i for i, line in enumerate(lines) if not line.startswith((" ", "Traceback"))]
+    return "\n".join(lines[said[-1] :]) if said else message
 
 
 def free_port() -> int:

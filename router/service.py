@@ -27,9 +27,14 @@ logger = logging.getLogger("alpharoute")
 
 @contextlib.asynccontextmanager
 async def running_ingress(
-    settings: Settings, store: Store, registry: Registry, classifier: Classifier, clock_s: Clock = time.time
+    settings: Settings,
+    store: Store,
+    registry: Registry,
+    classifier: Classifier,
+    clock_s: Clock = time.time,
+    name: str = "router",
 ) -> AsyncIterator[Ingress]:
-    """An ingress in step with the store for as long as the context lasts."""
+    """An ingress in step with the store for as long as the context lasts; `name` tells routers apart."""
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, grace_s=settings.router.heartbeat_ttl_s)
@@ -50,7 +55,7 @@ async def running_ingress(
                 fleet=fleet,
                 upstream=upstream,
                 recorder=Recorder(telemetry, sharing, knowledge, fleet, decisions, clock_s),
-                status=Status(models, knowledge, fleet, sharing, decisions, telemetry, clock_s),
+                status=Status(name, models, knowledge, fleet, sharing, decisions, telemetry, clock_s),
                 clock_s=clock_s,
                 draws=random.Random(),
             )
@@ -61,7 +66,7 @@ async def running_ingress(
 
 
 class Application:
-    """The ASGI application: starts on lifespan startup, answers HTTP, stops on lifespan shutdown."""
+    """The ASGI application: starts with `start` or on lifespan startup, stops on lifespan shutdown."""
 
     def __init__(self, running: contextlib.AbstractAsyncContextManager[Ingress]) -> None:
         self._running = running
@@ -76,10 +81,15 @@ class Application:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
+    async def start(self) -> None:
+        """Start now, so that what goes wrong reaches the caller: servers swallow what a lifespan raises."""
+        self._ingress = await self._running.__aenter__()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._ingress = await self._running.__aenter__()
+            if self._ingress is None:
+                await self.start()
         except Exception as error:
             logger.exception("the router cannot start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -30,6 +30,7 @@ class Status:
 
     def __init__(
         self,
+        router: str,
         models: frozenset[str],
         knowledge: Knowledge,
         fleet: Fleet,
@@ -38,6 +39,7 @@ class Status:
         telemetry: Telemetry,
         clock_s: Clock,
     ) -> None:
+        self._router = router
         self._models = models
         self._knowledge = knowledge
         self._decisions = decisions
@@ -69,6 +71,7 @@ class Status:
         ago_s = self._synced_ago_s()
         body = {
             "status": "ready" if ready else "not ready",
+            "router": self._router,
             "engines": states,
             "replicas": [
                 {"name": beat.replica, "pool": beat.pool, "state": beat.state, "phase": beat.phase}
@@ -88,11 +91,11 @@ class Status:
 
     def acceptance(self) -> Page:
         """Acceptance by drafter, task and temperature, as this router knows it."""
-        return Page(orjson.dumps({"acceptance": acceptance_rows(self._knowledge)}))
+        return Page(orjson.dumps({"router": self._router, "acceptance": acceptance_rows(self._knowledge)}))
 
     def decisions(self) -> Page:
         """The last decisions of this router, newest first."""
-        return Page(orjson.dumps({"decisions": self._decisions.rows()}))
+        return Page(orjson.dumps({"router": self._router, "decisions": self._decisions.rows()}))
 
     def console(self) -> Page:
         """All of it for people."""

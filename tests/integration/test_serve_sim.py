@@ -1,0 +1,115 @@
+"""`alpharoute serve --engine sim`: real Ray Serve, HAProxy and Redis, without a model."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+from deployed import Deployed, deployed
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+FAST = {"ALPHAROUTE_ROUTER__REPLICAS": "2"}
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "[task:sql_generation] hello"}], "max_tokens": 24}
+
+
+@pytest.fixture(scope="module")
+def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Two routers, one simulator in each pool."""
+    with deployed(redis_url, tmp_path_factory.mktemp("sim"), "--engine", "sim", env=FAST) as running:
+        yield running
+
+
+async def _ask(url: str, task: str = "sql_generation") -> aiohttp.ClientResponse:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/chat/completions", json=CHAT, headers={"x-alpharoute-task": task}) as answer,
+    ):
+        await answer.read()
+        return answer
+
+
+async def _acceptance_by_router(url: str) -> dict[str, dict[str, float]]:
+    """Drafts seen by task, as each router tells; every call is a new connection, which HAProxy may send anywhere."""
+    seen = {}
+    for _ in range(8):
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/admin/v1/acceptance") as answer:
+            body = await answer.json()
+        seen[body["router"]] = {row["task"]: row["drafts"] for row in body["acceptance"]}
+    return seen
+
+
+async def test_two_routers_share_what_they_learn(service: Deployed) -> None:
+    """Whichever router a request went through, within a second both know the same drafts."""
+    for _ in range(6):
+        answer = await _ask(service.url, "mathematics")
+        assert answer.status == 200
+        assert answer.headers["x-alpharoute-pool"] in ("draft", "vanilla")
+    deadline = time.monotonic() + 10
+    while True:
+        seen = await _acceptance_by_router(service.url)
+        drafts = {round(rows.get("mathematics", 0.0), 3) for rows in seen.values()}
+        if len(seen) == 2 and len(drafts) == 1 and drafts != {0.0}:
+            return
+        assert time.monotonic() < deadline, f"the routers do not agree: {seen}"
+        await asyncio.sleep(0.2)
+
+
+async def test_a_killed_engine_is_replaced_and_no_request_fails(service: Deployed) -> None:
+    """Its process is killed: the other pool answers meanwhile, and Serve brings a new engine."""
+    victim = next(beat for beat in await service.heartbeats() if beat.pool == "draft")
+    _kill_listener(victim.url)
+    deadline = time.monotonic() + 120
+    while True:
+        assert (await _ask(service.url)).status == 200
+        ready = [beat for beat in await service.heartbeats() if beat.pool == "draft" and beat.state == "ready"]
+        if any(beat.replica != victim.replica for beat in ready):
+            return
+        assert time.monotonic() < deadline, "no new engine came"
+        await asyncio.sleep(0.1)
+
+
+async def test_a_second_service_on_the_port_is_told_so(service: Deployed) -> None:
+    """The message names the port and what to do; the first service is not disturbed."""
+    port = service.url.rsplit(":", 1)[1]
+    second = await asyncio.to_thread(
+        subprocess.run,
+        ["alpharoute", "serve", "--engine", "sim", "--port", port],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert port in second.stderr
+    assert "--port" in second.stderr
+    assert (await _ask(service.url)).status == 200
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_whole(tmp_path: Path, redis_url: str, how: signal.Signals) -> None:
+    """After a signal none of its processes is left, the embedded Redis included."""
+    with deployed("embedded", tmp_path, "--engine", "sim") as running:
+        family = psutil.Process(running.process.pid).children(recursive=True)
+        assert any(child.name() == "redis-server" for child in family)
+        os.kill(running.process.pid, how)
+        assert running.process.wait(60) == 0, running.log.read_text()
+        _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+
+
+def _kill_listener(url: str) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    (listener,) = [
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+    ]
+    assert listener is not None
+    os.kill(listener, signal.SIGKILL)
