@@ -196,6 +196,6 @@ def _outside_top(position: Position) -> bool:
 
 
 def _chance(position: Position, j: int, sampling: Sampling) -> float:
-    """Probability that `sampling` draws one of the `j` likeliest tokens; a top-k draws from the `TOP` likeliest alone."""
+    """Probability that `sampling` draws one of the `j` likeliest tokens; a top-k draws from the `TOP` likeliest."""
     weights = [math.exp(logprob / sampling.temperature) for _, logprob in position.likeliest[:TOP]]
     return min(1.0, math.fsum(weights[:j]) / (math.fsum(weights) if sampling.top_k else 1.0))

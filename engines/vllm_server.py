@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 
 from engines.pool import PoolSettings
-from engines.vllm_command import build_command, check_settings
+from engines.vllm_command import Command, build_command
 from engines.vllm_errors import EngineDiedError, EngineStartTimeoutError, PortInUseError
 from engines.vllm_guard import PID_LINE
 from engines.vllm_load import EngineLoad, read_load
@@ -41,6 +41,13 @@ def ignore(progress: Progress) -> None:
     """Tell nobody."""
 
 
+class CommandBuilder(Protocol):
+    """How a pool becomes a process; anything with /health and vLLM's /metrics will do."""
+
+    def __call__(self, pool: PoolSettings, *, host: str, port: int, api_key: str) -> Command:
+        """The command that serves `pool` at host:port and demands `api_key`."""
+
+
 class EngineServer:
     """vLLM's own server for one pool; use `async with`, or `start` and `stop`.
 
@@ -56,6 +63,7 @@ class EngineServer:
         port: int | None = None,
         log_file: Path | None = None,
         on_progress: Callable[[Progress], None] = ignore,
+        build: CommandBuilder = build_command,
     ) -> None:
         self.pool = pool
         self.host = host
@@ -64,6 +72,7 @@ class EngineServer:
         self.phase = "starting"
         self._port_is_fixed = port is not None
         self._on_progress = on_progress
+        self._build = build
         self._log_file = log_file
         self._log = LogTail()
         self._started_s = 0.0
@@ -104,29 +113,28 @@ class EngineServer:
 
         Raises the errors of `engines.vllm_errors`; nothing is left running then.
         """
-        check_settings(self.pool)
         self._started_s = time.monotonic()
-        for attempt in range(1, PORT_TRIES + 1):
+        for tries_left in reversed(range(1 if self._port_is_fixed else PORT_TRIES)):
             self.port = self._claim_port()
-            await self._spawn()
             try:
+                await self._spawn()
                 await self._until_healthy()
                 return
-            except EngineDiedError as died:
-                if not self._log.port_taken():
-                    raise
-                if self._port_is_fixed or attempt == PORT_TRIES:
-                    raise PortInUseError(f"pool {self.pool.name!r}: port {self.port} is in use") from died
-            except BaseException:
+            except BaseException as error:
                 await self.stop(grace_s=0)
-                raise
+                if not (isinstance(error, EngineDiedError) and self._log.port_taken()):
+                    raise
+                if not tries_left:
+                    raise PortInUseError(f"pool {self.pool.name!r}: port {self.port} is in use") from error
 
     async def died(self) -> EngineDiedError:
         """Wait for the process to end, and say how: the supervisor's one call. Cancel it before `stop`."""
-        code = await self._running_guard().wait()
+        guard = self._running_guard()
+        await _end_of(guard)
+        self._kill()
+        code = await guard.wait()
         if self._output is not None:
             await asyncio.shield(self._output)
-        self._kill()
         return EngineDiedError(self.pool.name, code, self.tail())
 
     async def load(self) -> EngineLoad:
@@ -145,10 +153,10 @@ class EngineServer:
     async def stop(self, grace_s: float = 15.0) -> None:
         """End vLLM: politely, then after `grace_s` by force, with every process it started. Safe to repeat."""
         if self._guard is not None and self._guard.returncode is None:
-            with contextlib.suppress(TimeoutError, ProcessLookupError):
-                self._guard.terminate()
+            _signal(self._guard, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
-                    await self._guard.wait()
+                    await _end_of(self._guard)
         self._kill()
         if self._guard is not None:
             await self._guard.wait()
@@ -169,7 +177,7 @@ class EngineServer:
             return int(probe.getsockname()[1])
 
     async def _spawn(self) -> None:
-        command = build_command(self.pool, host=self.host, port=self.port, api_key=self.api_key)
+        command = self._build(self.pool, host=self.host, port=self.port, api_key=self.api_key)
         self._log, self._group = LogTail(self._log_file), None
         self._enter("starting")
         self._guard = await asyncio.create_subprocess_exec(
@@ -235,9 +243,8 @@ class EngineServer:
 
     def _kill(self) -> None:
         """End the guard and vLLM's whole group, whatever is left of them."""
-        if self._guard is not None and self._guard.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._guard.kill()
+        if self._guard is not None:
+            _signal(self._guard, signal.SIGKILL)
         if self._group is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._group, signal.SIGKILL)
@@ -247,3 +254,26 @@ class EngineServer:
         if self._guard is None:
             raise RuntimeError("the engine has not been started")
         return self._guard
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """Send a signal; asyncio's own methods reap a process that has just ended, and its exit code is lost."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+async def _end_of(process: Process) -> None:
+    """Wait until the process has ended; `Process.wait` waits for its pipes too, which its orphans may hold open."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
