@@ -9,7 +9,7 @@ from policies.adaptive import serving
 from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, joined, learn_basics
 from policies.records import Delta
-from policies.scoring import VANILLA, cells
+from policies.scoring import VANILLA, cells, steps_per_token
 from policies.words import Choice, Outcome, Reason, Replica, Request
 
 FIXED_K = 4
@@ -51,7 +51,8 @@ def placed(
     k = min(k, replica.pool.k_max)
     curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
     length = knowledge.output_tokens(request)
-    own = cells(request, replica, curve, knowledge.step_model(replica, now_s), 1.0, length, False)
+    inverse = steps_per_token(curve, length)
+    own = cells(request, replica, inverse, knowledge.step_model(replica, now_s), 1.0, length, False)
     key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
     return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s[k], expected_output_tokens=length)
 

@@ -129,13 +129,13 @@ class Exploration(Part):
     deeper_share: Share = 0.01
     k: Annotated[int, Field(ge=1, le=32)] = 2
     max_load: Share = 0.5
-    budget: Share = 0.003
+    budget: Share = 0.001
 
 
 class Hysteresis(Part):
     """What it takes to change a traffic class's pool or k."""
 
-    gain: Share = 0.03
+    gain: Share = 0.01
     evaluations: Annotated[int, Field(ge=1)] = 3
     dwell_s: Annotated[float, Field(ge=0)] = 30.0
     dwell_requests: Annotated[int, Field(ge=0)] = 50
@@ -159,7 +159,7 @@ class Guard(Part):
 
     enabled: bool = True
     hold_out: Share = 0.02
-    budget: Share = 0.002
+    budget: Share = 0.001
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     off_s: Positive = 600.0
     off_max_s: Positive = 7200.0

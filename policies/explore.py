@@ -10,6 +10,10 @@ from policies.words import Choice, Outcome, Reason, Request, Score
 
 EXPLORED = frozenset({Reason.EXPLORE, Reason.PROBE, Reason.HOLD_OUT})
 BUDGET_HALF_LIFE_S = 1800.0
+OPTIMISM = 2.0
+HOPELESS = 0.1
+"""Share of the usual exploration for what could not win even if luck misled us: enough to notice that it changed."""
+
 BOOSTED_SHARE = 0.5
 """Share of a class's requests that probe after a drift alarm, until it has had its probes."""
 
@@ -51,9 +55,15 @@ def _parked(
     if record.get("+boost", 0.0) >= 1.0:
         return Trial(found, Reason.PROBE)
     share = min(rules.share, rules.share_by_root_n / math.sqrt(max(1.0, record.get("n", 0.0)) * 1e4))
+    share *= 1.0 if promising(found, preferred) else HOPELESS
     if uniform >= share or not affordable(found, preferred, request, knowledge):
         return None
     return Trial(found, Reason.EXPLORE)
+
+
+def promising(tried: Option, preferred: Option) -> bool:
+    """True where the option would be the better one if it were two standard errors better than believed."""
+    return tried.u_s * (1 - OPTIMISM * tried.noise) < preferred.u_s
 
 
 def _load(scores: Sequence[Score]) -> float:
@@ -69,7 +79,7 @@ def affordable(tried: Option, preferred: Option, request: Request, knowledge: Kn
     return spent <= knowledge.document.exploration.budget * (fields.get("served", 0.0) + FIRST_S)
 
 
-FIRST_S = 200.0
+FIRST_S = 20.0
 """Seconds of service a new deployment is credited with, so that it may explore before it has served."""
 
 

@@ -31,13 +31,13 @@ class Batch:
 
 @dataclass(slots=True)
 class Occupancy:
-    """One replica as one router sees it.
+    """One replica as one router sees it; `inside` counts the running and the waiting, of whom `max_running` run.
 
-    Heartbeats tell how many requests run there; which k they have is known for our own only, and taken to hold for the rest.
+    Heartbeats tell how many requests are there; which k they have is known for our own only, and taken to hold for the rest.
     """
 
-    running: float = 0.0
-    waiting: int = 0
+    max_running: int = 256
+    inside: float = 0.0
     kv_usage: float = 0.0
     own: Counter[int] = field(default_factory=Counter)
     drafts: float = 0.0
@@ -49,13 +49,13 @@ class Occupancy:
     def beat(self, running: int, waiting: int, kv_usage: float, now_s: float) -> None:
         """Take what the replica says of itself; it knows of other routers' requests."""
         self._advance(now_s)
-        self.running, self.waiting, self.kv_usage = float(max(running, 0)), waiting, kv_usage
+        self.inside, self.kv_usage = float(max(running, 0) + max(waiting, 0)), kv_usage
 
     def enter(self, k: int, prompt_tokens: float, context_tokens: float, now_s: float) -> Ticket:
         """A request of ours starts there; other routers' prefills are taken to be as frequent as ours."""
         self._advance(now_s)
-        self.running += 1
-        self.prefilled += prompt_tokens * self.running / (self.own.total() + 1)
+        self.inside += 1
+        self.prefilled += prompt_tokens * self.inside / (self.own.total() + 1)
         self.own[k] += 1
         self.drafts += k
         self.context += context_tokens
@@ -66,7 +66,7 @@ class Occupancy:
         """A request of ours ends there: the batch it was in."""
         self._advance(now_s)
         batch = self._batch(ticket, now_s)
-        self.running = max(0.0, self.running - 1)
+        self.inside = max(0.0, self.inside - 1)
         self.own[ticket.k] -= 1
         if self.own[ticket.k] <= 0:
             del self.own[ticket.k]
@@ -77,14 +77,15 @@ class Occupancy:
     def seen(self, replica: Replica) -> Replica:
         """The replica with its load now."""
         mine = self.own.total()
+        inside = round(max(self.inside, mine))
         return replace(
             replica,
-            running=round(max(self.running, mine)),
-            waiting=self.waiting,
+            running=min(inside, self.max_running),
+            waiting=max(0, inside - self.max_running),
             kv_usage=self.kv_usage,
             mean_k=self.drafts / mine if mine else 0.0,
             max_k=max(self.own, default=0),
-            k_shares=k_shares(self.own, max(self.running, mine) / mine if mine else 1.0, replica.pool.k_max),
+            k_shares=k_shares(self.own, max(1.0, inside / mine) if mine else 1.0, replica.pool.k_max),
             mean_context_tokens=self.context / mine if mine else 0.0,
         )
 
@@ -94,27 +95,29 @@ class Occupancy:
         if elapsed <= 0:
             return
         mine = self.own.total() or 1
-        batch = max(self.running, mine)
+        batch = min(max(self.inside, mine), self.max_running)
         for i, value in enumerate((batch, self.drafts / mine, max(self.own, default=0), self.context / mine)):
             self.sums[i] += value * elapsed
 
     def _batch(self, ticket: Ticket, now_s: float) -> Batch:
         elapsed = now_s - ticket.entered_s
         if elapsed <= 0:
-            return Batch(max(1.0, self.running), ticket.k, ticket.k, ticket.context_tokens, 0.0)
+            return Batch(max(1.0, min(self.inside, self.max_running)), ticket.k, ticket.k, ticket.context_tokens, 0.0)
         means = [(now - then) / elapsed for now, then in zip(self.sums, ticket.sums, strict=True)]
         joined = self.prefilled - ticket.prefilled
         return Batch(max(1.0, means[0]), means[1], max(means[2], means[1]), means[3], joined)
 
 
 def k_shares(ks: Mapping[int, int], scale: float, k_max: int) -> tuple[float, ...]:
-    """Σ_{j≤k} 1 / (1 + n_j), k = 0 … k_max, n_j the running requests with k ≥ j (`scale` times those counted in `ks`).
+    """Σ_{j≤k} 1 / (1 + n_j), k = 0 … k_max, n_j the running requests with k ≥ j.
+
+    `ks` counts our own; of each of ours, the new one included, there are `scale` in all routers together.
 
     A batch drafts as often as its largest k. Charging that to whoever raises it lets everyone else ride for free, so a large k
     once chosen stays; the Shapley value of the maximum shares pass j among all who use it (the airport game).
     """
     shares, above = [0.0], sum(count for k, count in ks.items() if k > 0)
     for j in range(1, k_max + 1):
-        shares.append(shares[-1] + 1 / (1 + above * scale))
+        shares.append(shares[-1] + 1 / ((1 + above) * scale))
         above -= ks.get(j, 0)
     return tuple(shares)

@@ -79,6 +79,7 @@ def score_all(
     ranges = _ranges(request, replicas, found, knowledge)
     favoured = _favoured(request, replicas)
     curves: dict[str, Curve] = {}
+    per_token: dict[str, tuple[float, ...]] = {}
     scores: list[Score] = []
     start = int(uniform * len(replicas))
     for at in (*range(start, len(replicas)), *range(start)):
@@ -86,8 +87,9 @@ def score_all(
         curve = curves.get(replica.pool.name)
         if curve is None:
             curve = curves[replica.pool.name] = _curve(request, replica.pool, knowledge, now_s)
-        model = knowledge.step_model(replica, now_s)
-        own = cells(request, replica, curve, model, harm, length, replica.name in favoured)
+            per_token[replica.pool.name] = steps_per_token(curve, length)
+        model, inverse = knowledge.step_model(replica, now_s), per_token[replica.pool.name]
+        own = cells(request, replica, inverse, model, harm, length, replica.name in favoured)
         scores.append(
             Score(
                 replica,
@@ -137,15 +139,27 @@ class Cells:
     wait_s: float
 
 
+def steps_per_token(curve: Curve, length: float) -> tuple[float, ...]:
+    """1/E(k), k = 0 … k_max, for an answer of `length` tokens: its last step overshoots the end by (E − 1)/2 on average."""
+    waste = 0.5 / max(length, 1.0)
+    return tuple([i + (1 - i) * waste for i in curve.inverse])
+
+
 def cells(
-    request: Request, replica: Replica, curve: Curve, model: StepModel, harm: float, length: float, favoured: bool
+    request: Request,
+    replica: Replica,
+    inverse: tuple[float, ...],
+    model: StepModel,
+    harm: float,
+    length: float,
+    favoured: bool,
 ) -> Cells:
     """u = (T·wait + λ·B·(T − T_without)) / E(k) for every k.
 
     The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the system.
     In it the drafting passes count by their shares, so that nobody rides for free on a batch's largest k.
     """
-    batch, top, inverse = float(replica.running), replica.max_k, curve.inverse
+    batch, top = float(replica.running), replica.max_k
     base, per_request, per_draft, jump, per_k, per_kv, _ = model.thetas[bucket(batch + 1)]
     drafts, kv = batch * replica.mean_k, batch * replica.mean_context_tokens / 1000
     own_kv = (request.prompt_tokens + length / 2) / 1000 if replica.mean_context_tokens else 0.0

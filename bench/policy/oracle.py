@@ -42,8 +42,10 @@ class Truth:
         return tuple(self._mean(drafter, [request], k) for k in range(self.k_max + 1))
 
     def _mean(self, drafter: str, requests: list[int], k: int) -> float:
-        tokens = sum(int(self.workload.output_tokens[i]) - 1 for i in requests)
-        return tokens / max(1, sum(self.workload.run(drafter, i, k).steps for i in requests))
+        """Tokens per step, those that the last step lands past the end included."""
+        runs = [self.workload.run(drafter, i, k) for i in requests]
+        steps = sum(run.steps for run in runs)
+        return 1.0 + sum(sum(run.accepted) for run in runs) / max(1, steps)
 
 
 @dataclass(slots=True)

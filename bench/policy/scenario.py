@@ -51,7 +51,7 @@ class Scenario(Part):
     noise: Share = 0.0
     burst: Annotated[float, Field(ge=1)] = 1.0
     abort: Share = 0.01
-    routers: Annotated[int, Field(ge=1)] = 2
+    routers: Annotated[int, Field(ge=1)] = 1
     refresh_s: Annotated[float, Field(gt=0)] = 1.0
     flush_s: Annotated[float, Field(gt=0)] = 0.2
     heartbeat_s: Annotated[float, Field(gt=0)] = 0.5

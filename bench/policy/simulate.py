@@ -123,9 +123,6 @@ def simulate(
     entrant: Entrant, scenario: Scenario, calibration: Calibration, workload: Workload, truth: Truth, seed: int
 ) -> Result:
     """Run one entrant; the same seed gives the same result."""
-    if entrant.oracle:
-        # It sees every engine at once, as one router that is told of each change.
-        scenario = scenario.model_copy(update={"routers": 1, "heartbeat_s": 1e-6})
     return _Run(entrant, scenario, calibration, workload, truth, seed).go()
 
 
@@ -168,7 +165,7 @@ class _Run:
             )
         else:
             knowledge = Knowledge(document=self.entrant.document)
-        return _Router(knowledge, [Occupancy() for _ in self.replicas], [None] * len(self.replicas))
+        return _Router(knowledge, [Occupancy(r.max_running) for r in self.replicas], [None] * len(self.replicas))
 
     def go(self) -> Result:
         """Until every request has ended."""
