@@ -12,7 +12,7 @@ from typing import cast
 import uvloop
 from pydantic import ValidationError
 
-from engines.simulator.calibration import CalibrationError, shipped_calibrations
+from engines.simulator.calibration import shipped_calibrations
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.failures import Failure
 from engines.simulator.server import SimulatorServer
@@ -46,7 +46,10 @@ def _reader(path: str | None) -> ReadTask:
 
 
 def _engine(options: dict[str, object]) -> SimulatedEngine:
-    settings = SimulatorSettings.model_validate({k: v for k, v in options.items() if k not in OWN_OPTIONS})
+    # As with vLLM's server the key may come by environment, where `ps` does not show it.
+    key = {"api_key": os.environ["VLLM_API_KEY"]} if os.environ.get("VLLM_API_KEY") else {}
+    own = {name: value for name, value in options.items() if name not in OWN_OPTIONS}
+    settings = SimulatorSettings.model_validate(key | own)
     orders = tuple(Failure.model_validate_json(order) for order in cast(list[str], options["failure"]))
     reader = _reader(cast(str | None, options["task_reader"]))
     return SimulatedEngine(settings, task_reader=reader, failures=orders)
@@ -54,12 +57,19 @@ def _engine(options: dict[str, object]) -> SimulatedEngine:
 
 async def _serve(engine: SimulatedEngine, host: str, port: int, drain_s: float) -> None:
     server = SimulatorServer(engine, on_exit=os._exit)
-    print(json.dumps({"url": await server.start(host, port)}), flush=True)
     stopping = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    print(json.dumps({"url": await server.start(host, port)}), flush=True)
     await stopping.wait()
     await server.stop(drain_s)
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    parts = ((".".join(map(str, one["loc"])), one["msg"], one["input"]) for one in error.errors())
+    return "; ".join(f"{field}: {message}, got {value!r}" if field else message for field, message, value in parts)
 
 
 def main() -> int:
@@ -67,8 +77,8 @@ def main() -> int:
     options = vars(_arguments().parse_args())
     try:
         uvloop.run(_serve(_engine(options), options["host"], options["port"], options["drain_s"]))
-    except (ValidationError, CalibrationError, OSError, ImportError, AttributeError) as error:
-        print(f"simulator: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, AttributeError) as error:
+        print(f"simulator: {_reason(error)}", file=sys.stderr)
         return 2
     return 0
 

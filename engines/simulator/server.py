@@ -14,6 +14,8 @@ from engines.simulator.control import engine_state
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.exchange import TRANSPORT
 
+LARGEST_PORT = 65_535
+
 
 class CuttableProtocol(HttpToolsProtocol):
     """uvicorn's protocol that also leaves the connection in the scope, for failures that cut it."""
@@ -44,6 +46,8 @@ class SimulatorServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen (port 0: any free one) and begin stepping; the URL. `OSError` where the port is taken."""
+        if not 0 <= port <= LARGEST_PORT:
+            raise ValueError(f"port must be 0…{LARGEST_PORT}, got {port!r}")  # uvloop would take it modulo 65,536
         loop = asyncio.get_running_loop()
         config = uvicorn.Config(
             self._app, lifespan="off", log_config=None, log_level="critical", ws="none", proxy_headers=False

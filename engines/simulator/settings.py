@@ -27,7 +27,7 @@ class SimulatorSettings(BaseModel):
     burst_steps: int = Field(
         default=1,
         ge=1,
-        description="steps of no time run before anything is sent; more bundle their chunks in one write",
+        description="at time_scale 0: steps run before anything is sent; more bundle their chunks",
     )
     max_num_seqs: int = Field(default=256, ge=1)
     max_model_len: int = Field(default=8192, ge=2)
@@ -37,7 +37,7 @@ class SimulatorSettings(BaseModel):
     )
     request_metrics: bool = Field(default=True, description="vLLM's --enable-per-request-metrics")
     spec_metrics: SpecMetrics = Field(default="detailed", description="vLLM's --per-request-spec-decode-metrics")
-    api_key: str | None = Field(default=None, repr=False)
+    api_key: str | None = Field(default=None, repr=False, description="or by environment: VLLM_API_KEY")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
