@@ -108,8 +108,9 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                if connection.recv(64).startswith(b"+PONG"):
+                connection.sendall(b"INFO server\r\n")
+                # Ours, and not another server that took the port first.
+                if f"process_id:{process.pid}\r\n".encode() in connection.recv(8192):
                     return True
         except OSError:
             time.sleep(0.02)

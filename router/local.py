@@ -121,7 +121,7 @@ class LocalService:
         if self._redis is not None:
             self._redis.stop()
             self._redis = None
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        _remove(self.scratch)
 
     def _check_port(self) -> None:
         listen = self.settings.listen
@@ -182,6 +182,9 @@ class LocalService:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
+            # Left at its default, two services answer for each other here until their own routers are up.
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         }
@@ -199,6 +202,14 @@ class LocalService:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return {}
         return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
+
+
+def _remove(folder: Path, limit_s: float = 5.0) -> None:
+    """Delete a folder into which processes that are just ending may still write."""
+    deadline_s = time.monotonic() + limit_s
+    while folder.exists() and time.monotonic() < deadline_s:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def last_words(message: str) -> str:
