@@ -20,7 +20,7 @@ class SimulatorSettings(BaseModel):
     model: str = Field(default="simulated", min_length=1)
     method: str | None = None
     drafter: str | None = None
-    k_max: int = Field(default=4, ge=1, le=64)
+    k_max: int = Field(default=4, ge=0, le=64)
     calibration: str = "cpu-demo"
     seed: int = 0
     time_scale: float = Field(default=1.0, ge=0)
@@ -45,6 +45,8 @@ class SimulatorSettings(BaseModel):
             raise ValueError(
                 f"kv_capacity_tokens={self.kv_capacity_tokens!r} must be at least max_model_len={self.max_model_len!r}"
             )
+        if self.speculative and not self.k_max:
+            raise ValueError(f"k_max=0 leaves method={self.method!r} nothing to draft: give k_max >= 1, or no method")
         if self.drafter is not None and self.method is None:
             raise ValueError(f"drafter={self.drafter!r} needs a method, e.g. 'draft_model' or 'ngram'")
         return self

@@ -258,7 +258,10 @@ async def test_stop_cuts_off_what_outlasts_the_limit(session: aiohttp.ClientSess
         await answer
 
 
-@pytest.mark.parametrize("fields", [{"max_model_len": 900, "kv_capacity_tokens": 800}, {"drafter": "d"}, {"k": 3}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_model_len": 900, "kv_capacity_tokens": 800}, {"drafter": "d"}, {"k": 3}, {"method": "ngram", "k_max": 0}],
+)
 def test_settings_that_do_not_fit_are_refused(fields: dict[str, Any]) -> None:
     """At start, by name."""
     with pytest.raises(ValueError, match=next(reversed(fields))):
