@@ -156,8 +156,9 @@ def _every_k(pool: PoolSettings) -> list[tuple[int, int, int]]:
     each must occur: k_max for all batch sizes but the last ones, which no graph depends on.
     """
     largest = max_running(pool)
-    lower = [(largest - k, largest - k, k) for k in range(min(pool.k_max, largest - 1) - 1, -1, -1)]
-    return [(1, largest - len(lower), pool.k_max), *lower]
+    lower = list(range(pool.k_max - 1, -1, -1))[: largest - 1]
+    first = largest - len(lower)
+    return [(1, first, pool.k_max), *((first + i, first + i, k) for i, k in enumerate(lower, start=1))]
 
 
 def _environment(pool: PoolSettings, api_key: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What vLLM's log tells: the phases of its start, and its last lines."""
 
+import codecs
 from collections import deque
 from pathlib import Path
 from typing import TextIO
@@ -36,6 +37,7 @@ class LogTail:
     def __init__(self, file: Path | None = None) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._partial = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._file: TextIO | None = None
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,7 @@ class LogTail:
 
     def feed(self, chunk: bytes) -> list[str]:
         """Take output as it comes; the lines it completed. Progress bars' carriage returns count as line ends."""
-        text = self._partial + chunk.decode(errors="replace").replace("\r", "\n")
+        text = self._partial + self._decoder.decode(chunk).replace("\r", "\n")
         *complete, self._partial = text.split("\n")
         if self._file is not None:
             self._file.writelines(f"{line}\n" for line in complete)

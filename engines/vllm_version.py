@@ -35,7 +35,7 @@ def _missing_hook() -> str | None:
         (Scheduler, "_update_after_schedule"),
         (AsyncScheduler, "_update_after_schedule"),
     ):
-        if not callable(getattr(owner, hook, None)):
+        if hook not in vars(owner):
             return f"{owner.__name__}.{hook} is missing"
     if "num_spec_tokens_to_schedule" not in {field.name for field in dataclasses.fields(SchedulerOutput)}:
         return "SchedulerOutput.num_spec_tokens_to_schedule is missing"
