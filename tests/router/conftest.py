@@ -3,15 +3,15 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from service import DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from router.settings import Settings
-from service import DRAFT, VANILLA, Service, running_service, simulator
 
 
 @pytest.fixture
 def settings() -> Settings:
     """A vanilla and a speculative pool; what is shared is exchanged quickly."""
-    return Settings.model_validate({"pools": [VANILLA, DRAFT], "router": {"sync_s": 0.02}})
+    return settings_with()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """A request's way through the router, over real HTTP and simulator engines."""
 
-import orjson
-
 from service import Service
 
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "[task:sql_generation] hello"}], "max_tokens": 24}

@@ -1,5 +1,7 @@
 """The event stream: what passes, what is kept, whatever way the bytes are cut."""
 
+import itertools
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def _content(text: str) -> bytes:
 
 def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(texts=TEXTS, cuts=st.lists(st.integers(min_value=0), max_size=8), wants=st.booleans())

@@ -1,17 +1,20 @@
-"""A whole router in this process: simulator engines, a real HTTP server, state in memory."""
+"""A whole router in this process: engines that are simulated or scripted, a real HTTP server, state in memory."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
 import uvicorn
+from scripted import ScriptedEngine
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from classifiers.label import Uninformed
 from engines.pool import PoolSettings
-from engines.registry import Heartbeat
+from engines.registry import Heartbeat, Registry
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
@@ -19,11 +22,19 @@ from policies.words import TASKS
 from router.ingress import Ingress
 from router.service import Application, running_ingress
 from router.settings import Settings
-from router.store import MemoryRegistry, MemoryStore
+from router.store import MemoryRegistry, MemoryStore, Store
 
 KEY = "engine-key"
 VANILLA = PoolSettings(name="vanilla", engine="simulator")
 DRAFT = PoolSettings(name="draft", engine="simulator", drafter="small", method="draft_model", k_max=4)
+
+
+CHAT: dict[str, object] = {"model": "demo", "messages": [{"role": "user", "content": "[task:sql_generation] hello"}]}
+COMPLETION: dict[str, object] = {"model": "demo", "prompt": "[task:sql_generation] hello"}
+
+
+EngineServer = SimulatorServer | ScriptedEngine
+"""What stands where a router looks for an engine."""
 
 
 @dataclass
@@ -33,10 +44,40 @@ class Service:
     url: str
     session: aiohttp.ClientSession
     settings: Settings
-    store: MemoryStore
-    registry: MemoryRegistry
-    engines: dict[str, SimulatorServer]
+    store: Store
+    registry: Registry
+    engines: Mapping[str, EngineServer]
     ingresses: list[Ingress] = field(default_factory=list)
+
+    @property
+    def ingress(self) -> Ingress:
+        """The router's inside."""
+        return self.ingresses[0]
+
+    def simulator(self, name: str) -> SimulatorServer:
+        """One of the engines, where that is a simulator."""
+        engine = self.engines[name]
+        assert isinstance(engine, SimulatorServer)
+        return engine
+
+    def recent(self, name: str) -> dict[str, object]:
+        """The last request that a simulator saw."""
+        recent = self.simulator(name).state()["recent"]
+        assert isinstance(recent, list)
+        assert recent, f"{name} saw no request"
+        last: dict[str, object] = recent[-1]
+        return last
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A figure of the metrics page by its name there; 0 where it was never counted."""
+        registry = self.ingress.recorder.telemetry.registry
+        return registry.get_sample_value(f"alpharoute_{name}", labels) or 0.0
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum over the labels that are not named."""
+        samples = (s for metric in self.ingress.recorder.telemetry.registry.collect() for s in metric.samples)
+        wanted = labels.items()
+        return sum(s.value for s in samples if s.name == f"alpharoute_{name}" and wanted <= s.labels.items())
 
     async def announce(self, name: str, **facts: object) -> None:
         """Announce an engine as its replica would."""
@@ -73,25 +114,40 @@ def simulator(pool: PoolSettings, **facts: object) -> SimulatorServer:
 
 @contextlib.asynccontextmanager
 async def http_server(app: Application) -> AsyncIterator[str]:
-    """uvicorn over the application, lifespan included, on a free port."""
-    config = uvicorn.Config(app, port=0, lifespan="on", log_level="critical", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # older uvicorn
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done(), "the server did not start"
-        await asyncio.sleep(0.005)
+    """uvicorn's protocol and lifespan over the application on a free port, without its server's pauses of 0.1 s."""
+    config = uvicorn.Config(app, lifespan="on", log_level="critical", ws="none")
+    config.load()
+    lifespan, state, loop = config.lifespan_class(config), ServerState(), asyncio.get_running_loop()
+    await lifespan.startup()
+    assert not lifespan.should_exit, "the router did not start"
+
+    def protocol() -> HttpToolsProtocol:
+        return HttpToolsProtocol(config=config, server_state=state, app_state={}, _loop=loop)
+
+    listener = await loop.create_server(protocol, "127.0.0.1", 0, backlog=1024)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await serving
+        listener.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(set(state.tasks), timeout=1)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await lifespan.shutdown()
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings, engines: dict[str, SimulatorServer]) -> AsyncIterator[Service]:
-    """A router over these engines, all of them announced and known."""
-    store, registry = MemoryStore(), MemoryRegistry(time.monotonic)
+async def running_service(
+    settings: Settings,
+    engines: Mapping[str, EngineServer],
+    *,
+    store: Store | None = None,
+    registry: Registry | None = None,
+) -> AsyncIterator[Service]:
+    """A router over these engines, all of them announced and known; state of its own unless one is given."""
+    store, registry = store or MemoryStore(), registry or MemoryRegistry(time.monotonic)
     ingresses: list[Ingress] = []
 
     @contextlib.asynccontextmanager
@@ -108,5 +164,11 @@ async def running_service(settings: Settings, engines: dict[str, SimulatorServer
         service = Service(url, session, settings, store, registry, engines, ingresses)
         for name in engines:
             await service.announce(name)
-        await service.until(lambda: len(ingresses[0].fleet.heartbeats()) == len(engines))
+        await service.until(lambda: len(ingresses[0].fleet.heartbeats()) >= len(engines))
         yield service
+
+
+def settings_with(pools: Sequence[PoolSettings] = (VANILLA, DRAFT), **parts: Mapping[str, object]) -> Settings:
+    """Settings of a router whose state is exchanged quickly; `parts` are sections such as `limits`."""
+    router = {"sync_s": 0.02, **parts.pop("router", {})}
+    return Settings.model_validate({"pools": list(pools), "router": router, **parts})
