@@ -64,6 +64,8 @@ def _verify_steps(speculative: object) -> VerifySteps | None:
         return None
     if not speculative["num_spec_steps"]:
         return VerifySteps((), ())
+    if not speculative.get("per_step_drafted"):
+        return None  # an engine by URL that reports summaries only
     drafted = tuple(int(k) for k in speculative["per_step_drafted"])
     accepted = tuple(int(j) for j in speculative["per_step_accepted"])
     if len(drafted) != len(accepted) or any(not 0 <= j <= k for j, k in zip(accepted, drafted, strict=True)):

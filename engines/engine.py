@@ -13,6 +13,7 @@ from engines.vllm_load import EngineLoad, read_load
 
 _HTTP_LIMIT = aiohttp.ClientTimeout(total=5)
 _POLL_S = 0.5
+_DRAIN_POLL_S = 0.05
 
 
 class Engine(Protocol):
@@ -61,7 +62,7 @@ class SimulatorEngine:
                     model=pool.model,
                     method=pool.method,
                     drafter=pool.drafter,
-                    k_max=max(1, pool.k_max),
+                    k_max=pool.k_max,
                     calibration=options.calibration,
                     seed=options.seed,
                     time_scale=options.time_scale,
@@ -89,12 +90,16 @@ class SimulatorEngine:
     async def load(self) -> EngineLoad:
         """See Engine."""
         batch = self._server.engine.batch
-        return EngineLoad(len(batch.running), len(batch.waiting), 0.0)
+        return EngineLoad(len(batch.running), len(batch.waiting), batch.kv_usage)
 
     async def drain(self, limit_s: float) -> bool:
         """See Engine."""
-        await self._server.stop(drain_s=limit_s)
-        return True
+        deadline_s = asyncio.get_running_loop().time() + limit_s
+        while busy := bool((await self.load()).running):
+            if asyncio.get_running_loop().time() >= deadline_s:
+                break
+            await asyncio.sleep(_DRAIN_POLL_S)
+        return not busy
 
     async def stop(self) -> None:
         """See Engine."""
