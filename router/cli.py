@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from engines.pool import DEMO, PoolSettings
+from router.acceptance_command import acceptance_table, read_acceptance
 from router.errors import SetupError
 from router.settings import Settings, demo_pools, load_settings
 from router.settings_page import settings_table
@@ -61,6 +62,22 @@ def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> N
         sys.stdout.write(orjson.dumps(settings.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         Console().print(settings_table(settings))
+
+
+@app.command()
+def acceptance(
+    url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8000", as_json: JsonOption = False
+) -> None:
+    """Show what a running service knows of each drafter and task."""
+    try:
+        rows = read_acceptance(url)
+    except SetupError as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(USAGE_ERROR) from None
+    if as_json:
+        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        Console().print(acceptance_table("Acceptance", rows))
 
 
 def local_settings(

@@ -7,7 +7,7 @@ underscores: `ALPHAROUTE_REDIS__URL=redis://10.0.0.5:6379/0`. Variables win over
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
@@ -156,13 +156,23 @@ def _read(file: Path) -> dict[str, Any]:
 def _problem(detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"]) or "settings"
     if detail["type"] == "extra_forbidden":
-        near = get_close_matches(str(detail["loc"][-1]), _known_names(), n=1)
+        near = get_close_matches(str(detail["loc"][-1]), _names_at(detail["loc"][:-1]), n=1)
         return f"{path}: unknown setting{f', did you mean {near[0]!r}?' if near else ''}"
     shown = "" if isinstance(detail["input"], dict | list | tuple) else f" {detail['input']!r}:"
     return f"{path}:{shown} {detail['msg']}"
 
 
-def _known_names() -> set[str]:
-    parts: list[type[BaseModel]] = [Settings, Listen, RedisSettings, RouterSettings, Limits, ClassifierSettings]
-    parts += [PoolSettings, VllmOptions]
-    return {name for part in parts for name in part.model_fields}
+def _names_at(path: tuple[int | str, ...]) -> list[str]:
+    """The settings there are where an unknown one was found."""
+    model: type[BaseModel] = Settings
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _part_of(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _part_of(annotation: object) -> type[BaseModel] | None:
+    """The model inside an annotation: itself, an item of a list, a value of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _part_of(inner))), None)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from rich.table import Table
 
-from router.settings import Settings
+from router.settings import EMBEDDED, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,22 @@ def _default(info: FieldInfo) -> str:
     return "(required)" if info.is_required() else _shown(info.get_default(call_default_factory=True))
 
 
+def masked(secret: SecretStr) -> str:
+    """A secret as it may be shown: a URL without its password, anything else as stars."""
+    text = secret.get_secret_value()
+    if text == EMBEDDED:
+        return text
+    parts = urlsplit(text)
+    if not parts.scheme:
+        return str(secret)
+    return text if parts.password is None else text.replace(f":{parts.password}@", ":***@")
+
+
 def _shown(value: object) -> str:
     if value is None:
         return "unset"
+    if isinstance(value, SecretStr):
+        return masked(value)
     if isinstance(value, set | frozenset | tuple | list):
         return ", ".join(sorted(map(str, value))) or "none"
     if isinstance(value, dict):

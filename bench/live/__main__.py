@@ -2,20 +2,20 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bench.live.arms import BASELINES, OURS, Hit, baseline_urls, fire
 from bench.live.plan import Shot, plan
 from bench.live.report import summary, tables
 from bench.provenance import provenance
 from engines.demo.workload import load_workload
+from router.acceptance_command import acceptance_table, read_acceptance
 from router.cli import EngineChoice, build_demo, local_settings
 from router.local import LocalService, free_port
 from router.progress import StartProgress
@@ -56,14 +56,14 @@ def main(
 
 async def _run(
     service: LocalService, shots: list[Shot], *, label: bool, verbose: bool
-) -> tuple[list[Hit], list[dict[str, object]], list[dict[str, object]]]:
+) -> tuple[list[Hit], list[dict[str, Any]], list[dict[str, Any]]]:
     model, hits = service.settings.pools[0].model, []
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session,
         baseline_urls(service.settings, BASELINES) as urls,
     ):
         urls[OURS] = service.url
-        before = await _acceptance(session, service.url)
+        before = read_acceptance(service.url)
         with _progress() as progress:
             bar = progress.add_task("requests", total=len(shots) * len(urls))
             for number, shot in enumerate(shots):
@@ -75,7 +75,7 @@ async def _run(
                     progress.advance(bar)
                     if verbose and arm == OURS:
                         _tell(hit)
-        return hits, before, await _acceptance(session, service.url)
+        return hits, before, read_acceptance(service.url)
 
 
 def _tell(hit: Hit) -> None:
@@ -84,24 +84,6 @@ def _tell(hit: Hit) -> None:
     console.print(
         f"round {shot.round:2}  {where} {hit.tokens:4} tokens  {hit.ms_per_token:6.1f} ms/token", highlight=False
     )
-
-
-async def _acceptance(session: aiohttp.ClientSession, url: str) -> list[dict[str, object]]:
-    async with session.get(f"{url}/admin/v1/acceptance") as answer:
-        body = await answer.json()
-    rows: list[dict[str, object]] = body["acceptance"]
-    return rows
-
-
-def acceptance_table(title: str, rows: list[dict[str, object]]) -> Table:
-    """The α table as the service tells it."""
-    table = Table("task", "temperature", "α", "survival S(1), S(2), …", "drafts seen", title=title)
-    for row in rows:
-        survival = row["survival"]
-        assert isinstance(survival, list)
-        shown = " ".join(f"{share:.2f}" for share in survival)
-        table.add_row(str(row["task"]), str(row["temperature"]), f"{row['alpha']:.2f}", shown, f"{row['drafts']:.0f}")
-    return table
 
 
 def _progress() -> Progress:
