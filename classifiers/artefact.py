@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from classifiers.lexicon import lexicon_sha256
 from classifiers.model import Weights
 from classifiers.structure import NAMES
 from classifiers.words import BLOCKS
@@ -49,6 +50,10 @@ def load(folder: Path = SHIPPED, sha256: str | None = None) -> Artefact:
             raise ArtefactError(f"classifier {str(folder)!r} has SHA-256 {found!r}, {name} demands {wanted!r}")
     if card.get("format") != FORMAT:
         raise ArtefactError(f"classifier {str(folder)!r} has format {card.get('format')!r}, allowed is {FORMAT}")
+    if card.get("lexicon_sha256") != lexicon_sha256():
+        raise ArtefactError(
+            f"classifier {str(folder)!r} was trained with other word lists than this version's: retrain it"
+        )
     return Artefact(_decode(content, folder), card, found)
 
 
@@ -58,7 +63,8 @@ def save(weights: Weights, card: Mapping[str, object], folder: Path) -> str:
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.npz").write_bytes(content)
-    text = json.dumps({"format": FORMAT, "sha256": digest, **card}, indent=2, ensure_ascii=False)
+    known = {"format": FORMAT, "sha256": digest, "lexicon_sha256": lexicon_sha256()}
+    text = json.dumps({**known, **card}, indent=2, ensure_ascii=False)
     (folder / "card.json").write_text(text + "\n")
     return digest
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from classifiers.examples import Example
+from classifiers.model import API_CALL
 from classifiers.prompt import prompt_of
 from classifiers.wear import worn
 
@@ -42,6 +43,14 @@ def corpus(seed: int = 0, per_task: int = PER_TASK, seeds: Path = SEEDS) -> list
     The source of each example is its task and family. Raises ValueError for a slot that no rule fills.
     """
     return [example for grammar in grammars(seeds) for example in _grow(grammar, random.Random(seed), per_task)]
+
+
+def tool_requests(seed: int = 0, wanted: int = 200, seeds: Path = SEEDS) -> list[Example]:
+    """What people ask of an assistant that has tools, without a word of the tools; the corpus holds none of these."""
+    grammar = next(found for found in grammars(seeds) if found.task == API_CALL)
+    rng = random.Random(seed)
+    texts = [expand(rng.choice(grammar.phrases["ask"]), grammar.phrases, rng) for _ in range(wanted)]
+    return [Example(API_CALL, prompt_of(text, has_tools=True), f"{API_CALL}/tools") for text in texts]
 
 
 def grammars(seeds: Path = SEEDS) -> list[Grammar]:

@@ -1,7 +1,7 @@
 """Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?}`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +52,23 @@ def _lines(path: Path) -> Iterator[Example]:
                 yield example_of(Line.model_validate(json.loads(text)))
             except (ValidationError, ValueError) as error:
                 raise ValueError(f"{path}:{number} is no example: {error}") from error
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> int:
+    """Write the examples as lines that `read_examples` reads, and return how many."""
+    lines = [json.dumps(_fields(example), ensure_ascii=False) for example in examples]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return len(lines)
+
+
+def _fields(example: Example) -> dict[str, object]:
+    prompt = example.prompt
+    fields = {
+        "task": example.task,
+        "prompt": prompt.text,
+        "system": prompt.system,
+        "history": prompt.history,
+        "tools": [{}] if prompt.has_tools else [],
+        "source": example.source,
+    }
+    return {name: value for name, value in fields.items() if value or name == "prompt"}

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from classifiers.prompt import Prompt
-
-OTHER = "other"
-"""The task of a prompt that is none of the known ones; it inherits the acceptance of all traffic."""
+from policies.words import OTHER, TASKS
 
 Source = Literal["header", "metadata", "model", "tools", "fallback"]
 """Who named the task: the client (header, metadata), the model, the presence of tools, or nobody (fallback)."""
@@ -35,7 +33,7 @@ class Classifier(Protocol):
 class Uninformed:
     """The classifier that knows nothing: `other` with confidence 0, for a router without a model."""
 
-    def __init__(self, tasks: tuple[str, ...] = (OTHER,)) -> None:
+    def __init__(self, tasks: tuple[str, ...] = (*TASKS, OTHER)) -> None:
         """Answer `other`, and report `tasks` as known so that explicit labels can still be checked."""
         self._tasks = tasks if OTHER in tasks else (*tasks, OTHER)
 

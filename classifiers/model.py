@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.label import OTHER, Label, Source
+from classifiers.label import Label, Source
 from classifiers.prompt import Prompt
 from classifiers.structure import structure
 from classifiers.words import BLOCKS, blocks
+from policies.words import OTHER
 
 API_CALL = "api_call_generation"
 
@@ -48,6 +49,11 @@ class Model:
         self._api_call = weights.tasks.index(API_CALL) if API_CALL in weights.tasks else None
 
     @property
+    def weights(self) -> Weights:
+        """What it was given."""
+        return self._weights
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks it was trained on, and `other`."""
         return self._weights.tasks if OTHER in self._weights.tasks else (*self._weights.tasks, OTHER)
@@ -72,12 +78,15 @@ class Model:
 
     def _scores(self, prompt: Prompt) -> Floats:
         weights = self._weights
-        scores = weights.bias + np.asarray(structure(prompt), dtype=np.float32) @ weights.shape
         present = blocks(prompt)
+        rows: list[int] = []
+        shares: list[float] = []
         for block in BLOCKS:
-            rows = rows_of(weights.vocabulary[block], present[block])
-            if rows:
-                scores += weights.words[rows].sum(axis=0) / np.float32(len(rows) ** 0.5)
+            found = rows_of(weights.vocabulary[block], present[block])
+            rows += found
+            shares += [max(1, len(found)) ** -0.5] * len(found)
+        scores = weights.bias + np.array(structure(prompt), dtype=np.float32) @ weights.shape
+        scores += np.array(shares, dtype=np.float32) @ weights.words[rows]
         if prompt.has_tools and self._api_call is not None:
             scores[self._api_call] += np.float32(weights.tools_bonus)
         return np.asarray(scores, dtype=np.float32)
@@ -85,4 +94,4 @@ class Model:
 
 def rows_of(vocabulary: dict[str, int], features: set[str]) -> list[int]:
     """The rows of the features that the vocabulary knows."""
-    return [vocabulary[feature] for feature in features if feature in vocabulary]
+    return [vocabulary[feature] for feature in vocabulary.keys() & features]

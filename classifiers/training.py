@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from sklearn.linear_model import LogisticRegression
 
 from classifiers.examples import Example
 from classifiers.model import Floats, Weights, rows_of
 from classifiers.structure import NAMES, structure
 from classifiers.words import BLOCKS, blocks
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix as Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Recipe:
     A feature must occur in `least_sources` families and `least_examples` examples; `strength` is scikit-learn's C.
     """
 
-    strength: float = 4.0
+    strength: float = 3.0
     least_examples: int = 3
     least_sources: int = 2
     max_rows: int = 40_000
@@ -44,6 +46,8 @@ def featured(examples: Iterable[Example]) -> list[Featured]:
 
 def train(examples: Sequence[Featured], recipe: Recipe | None = None) -> Weights:
     """Weights fitted to the examples, with neither temperature nor tools bonus; raises ValueError for one task only."""
+    from sklearn.linear_model import LogisticRegression  # a second to import, and only training needs it
+
     recipe = recipe or Recipe()
     tasks = tuple(sorted({item.example.task for item in examples}))
     if len(tasks) < 2:
@@ -53,13 +57,12 @@ def train(examples: Sequence[Featured], recipe: Recipe | None = None) -> Weights
     labels = np.array([tasks.index(item.example.task) for item in examples])
     model = LogisticRegression(C=recipe.strength, max_iter=recipe.iterations, class_weight="balanced")
     model.fit(matrix, labels)
-    columns, bias = _columns(model)
+    columns, bias = _columns(model.coef_.astype(np.float32), model.intercept_.astype(np.float32))
     return Weights(tasks, vocabulary, columns[len(NAMES) :], columns[: len(NAMES)], bias)
 
 
-def _columns(model: LogisticRegression) -> tuple[Floats, Floats]:
-    columns = model.coef_.T.astype(np.float32)
-    bias = model.intercept_.astype(np.float32)
+def _columns(coefficients: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    columns = coefficients.T
     if columns.shape[1] == 1:  # of two tasks scikit-learn keeps only the second
         columns, bias = np.hstack([-columns / 2, columns / 2]), np.hstack([-bias / 2, bias / 2])
     return columns, bias
@@ -91,8 +94,10 @@ def _vocabulary(examples: Sequence[Featured], recipe: Recipe) -> dict[str, dict[
     return vocabulary
 
 
-def _matrix(examples: Sequence[Featured], vocabulary: dict[str, dict[str, int]]) -> sparse.csr_matrix:
+def _matrix(examples: Sequence[Featured], vocabulary: dict[str, dict[str, int]]) -> "Matrix":
     """One row per example: the shape, then each present word weighed by its block's size, as inference does."""
+    from scipy import sparse
+
     columns: list[int] = []
     values: list[float] = []
     starts = [0]

@@ -5,17 +5,19 @@ count although it is twelve words beside a document of thousands.
 """
 
 import re
-from collections.abc import Iterable
+from itertools import pairwise
 
+from classifiers.lexicon import listed
 from classifiers.prompt import Prompt
 
-BLOCKS = ("word", "head", "tail", "line", "char", "system", "history")
+BLOCKS = ("lexicon", "word", "head", "tail", "line", "char", "system", "history")
 
 HEAD_WORDS = 14
 TAIL_WORDS = 12
 LINES = 48
 CHAR_HEAD = 140
 CHAR_TAIL = 70
+CHAR_LENGTHS = (4,)
 CONTEXT_WORDS = 80
 
 _TOKEN = re.compile(
@@ -33,6 +35,7 @@ def blocks(prompt: Prompt) -> dict[str, set[str]]:
     words = _TOKEN.findall(text)
     head, tail = words[:HEAD_WORDS], words[-TAIL_WORDS:]
     return {
+        "lexicon": listed(words, HEAD_WORDS, TAIL_WORDS),
         "word": _grams(words),
         "head": {*_grams(head), *(f"^{i}{word}" for i, word in enumerate(head[:3])), "^" + " ".join(head[:3])},
         "tail": {*_grams(tail), "$" + " ".join(tail[-2:])},
@@ -44,8 +47,7 @@ def blocks(prompt: Prompt) -> dict[str, set[str]]:
 
 
 def _grams(words: list[str]) -> set[str]:
-    pairs: Iterable[str] = map(" ".join, zip(words, words[1:], strict=False))
-    return {*words, *pairs}
+    return {*words, *map(" ".join, pairwise(words))}
 
 
 def _char_grams(text: str) -> set[str]:
@@ -53,4 +55,4 @@ def _char_grams(text: str) -> set[str]:
     ends = [" " + text[:CHAR_HEAD]]
     if len(text) > CHAR_HEAD:
         ends.append(text[-min(CHAR_TAIL, len(text) - CHAR_HEAD) :] + " ")
-    return {end[i : i + n] for end in ends for n in (3, 4, 5) for i in range(len(end) - n + 1)}
+    return {end[i : i + n] for end in ends for n in CHAR_LENGTHS for i in range(len(end) - n + 1)}

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.artefact import load
-from classifiers.label import OTHER, Classifier, Uninformed
+from classifiers.label import Classifier, Uninformed
 from classifiers.model import Model
 from classifiers.prompt import Prompt, read_prompt
+from policies.words import OTHER
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -1,0 +1,80 @@
+"""A classifier from examples: trained, calibrated, scored on sources it did not see, with its card."""
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+
+from classifiers.calibration import (
+    Advance,
+    best_temperature,
+    heated,
+    labels_of,
+    leave_source_out,
+    tools_bonus,
+)
+from classifiers.corpus import tool_requests
+from classifiers.examples import Example
+from classifiers.model import API_CALL, Weights
+from classifiers.scoring import Score, score, source_family
+from classifiers.training import Recipe, featured, train
+
+FOLDS = 12
+_LIBRARIES = ("scikit-learn", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A classifier with its temperature and tools bonus, its score on unseen sources, and what its card says."""
+
+    weights: Weights
+    score: Score
+    card: Mapping[str, object]
+
+
+def build(
+    own: Sequence[Example],
+    outside: Sequence[Example],
+    recipe: Recipe | None = None,
+    folds: int = FOLDS,
+    advance: Advance = lambda done, of: None,
+) -> Built:
+    """Train on the project's own examples and those from outside.
+
+    Temperature and score come from the outside examples, each labelled by a model that never saw its source; where
+    there are none, from the families of the own ones. `advance` is called with (done, all) after each training.
+    """
+    recipe = recipe or Recipe()
+    ours, theirs = featured(own), featured(outside)
+    kept, held = (ours, theirs) if theirs else ([], ours)
+    tasks, probabilities = leave_source_out(kept, held, recipe, folds, advance)
+    truth = [tasks.index(item.example.task) for item in held]
+    temperature = best_temperature(probabilities, truth)
+    unseen = score([item.example for item in held], labels_of(tasks, heated(probabilities, temperature)))
+    weights = replace(train([*ours, *theirs], recipe), temperature=temperature)
+    if API_CALL in weights.tasks:
+        weights = replace(weights, tools_bonus=tools_bonus(weights, tool_requests()))
+    return Built(weights, unseen, _card(own, outside, recipe, unseen))
+
+
+def _card(own: Sequence[Example], outside: Sequence[Example], recipe: Recipe, unseen: Score) -> dict[str, object]:
+    return {
+        "data": {
+            "own": _described(own),
+            "outside": _described(outside),
+            "outside_sources": dict(Counter(source_family(example.source) for example in outside)),
+        },
+        "recipe": asdict(recipe),
+        "scores_on_sources_left_out": asdict(unseen),
+        "libraries": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+    }
+
+
+def _described(examples: Sequence[Example]) -> dict[str, object]:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example.task}\x00{example.prompt.text}\x00".encode("utf-8", "surrogatepass"))
+    per_task = Counter(example.task for example in examples)
+    return {"examples": len(examples), "sha256": digest.hexdigest(), "per_task": dict(sorted(per_task.items()))}

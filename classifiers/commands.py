@@ -1,0 +1,184 @@
+"""`alpharoute classifier`: train on examples of your own, evaluate, and explain a label."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from classifiers.artefact import SHIPPED, Artefact, ArtefactError, load, save
+from classifiers.building import FOLDS, build
+from classifiers.calibration import Advance
+from classifiers.corpus import corpus
+from classifiers.examples import Example, read_examples, write_examples
+from classifiers.explaining import explain as explanation_of
+from classifiers.model import Model
+from classifiers.prompt import read_prompt
+from classifiers.scoring import Score, source_family
+from classifiers.scoring import evaluate as score_of
+from classifiers.tables import plot_confusion, tables
+
+app = typer.Typer(help="Train, evaluate and explain the task classifier.", no_args_is_help=True)
+
+Files = Annotated[
+    list[Path] | None, typer.Argument(help='JSON lines of {"task", "prompt", "tools"?, "system"?, "source"?}.')
+]
+Folder = Annotated[Path, typer.Option("--model", help="Folder of the classifier; default: the shipped one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Folds = Annotated[int, typer.Option(min=2, help="Groups of sources that are left out in turn.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder to write weights.npz and card.json to.")],
+    files: Files = None,
+    own: Annotated[bool, typer.Option("--own/--no-own", help="Add the project's own corpus.")] = True,
+    folds: Folds = FOLDS,
+    note: Annotated[str, typer.Option(help="A line for the card, such as the licence of the examples.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train on the files and the project's corpus; a task that only the files name is a new task."""
+    with _failing():
+        outside = _read(files or [])
+        with _progress("training") as advance:
+            built = build(corpus() if own else [], outside, folds=folds, advance=advance)
+        digest = save(built.weights, {**built.card, "note": note}, out)
+    _show(built.score, as_json)
+    if not as_json:
+        typer.echo(f"Scores are of sources left out of training. Wrote {out} (SHA-256 {digest}).")
+
+
+@app.command()
+def evaluate(
+    files: Files = None,
+    folder: Folder = SHIPPED,
+    leave_source_out: Annotated[
+        bool, typer.Option("--leave-source-out", help="Label each source by a model that never saw it.")
+    ] = False,
+    own_only: Annotated[
+        bool, typer.Option("--own-only", help="Label by a model trained on the project's corpus alone.")
+    ] = False,
+    folds: Folds = FOLDS,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a classifier on labelled prompts: F1, calibration, confusion, sources and time.
+
+    Without files, the project's own corpus is scored, family by family left out. Files that do not exist are skipped.
+    """
+    with _failing():
+        examples = _read([path for path in files or [] if _exists(path)])
+        if files and not examples:
+            typer.echo("nothing to evaluate: no file was found", err=True)
+            return
+        with _progress("training") as advance:
+            if leave_source_out or own_only or not files:
+                score = _unseen(examples, own_only, folds, advance)
+            else:
+                score = _of_version(load(folder), examples)
+        if plot:
+            plot_confusion(score, plot)
+    _show(score, as_json)
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="The prompt, a request body as JSON, or - to read either from stdin.")],
+    folder: Folder = SHIPPED,
+    as_json: AsJson = False,
+) -> None:
+    """Say which task a prompt is given, how probable the others are, and what spoke for it."""
+    with _failing():
+        found = explanation_of(
+            Model(load(folder).weights), read_prompt(_body(sys.stdin.read() if text == "-" else text))
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    typer.echo(f"{found.label.task} ({found.label.confidence:.3f}, by {found.label.source}), then {found.runner_up}")
+    for reason in found.reasons:
+        typer.echo(f"{reason.weight:+8.3f}  {reason.block:<8} {reason.feature!r}")
+
+
+@app.command(name="corpus")
+def write_corpus(
+    out: Annotated[Path, typer.Argument(help="File to write, as JSON lines.")],
+    seed: Annotated[int, typer.Option(help="Another seed draws other prompts.")] = 0,
+) -> None:
+    """Write the project's own labelled prompts to a file."""
+    typer.echo(f"{write_examples(out, corpus(seed))} prompts in {out}")
+
+
+def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advance) -> Score:
+    """The score of the examples by models that did not see their sources; of the own families without examples."""
+    if own_only and examples:
+        return score_of(Model(build(corpus(), [], folds=4, advance=advance).weights), examples)
+    return build(corpus(), examples, folds=folds, advance=advance).score
+
+
+def _of_version(artefact: Artefact, examples: list[Example]) -> Score:
+    data = artefact.card.get("data")
+    trained = data.get("outside_sources", {}) if isinstance(data, dict) else {}
+    seen = sorted({source_family(example.source) for example in examples} & set(trained))
+    if seen:
+        typer.echo(
+            f"warning: this classifier was trained on {len(seen)} of these sources ({', '.join(seen[:5])}, …): "
+            "the scores flatter it; use --leave-source-out",
+            err=True,
+        )
+    return score_of(Model(artefact.weights), examples)
+
+
+def _read(paths: list[Path]) -> list[Example]:
+    return [example for path in paths for example in read_examples(path)]
+
+
+def _exists(path: Path) -> bool:
+    if not path.exists():
+        typer.echo(f"skipped: {path} does not exist", err=True)
+    return path.exists()
+
+
+def _body(text: str) -> object:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {"prompt": text}
+
+
+def _show(score: Score, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(asdict(score), ensure_ascii=False))
+    else:
+        Console().print(tables(score))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Advance]:
+    """A bar on stderr that the trainings advance."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+        yield lambda done, of: bar.update(task, completed=done, total=of, visible=True)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """What the operator can mend is one line on stderr and exit code 1."""
+    try:
+        yield
+    except (ArtefactError, OSError, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,144 @@
+"""How good a classifier is: F1 per task, calibration, per source, the confusion matrix and the time it takes."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.examples import Example
+from classifiers.label import Classifier, Label
+from classifiers.model import API_CALL
+from policies.words import OTHER
+
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """Precision, recall and F1 of one task (0–1), and the number of its examples."""
+
+    precision: float
+    recall: float
+    f1: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceScore:
+    """The share of one source's examples that were labelled right, and their number."""
+
+    accuracy: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What an evaluation found; `confusion[true][labelled]` counts examples, times are per prompt.
+
+    `ece` is the expected calibration error over ten bins of equal width; `recall_tools` is None without requests
+    that offer tools, the times are None where the labels were made elsewhere.
+    """
+
+    macro_f1_tasks: float
+    macro_f1_with_other: float
+    ece: float
+    recall_tools: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    per_task: dict[str, TaskScore]
+    per_source: dict[str, SourceScore]
+    confusion: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time to classify one prompt, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+def source_family(source: str) -> str:
+    """The source without its part: everything before the first blank (`MMLU law` is of `MMLU`)."""
+    return source.split(" ", 1)[0]
+
+
+def score(examples: Sequence[Example], labels: Sequence[Label], latency: Latency | None = None) -> Score:
+    """The score of the labels given to the examples, in the same order; raises ValueError for no examples."""
+    if not examples or len(examples) != len(labels):
+        raise ValueError(f"scoring needs one label for each example, found {len(labels)} for {len(examples)}")
+    confusion: dict[str, Counter[str]] = defaultdict(Counter)
+    for example, label in zip(examples, labels, strict=True):
+        confusion[example.task][label.task] += 1
+    per_task = {task: _task_score(task, confusion) for task in sorted(confusion)}
+    right = np.array([label.task == item.task for item, label in zip(examples, labels, strict=True)])
+    return Score(
+        macro_f1_tasks=_mean([found.f1 for task, found in per_task.items() if task != OTHER]),
+        macro_f1_with_other=_mean([found.f1 for found in per_task.values()]),
+        ece=calibration_error(np.array([label.confidence for label in labels]), right),
+        recall_tools=_recall_tools(examples, labels),
+        p50_ms=latency.p50_ms if latency else None,
+        p99_ms=latency.p99_ms if latency else None,
+        per_task=per_task,
+        per_source=_per_source(examples, right),
+        confusion={task: dict(found) for task, found in sorted(confusion.items())},
+    )
+
+
+def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
+    """The score and latency of a classifier on the examples."""
+    labels = [classifier.classify(example.prompt) for example in examples]
+    return score(examples, labels, measure(classifier, examples))
+
+
+def measure(classifier: Classifier, examples: Sequence[Example], repeats: int = 3) -> Latency:
+    """The latency over the examples, each at the best of its repeats so that other processes do not count."""
+    times_ms = [min(_time_ms(classifier, example) for _ in range(repeats)) for example in examples]
+    p50_ms, p99_ms = np.percentile(times_ms, [50, 99])
+    return Latency(float(p50_ms), float(p99_ms))
+
+
+def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
+    """The mean distance of confidence and accuracy over bins of equal width, weighed by the examples in each."""
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = [abs(float(confidence[bins == at].mean() - right[bins == at].mean())) for at in np.unique(bins)]
+    weights = [float((bins == at).mean()) for at in np.unique(bins)]
+    return float(np.dot(gaps, weights))
+
+
+def _time_ms(classifier: Classifier, example: Example) -> float:
+    start = time.perf_counter()
+    classifier.classify(example.prompt)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _task_score(task: str, confusion: dict[str, Counter[str]]) -> TaskScore:
+    right = confusion[task][task]
+    examples = confusion[task].total()
+    labelled = sum(found[task] for found in confusion.values())
+    precision, recall = right / labelled if labelled else 0.0, right / examples
+    f1 = 2 * right / (labelled + examples)
+    return TaskScore(precision, recall, f1, examples)
+
+
+def _per_source(examples: Sequence[Example], right: NDArray[np.bool_]) -> dict[str, SourceScore]:
+    found: dict[str, list[bool]] = defaultdict(list)
+    for example, is_right in zip(examples, right, strict=True):
+        found[source_family(example.source)].append(bool(is_right))
+    return {source: SourceScore(_mean(marks), len(marks)) for source, marks in sorted(found.items())}
+
+
+def _recall_tools(examples: Sequence[Example], labels: Sequence[Label]) -> float | None:
+    marks = [
+        label.task == API_CALL
+        for example, label in zip(examples, labels, strict=True)
+        if example.prompt.has_tools and example.task == API_CALL
+    ]
+    return _mean(marks) if marks else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
