@@ -133,12 +133,13 @@ class Exploration(Part):
 
 
 class Hysteresis(Part):
-    """What it takes to change a traffic class's pool or k."""
+    """What it takes to change a traffic class's pool or k: a gain, and to enter speculation a bound on the speed-up.
 
-    gain: Share = 0.01
-    evaluations: Annotated[int, Field(ge=1)] = 3
-    dwell_s: Annotated[float, Field(ge=0)] = 30.0
-    dwell_requests: Annotated[int, Field(ge=0)] = 50
+    Small on purpose: what flaps is the estimate, and decisions stay one standard error below it already, while a large gain
+    keeps requests from balancing between pools (3 % cost up to 4 % of the mean time at 80 % load in the simulator).
+    """
+
+    gain: Share = 0.005
     enter_bound: Positive = 0.97
 
 

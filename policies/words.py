@@ -287,5 +287,3 @@ class Habit:
     k: int
     since_s: float
     requests: int = 0
-    challenger: tuple[str, int] | None = None
-    streak: int = 0

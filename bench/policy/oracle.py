@@ -95,7 +95,7 @@ class TrueKnowledge(Knowledge):
 
 
 PLAIN = Document(
-    hysteresis=Hysteresis(gain=0.0, evaluations=1, dwell_s=0, dwell_requests=0, enter_bound=0.01),
+    hysteresis=Hysteresis(gain=0.0, enter_bound=0.01),
     exploration=Exploration(enabled=False),
     drift=Drift(enabled=False),
     guard=Guard(enabled=False),

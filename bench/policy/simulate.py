@@ -13,6 +13,7 @@ from bench.policy.oracle import PLAIN, TrueKnowledge, Truth
 from bench.policy.scenario import PoolSize, Scenario
 from bench.policy.workload import BUCKETS, Workload
 from policies.document import Document
+from policies.explore import EXPLORED, excess_s
 from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy, Ticket
 from policies.policy import POLICIES, Policy
@@ -40,7 +41,10 @@ class Entrant:
 
 @dataclass(slots=True)
 class Result:
-    """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was decided."""
+    """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was decided.
+
+    `believed` is the first drafter's S(1) as believed when deciding (only in scenarios that change).
+    """
 
     seconds_per_token: NDArray[np.float64]
     tpot_s: NDArray[np.float64]
@@ -50,10 +54,13 @@ class Result:
     explored: NDArray[np.bool_]
     best_k: NDArray[np.int64]
     decision_s: NDArray[np.float64]
+    ended_s: NDArray[np.float64]
+    believed: NDArray[np.float64]
     events: list[Event]
     deltas: int
     ignored: dict[str, int]
     wall_s: float
+    excess: float
 
 
 @dataclass(slots=True)
@@ -142,6 +149,10 @@ class _Run:
         self.policy: Policy = POLICIES[entrant.policy]
         self.replicas = replicas_of(scenario, calibration, entrant.cluster)
         self.engines = [Engine(costs(calibration, r.pool.drafter), calibration.max_running) for r in self.replicas]
+        self.drafting = next(
+            (r.pool for r in self.replicas if r.pool.drafter == next(iter(calibration.drafters))), None
+        )
+        self.changes = bool(scenario.phases)
         self.prefill_s = calibration.prefill_per_token_ms / 1e3
         self.rng = np.random.default_rng([seed, 7])
         self.noise = np.exp(calibration.step.noise * self.rng.standard_normal(4096)).tolist()
@@ -154,6 +165,7 @@ class _Run:
         self.ends: list[tuple[float, int, int]] = []
         self.flights: dict[int, _Flight] = {}
         self.result = _empty(scenario.requests)
+        self.spent_s, self.served_s = 0.0, 0.0
         self.uniforms = self.rng.random(scenario.requests).tolist()
         self.slow_at = [(round(p.at * scenario.requests), p.slow_replica) for p in scenario.phases if p.slow_replica]
 
@@ -177,6 +189,7 @@ class _Run:
                     self.engines[-1].slow = factor
             self._arrive(index, at_s)
         self._end_until(float("inf"))
+        self.result.excess = self.spent_s / max(self.served_s, 1e-9)
         self.result.wall_s = time.perf_counter() - started
         for router in self.routers:
             for reason, count in router.knowledge.ignored.items():
@@ -196,6 +209,8 @@ class _Run:
         choice = self.policy.decide(request, replicas, knowledge, now_s, self.uniforms[index])
         self.result.decision_s[index] = time.perf_counter() - before
         knowledge.commit(request, choice, now_s)
+        if self.drafting is not None and self.changes and not self.entrant.oracle:
+            self.result.believed[index] = knowledge.curve(request, self.drafting, now_s).expected[1] - 1
         self._send(index, which, request, choice, at_s)
 
     def _request(self, index: int) -> Request:
@@ -220,7 +235,10 @@ class _Run:
         self.flights[index] = _Flight(which, at, ticket, request, choice, at_s)
         r = self.result
         r.k[index], r.speculative[index], r.best_k[index] = choice.k, choice.k > 0, choice.best_k
-        r.explored[index] = choice.reason in ("explore", "hold_out", "drift_probe")
+        r.explored[index] = choice.reason in EXPLORED
+        if r.explored[index]:
+            self.spent_s += max(0.0, excess_s(choice)) * float(w.output_tokens[index])
+        self.served_s += choice.u_s * float(w.output_tokens[index])
         self.engines[at].offer(job, at_s, self._next_noise())
         self._plan(at)
 
@@ -246,6 +264,7 @@ class _Run:
         generation_s, ttft_s = at_s - job.started_s, job.started_s - job.arrived_s
         r = self.result
         r.seconds_per_token[job.index] = (at_s - job.arrived_s) / tokens
+        r.ended_s[job.index] = at_s
         r.tpot_s[job.index], r.ttft_s[job.index] = generation_s / (tokens - 1), ttft_s
         batch = router.seen[flight.engine].leave(flight.ticket, EPOCH_S + at_s)
         router.shown[flight.engine] = None
@@ -339,8 +358,11 @@ def _empty(n: int) -> Result:
         np.zeros(n, dtype=np.bool_),
         np.zeros(n, dtype=np.int64),
         np.zeros(n),
+        np.zeros(n),
+        np.full(n, np.nan),
         [],
         0,
         {},
+        0.0,
         0.0,
     )

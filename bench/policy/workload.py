@@ -1,8 +1,10 @@
 """The traffic of one run: arrivals, tasks, lengths, and how many drafts each drafter would land at every token of every answer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from bench.policy.calibration import Calibration, Drafter, Spread
@@ -193,3 +195,59 @@ def _streaky(output: Ints, total: int, streak: float, rng: np.random.Generator) 
     source = np.maximum.accumulate(np.where(fresh, np.arange(total), 0))
     values: Floats = rng.random(total)[source]
     return values
+
+
+def from_traces(path: str, like: Workload, drafter: str, seed: int) -> Workload:
+    """The same arrivals with recorded answers in place of synthetic ones, drawn with replacement.
+
+    Each line: {"task", "prompt_tokens", "accepted_if_verified_at": drafts that would be accepted at each token, null where the
+    drafter proposes nothing}. ValueError names the line that does not fit.
+    """
+    traces = [
+        _trace(line, number) for number, line in enumerate(Path(path).read_text().splitlines(), 1) if line.strip()
+    ]
+    if not traces:
+        raise ValueError(f"{path}: no traces")
+    tasks = tuple(dict.fromkeys(trace.task for trace in traces))
+    rng = np.random.default_rng([seed, 3])
+    chosen = [traces[i] for i in rng.integers(0, len(traces), len(like.task))]
+    task = np.array([tasks.index(trace.task) for trace in chosen])
+    output = np.array([len(trace.landed) + 1 for trace in chosen])
+    starts = np.concatenate([[0], np.cumsum(output)[:-1]])
+    landed = np.zeros(int(output.sum()), dtype=np.uint8)
+    for start, trace in zip(starts.tolist(), chosen, strict=True):
+        landed[start : start + len(trace.landed)] = trace.landed
+    everyone = dict.fromkeys(like.landed, landed)
+    everyone[drafter] = landed
+    speed = like.output_tokens.mean() / output.mean()
+    return replace(
+        like,
+        tasks=tasks,
+        arrival_s=like.arrival_s / speed,
+        task=task,
+        label=task,
+        phase=np.zeros_like(task),
+        prompt_tokens=np.array([trace.prompt_tokens for trace in chosen]),
+        output_tokens=output,
+        starts=starts,
+        landed=everyone,
+        runs={},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    task: str
+    prompt_tokens: int
+    landed: Bytes
+
+
+def _trace(line: str, number: int) -> _Trace:
+    try:
+        data = orjson.loads(line)
+        landed = [NO_PROPOSAL if j is None else int(j) for j in data["accepted_if_verified_at"]]
+        if not landed or any(not 0 <= j <= NO_PROPOSAL for j in landed):
+            raise ValueError("accepted_if_verified_at must hold counts from 0 to 254 or null")
+        return _Trace(str(data["task"]), int(data["prompt_tokens"]), np.array(landed, dtype=np.uint8))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"line {number} of the traces: {error}") from None

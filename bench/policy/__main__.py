@@ -1,0 +1,79 @@
+"""`python -m bench.policy`: every policy side by side in virtual time, with the figures' intervals."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import orjson
+
+from bench.policy.plot import draw
+from bench.policy.protocol import CALIBRATIONS, ENTRANTS, entrants, scenarios
+from bench.policy.report import Row, compare, table
+from bench.policy.scenario import Scenario, load_scenario
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, print; 2 with the reason on standard error where an option is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        chosen = _chosen(options)
+        racers = entrants(tuple(options.policy or ()))
+    except ValueError as error:
+        print(f"bench.policy: {error}", file=sys.stderr)
+        return 2
+    seeds = [options.seed + i for i in range(options.seeds)]
+    started = time.perf_counter()
+    found: dict[str, list[Row]] = {}
+    for name, scenario in chosen.items():
+        found[name] = compare(scenario, racers, seeds, options.traces)
+        print(table(f"{name}: {scenario.requests} requests, seeds {seeds}", found[name]) + "\n", flush=True)
+    print(f"{time.perf_counter() - started:.0f} s")
+    if options.json:
+        Path(options.json).write_bytes(as_json(found))
+    if options.plot:
+        draw(found, Path(options.plot))
+    return 0
+
+
+def as_json(found: dict[str, list[Row]]) -> bytes:
+    """scenario → policy → figures, each with its interval."""
+    plain = {name: {row.policy: row.as_json() for row in rows} for name, rows in found.items()}
+    return orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Scenario]:
+    known = {s.name: s for c in (options.calibration or CALIBRATIONS) for s in scenarios(c, options.requests).values()}
+    if not options.scenario:
+        return known
+    picked: dict[str, Scenario] = {}
+    for name in options.scenario:
+        matching = {key: s for key, s in known.items() if name in (key, key.split("/")[1])}
+        if not matching and not name.endswith((".yaml", ".yml")):
+            names = ", ".join(dict.fromkeys(key.split("/")[1] for key in known))
+            raise ValueError(f"scenario {name!r}: not a file and not one of {names}")
+        if not matching:
+            scenario = load_scenario(name)
+            matching = {scenario.name: scenario}
+        picked |= matching
+    return picked
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
+    parser.add_argument("--requests", type=int, default=4000, help="requests per run")
+    parser.add_argument("--seed", type=int, default=1, help="first seed")
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds")
+    parser.add_argument("--scenario", action="append", help="a name of the protocol or a YAML file; repeat for several")
+    parser.add_argument(
+        "--calibration", action="append", help="a shipped calibration or a YAML file; repeat for several"
+    )
+    parser.add_argument("--policy", action="append", help=f"one of {', '.join(e.name for e in ENTRANTS)}; repeat")
+    parser.add_argument("--traces", help="JSONL of recorded answers: task, prompt_tokens, accepted_if_verified_at[]")
+    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--plot", help="draw the figures into this PNG")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

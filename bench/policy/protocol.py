@@ -1,0 +1,70 @@
+"""The scenarios and entrants of the standing comparison."""
+
+from bench.policy.calibration import load_calibration
+from bench.policy.scenario import Phase, PoolSize, Scenario
+from bench.policy.simulate import Entrant
+
+VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
+CALIBRATIONS = ("h100-8b-eagle", "h100-8b-eagle-ngram", "cpu-demo")
+LOADS = (0.2, 0.5, 0.8, 1.1)
+
+ENTRANTS = (
+    Entrant(VANILLA, "always_vanilla", "vanilla"),
+    Entrant(ORACLE, "adaptive", oracle=True),
+    Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
+    Entrant("adaptive", "adaptive"),
+    Entrant("static_k4", "always_speculative", "speculative"),
+    Entrant("batch_schedule", "batch_schedule", "speculative"),
+    Entrant("batch_schedule_mixed", "batch_schedule"),
+    Entrant("ema_tiers", "ema_tiers", "speculative"),
+    Entrant("one_way_gate", "one_way_gate", "speculative"),
+    Entrant("article_threshold", "article_threshold"),
+    Entrant("independent_ucb", "independent_ucb"),
+)
+"""`vanilla` and `speculative`: the same number of replicas, all of that one kind, so that nobody lacks hardware."""
+
+
+def entrants(names: tuple[str, ...]) -> tuple[Entrant, ...]:
+    """The entrants by name (all if none is named), with the references that every figure needs; ValueError lists them."""
+    known = {entrant.name: entrant for entrant in ENTRANTS}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"policy {unknown[0]!r}: not one of {', '.join(known)}")
+    wanted = {VANILLA, ORACLE, *names} if names else set(known)
+    return tuple(entrant for entrant in ENTRANTS if entrant.name in wanted)
+
+
+def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
+    """The protocol on one calibration."""
+    tasks = load_calibration(calibration).tasks
+    half = len(tasks) // 2
+    base = Scenario(name="base", calibration=calibration, requests=requests)
+    found = {f"load{round(100 * load)}": base.model_copy(update={"load": load}) for load in LOADS}
+    found |= {
+        "noise10": base.model_copy(update={"noise": 0.1}),
+        "noise30": base.model_copy(update={"noise": 0.3}),
+        "sampled": base.model_copy(update={"temperatures": {"0": 1.0, "low": 1.0, "high": 1.0}}),
+        "bursts": base.model_copy(update={"burst": 8.0}),
+        "routers4": base.model_copy(update={"routers": 4}),
+        "mix_shift": base.model_copy(
+            update={
+                "mix": dict.fromkeys(tasks[:half], 1.0),
+                "phases": (Phase(at=0.5, mix=dict.fromkeys(tasks[half:], 1.0)),),
+            }
+        ),
+        "collapse": base.model_copy(
+            update={
+                "load": 0.2,
+                "phases": (Phase(at=0.4, h_change=-0.3), Phase(at=0.7, h_change=0.0)),
+            }
+        ),
+        "slow_replica": base.model_copy(update={"phases": (Phase(at=0.5, slow_replica=2.0),)}),
+        "two_vanilla": base.model_copy(update={"pools": two_vanilla(calibration)}),
+    }
+    return {name: scenario.model_copy(update={"name": f"{calibration}/{name}"}) for name, scenario in found.items()}
+
+
+def two_vanilla(calibration: str) -> tuple[PoolSize, ...]:
+    """Half of the replicas without a drafter."""
+    first = next(iter(load_calibration(calibration).drafters))
+    return (PoolSize(replicas=2), PoolSize(drafter=first, replicas=2))
