@@ -6,12 +6,12 @@ them got it wrong (docs/upstream-vllm-cpu-sampled-speculation.md), so every engi
 
 import asyncio
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
 
-from engines.vllm_completion import Completer, Completion, Position
+from engines.vllm_completion import Completer, Completion
+from engines.vllm_distribution import Sampling, distribution_problem
 from engines.vllm_methods import METHODS
 
 PROMPTS = (
@@ -25,25 +25,13 @@ PROMPTS = (
 GREEDY_PROMPTS = 3
 GREEDY_TOKENS = 24
 SAMPLED_TOKENS = 48
-TOP = 5
+SHOWN = 20
+"""Likeliest tokens asked for at each position: as many as vLLM gives by default."""
+TOP_K = 5
 TIE_NATS = 0.25
 """Two tokens within this log-probability of each other may change places between the kernels for one and for several
 tokens per request: bfloat16 holds logits of 16–32 in steps of 0.125."""
-FALSE_ALARM = 1e-5
-"""Chance that one of the five statistical tests fails a correct engine: under 1e-4 together."""
 LIMIT = aiohttp.ClientTimeout(total=120)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn. The engine's log-probabilities give its chances exactly in two cases: temperature 1, and
-    any temperature with a top-k of `TOP`."""
-
-    temperature: float
-    top_k: int = 0
-
-    def __str__(self) -> str:
-        return f"temperature {self.temperature:g}" + (f" and top-k {self.top_k}" if self.top_k else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +76,7 @@ async def _greedy(complete: Completer, k_max: int) -> dict[int, list[Completion]
     ks = sorted({0, min(2, k_max), k_max})
     asked = {
         k: [
-            complete(prompt, k=k, max_tokens=GREEDY_TOKENS, temperature=0.0, logprobs=TOP)
+            complete(prompt, k=k, max_tokens=GREEDY_TOKENS, temperature=0.0, logprobs=SHOWN)
             for prompt in PROMPTS[:GREEDY_PROMPTS]
         ]
         for k in ks
@@ -98,27 +86,34 @@ async def _greedy(complete: Completer, k_max: int) -> dict[int, list[Completion]
 
 
 async def _sampled_problems(complete: Completer, k_max: int) -> list[str]:
-    """Sample under speculation: plainly, then with a temperature and a top-k, which cuts the tail off.
+    """Sample under speculation and compare with the engine's own probabilities; stops at the first problem.
 
-    The second only if the first was right: on a broken engine it could do worse than answer wrongly.
+    One request alone, then a batch in which others with other temperatures are mixed (values left in memory must not
+    pass for right ones), and at last a top-k, which on a broken engine may do worse than answer wrongly.
     """
-    for sampling in (Sampling(temperature=1.0), Sampling(temperature=0.7, top_k=TOP)):
-        answers = await asyncio.gather(
-            *(
-                complete(
-                    prompt,
-                    k=k_max,
-                    max_tokens=SAMPLED_TOKENS,
-                    temperature=sampling.temperature,
-                    top_k=sampling.top_k,
-                    logprobs=TOP,
-                )
-                for prompt in PROMPTS
-            )
-        )
-        if problem := distribution_problem(sampling, [p for answer in answers for p in answer.positions]):
+    plain, cut = Sampling(1.0), Sampling(0.7, TOP_K)
+    for sampling, prompts, beside in (
+        (plain, PROMPTS[:1], ()),
+        (plain, PROMPTS, (Sampling(0.3), Sampling(2.0))),
+        (cut, PROMPTS, ()),
+    ):
+        asked = [(prompt, sampling) for prompt in prompts] + [(PROMPTS[0], other) for other in beside]
+        answers = await asyncio.gather(*(_draw(complete, prompt, how, k_max) for prompt, how in asked))
+        positions = [position for answer in answers[: len(prompts)] for position in answer.positions]
+        if problem := distribution_problem(sampling, positions):
             return [problem]
     return []
+
+
+async def _draw(complete: Completer, prompt: str, sampling: Sampling, k: int) -> Completion:
+    return await complete(
+        prompt,
+        k=k,
+        max_tokens=SAMPLED_TOKENS,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        logprobs=SHOWN,
+    )
 
 
 def divergence(plain: Completion, speculative: Completion) -> str | None:
@@ -141,36 +136,6 @@ def divergence(plain: Completion, speculative: Completion) -> str | None:
     )
 
 
-def distribution_problem(sampling: Sampling, positions: Sequence[Position]) -> str | None:
-    """Why tokens cannot have been drawn from the engine's own probabilities by `sampling`; None if they can.
-
-    Whether a token is among the j likeliest is a coin whose probability the engine itself reports, at every position
-    and whatever came before. The sum of (outcome − probability) is then a martingale, bounded by Freedman's
-    inequality (Annals of Probability 3, 1975) without any assumption on the model or the texts.
-    """
-    if sampling.top_k and (stray := sum(map(_outside_top, positions))):
-        return f"sampling at {sampling}: {stray} of {len(positions)} tokens are not among the {TOP} likeliest"
-    for j in (1, 2) if sampling.top_k else (1, TOP):
-        hits = sum(p.token in {token for token, _ in p.likeliest[:j]} for p in positions)
-        chances = [_chance(p, j, sampling) for p in positions]
-        expected = math.fsum(chances)
-        if abs(hits - expected) > freedman_bound(math.fsum(p * (1 - p) for p in chances)):
-            return (
-                f"sampling at {sampling}: {hits} of {len(positions)} tokens are among the {j} likeliest, "
-                f"{expected:.1f} were expected"
-            )
-    return None
-
-
-def freedman_bound(variance: float, false_alarm: float = FALSE_ALARM) -> float:
-    """The deviation that a sum of martingale steps of at most 1 exceeds, either way, with less than `false_alarm`.
-
-    `variance` is the sum of the steps' conditional variances. Inverts P(S ≥ s) ≤ exp(−s² / (2V + 2s/3)).
-    """
-    exponent = math.log(2 / false_alarm)
-    return exponent / 3 + math.sqrt(exponent**2 / 9 + 2 * variance * exponent)
-
-
 def k_problem(greedy: dict[int, list[Completion]], *, always: bool) -> list[str]:
     """Where an engine drafted other than asked: `greedy` holds answers by the k asked for, with their metrics.
 
@@ -189,13 +154,3 @@ def k_problem(greedy: dict[int, list[Completion]], *, always: bool) -> list[str]
                 f"k = {k} was asked and {sorted(drafted)} drafted per step; is engines.vllm_scheduler loaded?"
             )
     return problems
-
-
-def _outside_top(position: Position) -> bool:
-    return position.logprob < position.likeliest[:TOP][-1][1] - TIE_NATS
-
-
-def _chance(position: Position, j: int, sampling: Sampling) -> float:
-    """Probability that `sampling` draws one of the `j` likeliest tokens; a top-k draws from the `TOP` likeliest."""
-    weights = [math.exp(logprob / sampling.temperature) for _, logprob in position.likeliest[:TOP]]
-    return min(1.0, math.fsum(weights[:j]) / (math.fsum(weights) if sampling.top_k else 1.0))

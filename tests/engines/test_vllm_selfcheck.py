@@ -10,18 +10,10 @@ from hypothesis import strategies as st
 
 from engines.contract import EngineMetrics, VerifySteps
 from engines.vllm_completion import Completion, Position
-from engines.vllm_selfcheck import (
-    PROMPTS,
-    SAMPLED_TOKENS,
-    TOP,
-    Sampling,
-    distribution_problem,
-    divergence,
-    freedman_bound,
-    k_problem,
-)
+from engines.vllm_distribution import Sampling, distribution_problem, freedman_bound
+from engines.vllm_selfcheck import PROMPTS, SAMPLED_TOKENS, SHOWN, TOP_K, divergence, k_problem
 
-PLAIN, CUT = Sampling(temperature=1.0), Sampling(temperature=0.7, top_k=TOP)
+PLAIN, CUT = Sampling(temperature=1.0), Sampling(temperature=0.7, top_k=TOP_K)
 POSITIONS = len(PROMPTS) * SAMPLED_TOKENS
 Draw = Callable[[random.Random, Sequence[float]], int]
 
@@ -50,7 +42,7 @@ def engine(draw: Draw, seed: int, sharpness: float, vocabulary: int = 50) -> lis
         logits = [chance.gauss(0, sharpness) for _ in range(vocabulary)]
         token = draw(chance, logits)
         logprobs = [math.log(p) for p in softmax(logits)]
-        ranked = sorted(range(vocabulary), key=lambda i: -logits[i])[:TOP]
+        ranked = sorted(range(vocabulary), key=lambda i: -logits[i])[:SHOWN]
         reported = ranked if token in ranked else [*ranked, token]
         positions.append(Position(token, logprobs[token], tuple((i, logprobs[i]) for i in reported)))
     return positions
@@ -65,11 +57,12 @@ def test_a_right_engine_passes(seed: int, sharpness: float, sampling: Sampling) 
 
 BROKEN: dict[str, tuple[Sampling, Draw]] = {
     "any token at all": (PLAIN, lambda chance, logits: chance.randrange(len(logits))),
-    "the likeliest only": (PLAIN, lambda chance, logits: max(range(len(logits)), key=lambda i: logits[i])),
+    "the likeliest only": (PLAIN, lambda chance, logits: logits.index(max(logits))),
     "half the temperature": (PLAIN, rightly(Sampling(temperature=0.5))),
     "twice the temperature": (PLAIN, rightly(Sampling(temperature=2.0))),
+    "half greedy, half any": (PLAIN, lambda c, logits: c.choice((logits.index(max(logits)), c.randrange(len(logits))))),
     "no top-k": (CUT, rightly(Sampling(temperature=0.7))),
-    "temperature 1 for 0.3": (Sampling(0.3, TOP), rightly(Sampling(1.0, TOP))),
+    "temperature 1 for 0.3": (Sampling(0.3, TOP_K), rightly(Sampling(1.0, TOP_K))),
 }
 
 
