@@ -1,6 +1,7 @@
 """The command line: `alpharoute`."""
 
 import signal
+import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from engines.pool import DEMO, PoolSettings
 from router.acceptance_command import acceptance_table, read_acceptance
 from router.errors import SetupError
-from router.settings import Settings, demo_pools, load_settings
+from router.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.settings_page import settings_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
@@ -90,7 +91,7 @@ def local_settings(
         raise SetupError("--draft needs --model: the drafter must share the model's tokenizer.")
     overrides: dict[str, Any] = {}
     if config is None:
-        overrides["pools"] = own_pools(model, draft) if model else demo_pools()
+        overrides["pools"] = own_pools(model, draft)
     if engine is EngineChoice.SIM:
         pools = overrides.get("pools") or load_settings(config).pools
         overrides["pools"] = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
@@ -100,18 +101,22 @@ def local_settings(
     return settings
 
 
-def own_pools(model: str, draft: str | None) -> tuple[PoolSettings, ...]:
-    """A vanilla and a speculative pool over the user's model; each takes a GPU where there are two, else a share."""
+def own_pools(model: str | None, draft: str | None) -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over the user's model, or over the demo pair."""
+    gpus = gpu_count()
+    if model is None:
+        return demo_pools(gpus)
     name = model.rstrip("/").rsplit("/", 1)[-1]
-    shared = {"model": name, "target": model}
-    if draft is None:
-        method: dict[str, Any] = {"method": "ngram", "k_max": 4}
-    else:
-        method = {"method": "draft_model", "drafter": draft, "k_max": 4}
-    return (
-        PoolSettings.model_validate({"name": "vanilla", **shared}),
-        PoolSettings.model_validate({"name": "draft" if draft else "ngram", **shared, **method}),
-    )
+    return pair_of_pools(model=name, target=model, drafter=draft, gpus=gpus)
+
+
+def gpu_count() -> int:
+    """NVIDIA GPUs on this machine, as their driver lists them."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def run_locally(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from engines.pool import DEMO, Part, PoolSettings, VllmOptions
+from engines.pool import DEMO, Part, PoolSettings
 from policies.document import Document
 from router.errors import SetupError
 
@@ -75,14 +75,33 @@ class ClassifierSettings(Part):
     min_confidence: float = Field(default=0.35, ge=0, le=1, description="Below it the task is 'other'.")
 
 
-_DEMO_VLLM = VllmOptions(max_model_len=512, max_num_seqs=8)
-
-
-def demo_pools() -> tuple[PoolSettings, ...]:
+def demo_pools(gpus: int = 0) -> tuple[PoolSettings, ...]:
     """A vanilla and a speculative pool over the demo pair: what is served where no pools are set."""
+    return pair_of_pools(model="demo", target=DEMO, drafter=DEMO, max_model_len=512, max_num_seqs=8, gpus=gpus)
+
+
+def pair_of_pools(
+    *,
+    model: str,
+    target: str,
+    drafter: str | None,
+    max_model_len: int | None = None,
+    max_num_seqs: int | None = None,
+    gpus: int = 0,
+) -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over one target; n-gram speculation where there is no drafter.
+
+    On one GPU both share it, on more each has its own.
+    """
+    shared: dict[str, object] = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs}
+    if gpus == 1:
+        shared["args"] = ("--gpu-memory-utilization", "0.44")
+    each = {"model": model, "target": target, "gpus": min(1.0, gpus / 2), "vllm": shared}
+    method = "draft_model" if drafter else "ngram"
+    name = "draft" if drafter else "ngram"
     return (
-        PoolSettings(name="vanilla", vllm=_DEMO_VLLM),
-        PoolSettings(name="draft", drafter=DEMO, method="draft_model", k_max=4, vllm=_DEMO_VLLM),
+        PoolSettings.model_validate({"name": "vanilla", **each}),
+        PoolSettings.model_validate({"name": name, "drafter": drafter, "method": method, "k_max": 4, **each}),
     )
 
 
