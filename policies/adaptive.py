@@ -25,12 +25,14 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Chooses the least seconds per token; learns acceptance, step times and answer lengths; guards against being slower."""
+    """Chooses the least seconds per token; learns acceptance, step times and answer lengths; guards against being
+    slower."""
 
     def decide(
         self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
-        """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve it."""
+        """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve
+        it."""
         ready = serving(request, replicas)
         allowed = guarded(request, knowledge, now_s)
         scores = score_all(request, ready, allowed, knowledge, now_s, uniform)

@@ -1,4 +1,5 @@
-"""Rules that others publish or ship, as policies to compare with and to choose: none of them weighs task, load and cost together."""
+"""Rules that others publish or ship, as policies to compare with and to choose: none of them weighs task, load and
+cost together."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,8 @@ class ArticleThreshold(Learner):
 
 @dataclass(frozen=True, slots=True)
 class BatchSchedule(Learner):
-    """k by the replica's batch alone, as vLLM's dynamic schedule does: the table is tuned on the mix's own acceptance."""
+    """k by the replica's batch alone, as vLLM's dynamic schedule does: the table is tuned on the mix's own
+    acceptance."""
 
     def decide(
         self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float

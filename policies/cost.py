@@ -1,12 +1,14 @@
 """The step time of one replica as a function of its batch, learnt from finished requests by additive sums.
 
-t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the largest k,
-V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the mean step: without P
-they would pass for the price of a larger batch). The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record:
+t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the largest
+k,
+V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the mean step:
+without P
+they would pass for the price of a larger batch). The sums XᵀX and Xᵀt, each row divided by its step time so that
+errors are relative, are the record:
 records of several routers add, and with decay they are recursive least squares with forgetting.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -71,6 +73,11 @@ def record_keys(pool: str, replica: str) -> tuple[str, ...]:
     return tuple(f"cost:{pool}:{replica}:{b}" for b in range(len(BATCH_EDGES) + 1))
 
 
+def replica_of(key: str) -> str:
+    """The replica that a cost record is about."""
+    return key.split(":", 2)[2].rsplit(":", 1)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """A mean step time over one request's life, with the batch it was in."""
@@ -126,27 +133,43 @@ def probe_sums(probe: Sequence[StepTime]) -> dict[str, float]:
     return total
 
 
-def fit(buckets: Sequence[Mapping[str, float]], probe: Mapping[str, float], prior: Theta = STEP_S) -> StepModel:
-    """Solve θ over all buckets and the probe, then each bucket pulled towards that: buckets speak once they have data."""
-    seen = {name: math.fsum(fields.get(name, 0.0) for fields in buckets) for name in (*GRAM, *RIGHT)}
-    if probe:
-        prior = _solve(probe, _scaled(prior, probe, 0.0), RIDGE)
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A start-up probe, solved: its sums, and the θ that they give alone (the generic prior without a probe)."""
+
+    sums: Mapping[str, float]
+    theta: Theta
+
+
+def solve_probe(points: Sequence[StepTime]) -> Probe:
+    """Solve a probe once; it is the prior of every later fit."""
+    sums = probe_sums(points)
+    return Probe(sums, _solve(sums, _scaled(STEP_S, sums), RIDGE) if sums else STEP_S)
+
+
+def fit(buckets: Sequence[Mapping[str, float]], probe: Probe) -> StepModel:
+    """Solve θ over all buckets and the probe, then each bucket drawn towards that: buckets speak once they have
+    data."""
+    present = [fields for fields in buckets if fields]
+    seen = {name: sum(fields.get(name, 0.0) for fields in present) for name in (*GRAM, *RIGHT)}
+    prior = probe.theta
+    if probe.sums:
         # The probe's shape stays true when the machine slows down; its times do not.
         factor = _factor(prior, seen, 3.0)
         for name in GRAM:
-            seen[name] += probe[name]
+            seen[name] += probe.sums[name]
         for name in RIGHT:
-            seen[name] += factor * probe[name]
-    overall = _solve(seen, _scaled(prior, seen, 0.0), RIDGE)
+            seen[name] += factor * probe.sums[name]
+    overall = _solve(seen, _scaled(prior, seen), RIDGE)
     thetas = tuple(_solve(b, overall, BUCKET_PULL) if b.get("w", 0.0) > 1 else overall for b in buckets)
-    weight = sum(b.get("w", 0.0) for b in buckets)
-    noise = (sum(b.get("rr", 0.0) for b in buckets) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
+    weight = sum(b.get("w", 0.0) for b in present)
+    noise = (sum(b.get("rr", 0.0) for b in present) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
     return StepModel(thetas, weight, noise)
 
 
-def _scaled(prior: Theta, fields: Mapping[str, float], pull: float) -> Theta:
+def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
     """The prior times the one factor that fits the sums best: its shape is believed, its speed is not."""
-    factor = _factor(prior, fields, pull)
+    factor = _factor(prior, fields, 0.0)
     a, b, c, d, e, f, g = (p * factor for p in prior)
     return (a, b, c, d, e, f, g)
 
@@ -154,10 +177,10 @@ def _scaled(prior: Theta, fields: Mapping[str, float], pull: float) -> Theta:
 def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
     """Least-squares factor on the prior's predictions, drawn to 1 as by `pull` rows."""
     weighed = [(name, prior[i] * prior[j] * (1 if i == j else 2)) for name, (i, j) in zip(GRAM, PAIRS, strict=True)]
-    own = pull + math.fsum(fields.get(name, 0.0) * product for name, product in weighed)
+    own = pull + sum([fields.get(name, 0.0) * product for name, product in weighed])
     if own <= 0:
         return 1.0
-    return (pull + math.fsum(fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True))) / own
+    return (pull + sum([fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)])) / own
 
 
 def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:

@@ -107,7 +107,8 @@ class Rule(Part):
 
 
 class Window(Part):
-    """A cap on k in some hours (local to `utc_offset_h`), from `from_hour` up to `to_hour` (past midnight where smaller).
+    """A cap on k in some hours (local to `utc_offset_h`), from `from_hour` up to `to_hour` (past midnight where
+    smaller).
 
     `days` are 0 = Monday … 6; None means every day. `segment` None means every segment.
     """
@@ -135,7 +136,8 @@ class Exploration(Part):
 class Hysteresis(Part):
     """What it takes to change a traffic class's pool or k: a gain, and to enter speculation a bound on the speed-up.
 
-    Small on purpose: what flaps is the estimate, and decisions stay one standard error below it already, while a large gain
+    Small on purpose: what flaps is the estimate, and decisions stay one standard error below it already, while a
+    large gain
     keeps requests from balancing between pools (3 % cost up to 4 % of the mean time at 80 % load in the simulator).
     """
 
@@ -144,10 +146,10 @@ class Hysteresis(Part):
 
 
 class Drift(Part):
-    """CUSUM on the standardised residual of the first position, and what an alarm does."""
+    """CUSUM on the standardised residual of each request, and what an alarm does."""
 
     enabled: bool = True
-    slack: Annotated[float, Field(ge=0)] = 0.5
+    slack: Annotated[float, Field(ge=0)] = 0.6
     alarm: Positive = 8.0
     keep: Positive = 20.0
     probes: Annotated[int, Field(ge=0)] = 20

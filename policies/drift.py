@@ -18,15 +18,19 @@ ANNOUNCED = "announced"
 
 
 def residual(found: Counts, believed: Curve) -> float:
-    """Standardised residual of a request's first-position successes, positive when acceptance rose, within ±`LIMIT`.
+    """Standardised residual of a request's accepted drafts, positive when acceptance rose, within ±`LIMIT`.
 
-    Its variance is the binomial one times the design effect (streaks, prompts that differ) plus that of the belief.
+    Every position counts (the first alone needs half as many requests again to notice a collapse). The variance is
+    the binomial
+    one, more for drafts of one request are alike (streaks, prompts that differ), plus that of the belief.
     """
-    s, e, h = found.s[0], found.e[0], believed.h[0]
-    if e < 1:
-        return 0.0
-    variance = e * h * (1 - h) * (believed.design + e / believed.weight[0])
-    z = (s - e * h) / math.sqrt(max(variance, 1e-9))
+    surplus = variance = belief = 0.0
+    for s, e, h, weight in zip(found.s, found.e, believed.h, believed.weight, strict=False):
+        surplus += s - e * h
+        variance += e * h * (1 - h)
+        belief += e * h * (1 - h) * e / weight
+    design = 1 + max(0.0, sum(found.e) - 1) * believed.alike
+    z = surplus / math.sqrt(max(variance * design + belief, 1e-9))
     return max(-LIMIT, min(LIMIT, z))
 
 

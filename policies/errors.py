@@ -1,4 +1,5 @@
-"""What this package raises: `PolicyError` with `NoReplica` (nothing can serve a request) and `DocumentError` (a policy document is wrong)."""
+"""What this package raises: `PolicyError` with `NoReplica` (nothing can serve a request) and `DocumentError` (a
+policy document is wrong)."""
 
 
 class PolicyError(Exception):

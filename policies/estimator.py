@@ -1,4 +1,5 @@
-"""What is believed of a drafter's acceptance: a posterior per position, shrunk towards its task, its drafter and the prior."""
+"""What is believed of a drafter's acceptance: a posterior per position, shrunk towards its task, its drafter and the
+prior."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ from policies.records import Record
 
 KAPPA = 20.0
 CAUTION = 1.0
-"""Standard errors by which decisions stay below the expected tokens per step: the largest of many noisy scores is mostly luck,
+"""Standard errors by which decisions stay below the expected tokens per step: the largest of many noisy scores is
+mostly luck,
 and drafting too much harms everyone in the batch. Without it the mean time per token at 80 % load was 3–4 % longer."""
 
 KAPPA_MIN, KAPPA_MAX = 10.0, 60.0
-DESIGN_PRIOR, DESIGN_WEIGHT = 2.0, 3.0
-"""Requests of one task differ and acceptance comes in streaks: believed variance inflation, worth this many requests."""
+DESIGN_PRIOR, DESIGN_WEIGHT, USUAL_SIZE = 2.0, 3.0, 60.0
+"""Requests of one task differ and acceptance comes in streaks: believed variance inflation, worth this many
+requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ class Positions:
 class Curve:
     """Acceptance of one key. `expected[k]` is E(k) for k = 0 … k_max and `spread[k]` its standard error.
 
-    `inverse[k]` is 1/E(k), cautiously, and `noise[k]` the relative error. `evidence` is e_1 after the design effect, `requests` the decayed number of
-    requests seen, `design` the variance inflation, `weight` the exposures that each h is worth, prior included.
+    `inverse[k]` is 1/E(k), cautiously, and `noise[k]` the relative error. `evidence` is e_1 after the design effect,
+    `requests` the decayed number of
+    requests seen, `design` the variance inflation, `weight` the exposures that each h is worth, prior included,
+    `alike` the correlation of drafts within one request.
     """
 
     h: tuple[float, ...]
@@ -50,6 +55,7 @@ class Curve:
     requests: float
     design: float
     weight: tuple[float, ...]
+    alike: float
 
     def survival(self, k: int) -> float:
         """Estimated P(the first k drafts are all accepted)."""
@@ -78,7 +84,8 @@ def positions(fields: Mapping[str, float], k_max: int, keep: float = 1.0) -> Pos
 def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: float) -> tuple[float, ...]:
     """Posterior means of every position, each prior moved by what the position before it taught.
 
-    A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not from
+    A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not
+    from
     position 1 to 2 of an n-gram drafter: there the first is finding a match and the rest are keeping it.
     """
     h: list[float] = []
@@ -102,7 +109,8 @@ def curve(
     kappa: float = KAPPA,
     keep: float = 1.0,
 ) -> Curve:
-    """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the prior."""
+    """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the
+    prior."""
     k_max = len(prior)
     mean = carried(prior, siblings, method, kappa)
     seen = positions(own.fields, k_max, keep)
@@ -112,8 +120,11 @@ def curve(
     noise = tuple(map(truediv, spread, expected))
     requests = own.fields.get("n", 0.0) * keep
     weight = tuple(e / design + kappa for e in seen.e)
+    alike = _alike(own.fields, sum(seen.e) / keep if keep else 0.0, design)
     inverse = tuple(1 / (tokens - CAUTION * error) for tokens, error in zip(expected, spread, strict=True))
-    return Curve(h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design, weight)
+    return Curve(
+        h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design, weight, alike
+    )
 
 
 def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
@@ -122,10 +133,18 @@ def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
 
 
 def _design(fields: Mapping[str, float]) -> float:
-    """Variance of a request's successes over their binomial variance, at least 1, shrunk towards `DESIGN_PRIOR`."""
+    """Variance of a request's successes over what independent drafts would have, at least 1, shrunk to
+    `DESIGN_PRIOR`."""
     n, vv, vb = fields.get("n", 0.0), fields.get("vv", 0.0), fields.get("vb", 0.0)
     ratio = vv / vb if vb > 0 else DESIGN_PRIOR
     return max(1.0, (n * ratio + DESIGN_WEIGHT * DESIGN_PRIOR) / (n + DESIGN_WEIGHT))
+
+
+def _alike(fields: Mapping[str, float], exposures: float, design: float) -> float:
+    """Intra-class correlation ρ from design = 1 + (ē − 1)·ρ, ē the exposures of the request that a mean exposure is
+    in."""
+    size = fields.get("ee", 0.0) / exposures if exposures > 0 else USUAL_SIZE
+    return (design - 1) / max(size - 1, 1.0)
 
 
 def _tokens(
@@ -145,7 +164,8 @@ def _tokens(
 
 
 def moment_kappa(means: Sequence[float], priors: Sequence[float], exposures: Sequence[float]) -> float:
-    """κ by moments over the keys of one drafter: p(1 − p)/τ² − 1 with τ² their variance beyond sampling, within [10, 60]."""
+    """κ by moments over the keys of one drafter: p(1 − p)/τ² − 1 with τ² their variance beyond sampling, within [10,
+    60]."""
     if len(means) < 4:
         return KAPPA
     p = sum(means) / len(means)

@@ -13,7 +13,8 @@ HALF_LIFE_S = 6 * 3600.0
 class Counts:
     """Successes and exposures per position of one request, its drafting steps and all its verify steps.
 
-    A step that drafted k and accepted j exposes positions 1 … min(j+1, k): what was never verified is censored, not failed.
+    A step that drafted k and accepted j exposes positions 1 … min(j+1, k): what was never verified is censored, not
+    failed.
     """
 
     s: tuple[float, ...]
@@ -67,13 +68,16 @@ def outcome_counts(outcome: Outcome, k_max: int) -> Counts | Ignored:
 def acceptance_fields(found: Counts, h: Sequence[float], weight: Sequence[float]) -> dict[str, float]:
     """The sums one request adds to its record; `h` is what was believed before it, with `weight` exposures behind it.
 
-    `vv`/`vb` hold the squared residual per request and the variance that it would have were steps independent: binomial,
-    and that of the belief itself.
+    `vv` holds the squared residual per request, `vb` the variance that it would have were drafts independent
+    (binomial, and
+    that of the belief itself), `ee` the squared exposures: from the three follows how alike the drafts of one request
+    are.
     """
-    fields = {"n": 1.0, "qn": found.drafting_steps, "qd": found.steps, "vv": 0.0, "vb": 0.0}
+    fields = {"n": 1.0, "qn": found.drafting_steps, "qd": found.steps}
+    surplus = variance = 0.0
     for i, (s, e) in enumerate(zip(found.s, found.e, strict=True)):
         if e:
             fields[f"s{i + 1}"], fields[f"e{i + 1}"] = s, e
-            fields["vv"] += (s - e * h[i]) ** 2
-            fields["vb"] += e * h[i] * (1 - h[i]) * (1 + e / weight[i])
-    return fields
+            surplus += s - e * h[i]
+            variance += e * h[i] * (1 - h[i]) * (1 + e / weight[i])
+    return fields | {"vv": surplus**2, "vb": variance, "ee": sum(found.e) ** 2}

@@ -1,4 +1,5 @@
-"""Trying what the scores do not prefer: little, only while there is room, and within a budget of predicted excess time."""
+"""Trying what the scores do not prefer: little, only while there is room, and within a budget of predicted excess
+time."""
 
 import math
 from collections.abc import Sequence

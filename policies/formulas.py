@@ -1,4 +1,5 @@
-"""Closed formulas of speculative decoding; k drafts per verify step, h conditional acceptance, c = draft cost / target step cost."""
+"""Closed formulas of speculative decoding; k drafts per verify step, h conditional acceptance, c = draft cost /
+target step cost."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ def leviathan(alpha: float, k: int, c: float) -> float:
 def article_speedup(alpha: float, k: int) -> float:
     """(k + 1 − α) / (k(1 − α) + 1): the popular estimate, for reports only.
 
-    It is 1 at k = 1 for every α, rises with k for ever and knows neither cost nor load: it can never predict a slowdown.
+    It is 1 at k = 1 for every α, rises with k for ever and knows neither cost nor load: it can never predict a
+    slowdown.
     """
     return (k + 1 - alpha) / (k * (1 - alpha) + 1)
 

@@ -1,4 +1,5 @@
-"""Never slower than vanilla, and knowing it: a small randomised hold-out and an interval that may be read at any time."""
+"""Never slower than vanilla, and knowing it: a small randomised hold-out and an interval that may be read at any
+time."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ MIXTURE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Speculation against its hold-out: mean log ratio of time per token (positive: slower) and its always-valid bounds."""
+    """Speculation against its hold-out: mean log ratio of time per token (positive: slower) and its always-valid
+    bounds."""
 
     mean: float
     low: float
@@ -33,9 +35,11 @@ def guard_key(request: Request) -> str:
 
 
 def held_out(choice_excess: float, rules: Guard, uniform: float) -> bool:
-    """Whether this draw sends a speculative choice to vanilla; dear hold-outs are rarer, so that the cost stays in budget.
+    """Whether this draw sends a speculative choice to vanilla; dear hold-outs are rarer, so that the cost stays in
+    budget.
 
-    `choice_excess` is vanilla's predicted time over the choice's, less 1. Draws from the top of [0, 1), as exploration draws
+    `choice_excess` is vanilla's predicted time over the choice's, less 1. Draws from the top of [0, 1), as
+    exploration draws
     from the bottom.
     """
     if not rules.enabled or choice_excess < -0.5:
@@ -89,7 +93,8 @@ def tripped(found: Verdict | None, fields: Mapping[str, float], now_s: float) ->
 
 
 def off_s(fields: Mapping[str, float], rules: Guard, now_s: float) -> float:
-    """How long to stay off: `off_s`, or twice the last time where that ended within the longest time, up to `off_max_s`."""
+    """How long to stay off: `off_s`, or twice the last time where that ended within the longest time, up to
+    `off_max_s`."""
     until = fields.get("^until", 0.0)
     if now_s - until > rules.off_max_s:
         return rules.off_s
@@ -99,7 +104,8 @@ def off_s(fields: Mapping[str, float], rules: Guard, now_s: float) -> float:
 def guard_event(request: Request, found: Verdict, seconds: float, now_s: float) -> Event:
     """The event of a tripped guard."""
     slower = math.exp(found.mean) - 1
-    detail = f"speculation was {slower:.0%} slower than its hold-out of {found.held_out:.0f} requests; off for {seconds:.0f} s"
+    against = f"its hold-out of {found.held_out:.0f} requests"
+    detail = f"speculation was {slower:.0%} slower than {against}; off for {seconds:.0f} s"
     return Event("guard_tripped", f"{request.model}/{request.task}", now_s, detail)
 
 

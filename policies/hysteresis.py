@@ -1,4 +1,5 @@
-"""When to leave what a traffic class is used to: a better score is not enough, it must be better by more than its noise."""
+"""When to leave what a traffic class is used to: a better score is not enough, it must be better by more than its
+noise."""
 
 from policies.document import Hysteresis
 from policies.scoring import Option
@@ -7,7 +8,8 @@ from policies.scoring import Option
 def worth_changing(best: Option, kept: Option, rules: Hysteresis) -> bool:
     """True where `best` should replace `kept`.
 
-    Leaving speculation is free; entering it asks that even one standard error below the belief it would hardly be slower.
+    Leaving speculation is free; entering it asks that even one standard error below the belief it would hardly be
+    slower.
     """
     if best.u_s <= 0 or (best.k == 0 and kept.k > 0):
         return True

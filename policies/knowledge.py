@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policies import cost, estimator
-from policies.cost import StepModel
+from policies.cost import Probe, StepModel
 from policies.document import Document, TaskEntry
 from policies.estimator import Curve
 from policies.evidence import HALF_LIFE_S
@@ -13,7 +13,20 @@ from policies.families import Family
 from policies.formulas import expit, logit
 from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
-from policies.words import OTHER, Bucket, Choice, Habit, Key, Pool, Replica, Request, Shape, bucket_of, decode_key
+from policies.words import (
+    OTHER,
+    Bucket,
+    Choice,
+    Habit,
+    Key,
+    Pool,
+    Replica,
+    Request,
+    Shape,
+    StepTime,
+    bucket_of,
+    decode_key,
+)
 
 STALE_S = 1.0
 REFIT_S = 0.5
@@ -35,11 +48,11 @@ class _CurveSlot:
 
 @dataclass(slots=True)
 class _ModelSlot:
-    records: tuple[Record, ...]
-    probe: Mapping[str, float]
-    probed: tuple[object, ...]
-    built_s: float
+    keys: tuple[str, ...]
+    points: tuple[StepTime, ...]
+    probe: Probe
     model: StepModel
+    built_s: float
 
 
 @dataclass(slots=True)
@@ -58,6 +71,7 @@ class Knowledge:
     _models: dict[str, _ModelSlot] = field(default_factory=dict)
     _families: dict[tuple[str, str], Family] = field(default_factory=dict)
     _keys: dict[str, Key] = field(default_factory=dict)
+    _changed: dict[str, None] = field(default_factory=dict)
 
     def install(self, records: Mapping[str, Record], now_s: float) -> None:
         """Replace records by what the store holds; ones that cannot be believed are ignored and counted."""
@@ -72,6 +86,7 @@ class Knowledge:
         """Apply our own deltas to the local copy."""
         for delta in deltas:
             self._replace(delta.key, apply(self.records.get(delta.key, EMPTY), delta, now_s))
+        self._refit(now_s)
 
     def record(self, key: str) -> Record:
         """The record of a key, empty where nothing is known."""
@@ -86,19 +101,35 @@ class Knowledge:
         return self._slot(request, pool, now_s).key
 
     def step_model(self, replica: Replica, now_s: float) -> StepModel:
-        """The fitted step time of a replica."""
+        """The fitted step time of a replica; refitted off the request path, by `absorb`."""
         slot = self._models.get(replica.name)
-        if slot is not None and slot.probed == replica.probe and 0 <= now_s - slot.built_s < REFIT_S:
-            return slot.model
-        keys = cost.record_keys(replica.pool.name, replica.name)
-        records = tuple(self.records.get(key, EMPTY) for key in keys)
-        if slot is not None and slot.probed == replica.probe and _same(slot.records, records):
-            slot.built_s = now_s
-            return slot.model
-        probe = slot.probe if slot is not None and slot.probed == replica.probe else cost.probe_sums(replica.probe)
-        model = cost.fit([record.fields for record in records], probe)
-        self._models[replica.name] = _ModelSlot(records, probe, replica.probe, now_s, model)
-        return model
+        if slot is None or slot.points is not replica.probe:
+            slot = self._new_model(replica, slot, now_s)
+        return slot.model
+
+    def _new_model(self, replica: Replica, old: _ModelSlot | None, now_s: float) -> _ModelSlot:
+        if old is not None and old.points == replica.probe:
+            old.points = replica.probe
+            return old
+        if len(self._models) > MAX_SLOTS:
+            self._models.clear()
+        keys, probe = cost.record_keys(replica.pool.name, replica.name), cost.solve_probe(replica.probe)
+        slot = _ModelSlot(keys, replica.probe, probe, self._fit(keys, probe), now_s)
+        self._models[replica.name] = slot
+        return slot
+
+    def _fit(self, keys: tuple[str, ...], probe: Probe) -> StepModel:
+        return cost.fit([self.record(key).fields for key in keys], probe)
+
+    def _refit(self, now_s: float) -> None:
+        """Refit one replica whose records changed, the longest waiting; each at most every `REFIT_S`."""
+        for name in self._changed:
+            slot = self._models.get(name)
+            if slot is None or not 0 <= now_s - slot.built_s < REFIT_S:
+                del self._changed[name]
+                if slot is not None:
+                    slot.model, slot.built_s = self._fit(slot.keys, slot.probe), now_s
+                return
 
     def output_tokens(self, request: Request) -> float:
         """Expected answer length: the task's decayed mean, within the request's own limit."""
@@ -176,6 +207,8 @@ class Knowledge:
                     self.ignored["record_key"] += 1
                     return
             self._families.setdefault((found.target, found.drafter), Family()).replace(found, old, record)
+        elif key.startswith("cost:"):
+            self._changed[cost.replica_of(key)] = None
         self.records[key] = record
 
 
@@ -206,7 +239,3 @@ def leaf_of(request: Request, pool: Pool) -> Leaf:
 def traffic_class(request: Request) -> TrafficClass:
     """What shares one habit."""
     return (request.model, request.task, request.segment, bucket_of(request.temperature), request.shape)
-
-
-def _same(old: tuple[Record, ...], new: tuple[Record, ...]) -> bool:
-    return all(a is b for a, b in zip(old, new, strict=True))

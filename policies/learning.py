@@ -89,7 +89,8 @@ def _drifted(text: str, before: float, found: Counts, knowledge: Knowledge, now_
 
 
 def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
-    """The change of the replica's step-time sums; a replica that changed for good is forgotten and, if slower, told of."""
+    """The change of the replica's step-time sums; a replica that changed for good is forgotten and, if slower, told
+    of."""
     seen, replica = cost.observe(outcome), outcome.choice.engine
     if seen is None:
         return Lesson()

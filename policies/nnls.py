@@ -1,26 +1,29 @@
 """Non-negative least squares on the normal equations of a handful of regressors, without numpy."""
 
 from collections.abc import Sequence
+from operator import mul
 
 Matrix = Sequence[Sequence[float]]
 
 
 def solve(a: Matrix, b: Sequence[float]) -> list[float]:
-    """Solve the symmetric positive definite system a·x = b by Cholesky; pivots are floored, so it never divides by zero."""
+    """Solve the symmetric positive definite system a·x = b by Cholesky; pivots are floored, so it never divides by
+    zero."""
     n = len(b)
-    low = [[0.0] * n for _ in range(n)]
-    for i in range(n):
-        row = low[i]
-        for j in range(i + 1):
-            other = low[j]
-            left = a[i][j] - sum(row[m] * other[m] for m in range(j))
-            row[j] = max(left, 1e-12 * a[i][i] + 1e-30) ** 0.5 if i == j else left / other[j]
-    y = [0.0] * n
-    for i in range(n):
-        y[i] = (b[i] - sum(low[i][m] * y[m] for m in range(i))) / low[i][i]
+    low: list[list[float]] = []
+    inverse: list[float] = []
+    y: list[float] = []
+    for i, line in enumerate(a):
+        row: list[float] = []
+        for j in range(i):
+            row.append((line[j] - sum(map(mul, row, low[j]))) * inverse[j])
+        inverse.append(max(line[i] - sum(map(mul, row, row)), 1e-12 * line[i] + 1e-30) ** -0.5)
+        y.append((b[i] - sum(map(mul, row, y))) * inverse[i])
+        low.append(row)
+    x = [0.0] * n
     for i in reversed(range(n)):
-        y[i] = (y[i] - sum(low[m][i] * y[m] for m in range(i + 1, n))) / low[i][i]
-    return y
+        x[i] = (y[i] - sum(low[m][i] * x[m] for m in range(i + 1, n))) * inverse[i]
+    return x
 
 
 def nonnegative(a: Matrix, b: Sequence[float], rounds: int = 30) -> list[float]:

@@ -1,4 +1,5 @@
-"""What one router can know of a replica's batch: heartbeats, and its own requests since; averaged over each request's life."""
+"""What one router can know of a replica's batch: heartbeats, and its own requests since; averaged over each request's
+life."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ class Batch:
 class Occupancy:
     """One replica as one router sees it; `inside` counts the running and the waiting, of whom `max_running` run.
 
-    Heartbeats tell how many requests are there; which k they have is known for our own only, and taken to hold for the rest.
+    Heartbeats tell how many requests are there; which k they have is known for our own only, and taken to hold for
+    the rest.
     """
 
     max_running: int = 256
@@ -113,7 +115,8 @@ def k_shares(ks: Mapping[int, int], scale: float, k_max: int) -> tuple[float, ..
 
     `ks` counts our own; of each of ours, the new one included, there are `scale` in all routers together.
 
-    A batch drafts as often as its largest k. Charging that to whoever raises it lets everyone else ride for free, so a large k
+    A batch drafts as often as its largest k. Charging that to whoever raises it lets everyone else ride for free, so
+    a large k
     once chosen stays; the Shapley value of the maximum shares pass j among all who use it (the airport game).
     """
     shares, above = [0.0], sum(count for k, count in ks.items() if k > 0)

@@ -24,7 +24,8 @@ class Policy(Protocol):
     def decide(
         self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
-        """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve it."""
+        """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve
+        it."""
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """What an outcome teaches: deltas to absorb locally and to send to the store, events to publish."""

@@ -18,7 +18,8 @@ FIRST_POSITION = {
     OTHER: 0.62,
 }
 """h_1 per task for drafters that are models: inside published ranges, and such that the first k at c = .1 is 7 for SQL,
-6 for code and API calls, 5 for QA and mathematics, 4 for summaries, legal and translation, 3 for support, 2 for stories."""
+6 for code and API calls, 5 for QA and mathematics, 4 for summaries, legal and translation, 3 for support, 2 for
+stories."""
 
 FADE = 0.985
 """h_i / h_(i−1) of model drafters."""

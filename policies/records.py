@@ -1,6 +1,7 @@
 """Shared state as records of decayed sums, and the one operation on them; the store's script must agree with `apply`.
 
-Field names carry how they change: plain fields decay and add; `+name` adds without decay and never falls below 0 (a CUSUM);
+Field names carry how they change: plain fields decay and add; `+name` adds without decay and never falls below 0 (a
+CUSUM);
 `^name` keeps the larger value (a time until which something holds).
 """
 
@@ -76,7 +77,8 @@ def _added(name: str, old: float | None, value: float) -> float:
 
 
 def merge(first: Delta, second: Delta) -> Delta | None:
-    """One delta with the effect of both in turn at one moment; None where they must stay apart (a shrink, another key)."""
+    """One delta with the effect of both in turn at one moment; None where they must stay apart (a shrink, another
+    key)."""
     apart = first.key != second.key or second.shrink is not None or _half_lives(first) != _half_lives(second)
     if apart:
         return None

@@ -1,4 +1,5 @@
-"""Seconds per token of every pool, replica and k: the time of this request, the harm to its neighbours, and the wait."""
+"""Seconds per token of every pool, replica and k: the time of this request, the harm to its neighbours, and the
+wait."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ NEVER = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One replica and k with its seconds per token, with (`u_s`) and without (`tpot_s`) others, and relative `noise`."""
+    """One replica and k with its seconds per token, with (`u_s`) and without (`tpot_s`) others, and relative
+    `noise`."""
 
     replica: Replica
     k: int
@@ -68,7 +70,7 @@ def best_in_pool(scores: Sequence[Score], pool: str, k: int) -> Option | None:
     return option(min(allowed, key=lambda score: score.u_s[k]), k) if allowed else None
 
 
-VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, ())
+VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, (), 0.0)
 
 
 def score_all(
@@ -131,7 +133,8 @@ def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowled
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Per k = 0 … k_max of one replica: u, time per token, engine time per token; and the wait for a place (as in `Score`)."""
+    """Per k = 0 … k_max of one replica: u, time per token, engine time per token; and the wait for a place (as in
+    `Score`)."""
 
     u_s: tuple[float, ...]
     tpot_s: tuple[float, ...]
@@ -140,7 +143,8 @@ class Cells:
 
 
 def steps_per_token(curve: Curve, length: float) -> tuple[float, ...]:
-    """1/E(k), k = 0 … k_max, for an answer of `length` tokens: its last step overshoots the end by (E − 1)/2 on average."""
+    """1/E(k), k = 0 … k_max, for an answer of `length` tokens: its last step overshoots the end by (E − 1)/2 on
+    average."""
     waste = 0.5 / max(length, 1.0)
     return tuple([i + (1 - i) * waste for i in curve.inverse])
 
@@ -156,7 +160,8 @@ def cells(
 ) -> Cells:
     """u = (T·wait + λ·B·(T − T_without)) / E(k) for every k.
 
-    The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the system.
+    The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the
+    system.
     In it the drafting passes count by their shares, so that nobody rides for free on a batch's largest k.
     """
     batch, top = float(replica.running), replica.max_k
@@ -178,7 +183,8 @@ def cells(
     tpot_s = tuple(map(mul, steps, inverse))
     engine_s = tuple(map(mul, extra, inverse)) if batch else tpot_s
     queued = (replica.waiting + (replica.running >= replica.max_running)) / replica.max_running
-    # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per token.
+    # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per
+    # token.
     saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
     wait, weight = 1.0 + queued, harm * batch
     u_s = tuple([wait * t + weight * e - saved for t, e in zip(tpot_s, engine_s, strict=True)])
@@ -186,7 +192,8 @@ def cells(
 
 
 def _favoured(request: Request, replicas: Sequence[Replica]) -> frozenset[str]:
-    """The replica of each pool that a session or prefix belongs to, by rendezvous hashing: every router finds the same."""
+    """The replica of each pool that a session or prefix belongs to, by rendezvous hashing: every router finds the
+    same."""
     if request.affinity is None:
         return frozenset()
     best: dict[str, tuple[int, str]] = {}

@@ -10,7 +10,8 @@ ANY_K = 32
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Allowed k in speculative pools (`k_max` = 0: vanilla only), whether vanilla is allowed, pools (None: all), and why."""
+    """Allowed k in speculative pools (`k_max` = 0: vanilla only), whether vanilla is allowed, pools (None: all), and
+    why."""
 
     k_min: int = 1
     k_max: int = ANY_K
@@ -23,7 +24,8 @@ FREE = Terms()
 
 
 def terms(request: Request, document: Document, expected_output_tokens: float, now_s: float) -> Terms:
-    """The terms of a request; the last word is the kill switch, then the client's own wish, then safeguards, then rules."""
+    """The terms of a request; the last word is the kill switch, then the client's own wish, then safeguards, then
+    rules."""
     if document.kill_switch:
         return _vanilla(FREE, Reason.KILL_SWITCH)
     ruled = _windows(_rules(_task(FREE, request, document), request, document), request, document, now_s)

@@ -75,7 +75,8 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Replicas with the same target and drafter; `k_max` = 0 is a vanilla pool. `target` and `drafter` carry their revision."""
+    """Replicas with the same target and drafter; `k_max` = 0 is a vanilla pool. `target` and `drafter` carry their
+    revision."""
 
     name: str
     model: str
@@ -181,7 +182,8 @@ class Score:
     """One replica's cost of serving a request with k = 0, 1, … drafts, and which of these k are allowed (low … high).
 
     `u_s[k]` is seconds per token with the harm to others and the wait, `tpot_s[k]` the request's own time per token,
-    `engine_s[k]` the replica's time per token that it adds (all of a step where nothing else runs), `wait_s` the wait for
+    `engine_s[k]` the replica's time per token that it adds (all of a step where nothing else runs), `wait_s` the wait
+    for
     a place, `noise[k]` the relative standard error of the tokens expected per step.
     """
 
@@ -210,9 +212,11 @@ class Score:
 class Choice:
     """Where a request goes and with which k.
 
-    `engine` is the replica as it was seen when deciding. `key` is the acceptance record the answer will teach (None at k = 0).
+    `engine` is the replica as it was seen when deciding. `key` is the acceptance record the answer will teach (None
+    at k = 0).
     `u_s` is the predicted seconds per token with the harm to others and the wait, `tpot_s` this request's own; the
-    `vanilla_…` pair is the same for the best k = 0 (None without one). `best_pool` and `best_k` are what the scores alone
+    `vanilla_…` pair is the same for the best k = 0 (None without one). `best_pool` and `best_k` are what the scores
+    alone
     preferred: they differ from the choice where it was held, ruled, explored or held out.
     """
 
@@ -271,7 +275,8 @@ EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something an operator should know; `subject` is the key, drafter, task or replica, `detail` one plain sentence."""
+    """Something an operator should know; `subject` is the key, drafter, task or replica, `detail` one plain
+    sentence."""
 
     kind: EventKind
     subject: str

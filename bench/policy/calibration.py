@@ -23,7 +23,8 @@ class Part(BaseModel):
 class Step(Part):
     """Step time: base + per_request·B + per_draft·ΣK + speculating·1(K>0) + per_k·max K + per_kv_token·KV, in ms.
 
-    `idle_drafter_share` is what k = 0 costs more in a speculative engine than in a vanilla one; `noise` the relative spread.
+    `idle_drafter_share` is what k = 0 costs more in a speculative engine than in a vanilla one; `noise` the relative
+    spread.
     """
 
     base_ms: Annotated[float, Field(gt=0)]
@@ -48,7 +49,8 @@ class Drafter(Part):
     """A drafter: per task the survival curve S(1) … S(k_max) of the steps in which it proposes.
 
     `coverage` is the share of steps with a proposal, `streak` the chance that a token's luck is its predecessor's,
-    `prompt_spread` how prompts of a task differ (sigma of the log exponent of S). Costs that are set replace those of the engine.
+    `prompt_spread` how prompts of a task differ (sigma of the log exponent of S). Costs that are set replace those of
+    the engine.
     """
 
     method: str

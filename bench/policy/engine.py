@@ -23,7 +23,8 @@ class Job:
 
 @dataclass(slots=True)
 class Engine:
-    """Between events the batch is constant, so progress (in steps) is linear in time with the step time of that batch."""
+    """Between events the batch is constant, so progress (in steps) is linear in time with the step time of that
+    batch."""
 
     costs: Costs
     max_running: int

@@ -55,7 +55,8 @@ def settled(scenario: Scenario, n: int) -> slice:
 
 
 def block_means(of: Seeded, scenario: Scenario, values: Sequence[Floats], tasks: int | None = None) -> Floats:
-    """Sums and counts of a per-request value per (seed, block): array of shape (seeds · BLOCKS, 2); only one task if named."""
+    """Sums and counts of a per-request value per (seed, block): array of shape (seeds · BLOCKS, 2); only one task if
+    named."""
     rows = []
     for workload, value in zip(of.workloads, values, strict=True):
         part = settled(scenario, len(value))
@@ -143,8 +144,10 @@ def goodput(policy: Seeded, vanilla: Seeded, scenario: Scenario) -> Estimate:
 def requests_to_adapt(policy: Seeded, scenario: Scenario) -> list[float]:
     """Per seed, changed task and phase: answers of the task in the new phase until the belief follows.
 
-    Followed: in `RUN_LENGTH` decisions running the believed first-position acceptance is within `FOLLOWED` of the true one.
-    Counted are the answers of the task that had been decided in the new phase and had ended before: only they can teach.
+    Followed: in `RUN_LENGTH` decisions running the believed first-position acceptance is within `FOLLOWED` of the
+    true one.
+    Counted are the answers of the task that had been decided in the new phase and had ended before: only they can
+    teach.
     """
     counts: list[float] = []
     for truth, result in zip(policy.truths, policy.results, strict=True):
@@ -182,3 +185,12 @@ def false_alarms(policy: Seeded, scenario: Scenario) -> Estimate:
         alarms = sum(event.kind == "drift" for event in result.events)
         rates.append(alarms * 5000 / len(result.k))
     return over_seeds(rates)
+
+
+def cold_start(policy: Seeded, oracle: Seeded) -> Estimate:
+    """Mean seconds per token over the oracle's, less 1, from the 10th to the 30th request per task of each run."""
+    values = []
+    for workload, mine, best in zip(policy.workloads, policy.results, oracle.results, strict=True):
+        part = slice(10 * len(workload.tasks), 30 * len(workload.tasks))
+        values.append(float(mine.seconds_per_token[part].mean() / best.seconds_per_token[part].mean() - 1))
+    return over_seeds(values)

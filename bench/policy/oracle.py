@@ -1,4 +1,5 @@
-"""Knowledge that nobody has: the true acceptance and step times, behind the same decision; the bound the others are measured against."""
+"""Knowledge that nobody has: the true acceptance and step times, behind the same decision; the bound the others are
+measured against."""
 
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -67,7 +68,7 @@ class TrueKnowledge(Knowledge):
         )
         nothing = (0.0,) * len(expected)
         inverse = tuple(1 / tokens for tokens in expected)
-        return Curve((), (), 1.0, expected, inverse, nothing, nothing, 1e9, 1e9, 1.0, ())
+        return Curve((), (), 1.0, expected, inverse, nothing, nothing, 1e9, 1e9, 1.0, (), 0.0)
 
     def step_model(self, replica: Replica, now_s: float) -> StepModel:
         """The true step time."""

@@ -3,6 +3,7 @@
 from bench.policy.calibration import load_calibration
 from bench.policy.scenario import Phase, PoolSize, Scenario
 from bench.policy.simulate import Entrant
+from policies.document import Document
 
 VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
 CALIBRATIONS = ("h100-8b-eagle", "h100-8b-eagle-ngram", "cpu-demo")
@@ -13,6 +14,7 @@ ENTRANTS = (
     Entrant(ORACLE, "adaptive", oracle=True),
     Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
     Entrant("adaptive", "adaptive"),
+    Entrant("observe_only", "adaptive", "vanilla", document=Document(observe_only=True)),
     Entrant("static_k4", "always_speculative", "speculative"),
     Entrant("batch_schedule", "batch_schedule", "speculative"),
     Entrant("batch_schedule_mixed", "batch_schedule"),
@@ -25,7 +27,8 @@ ENTRANTS = (
 
 
 def entrants(names: tuple[str, ...]) -> tuple[Entrant, ...]:
-    """The entrants by name (all if none is named), with the references that every figure needs; ValueError lists them."""
+    """The entrants by name (all if none is named), with the references that every figure needs; ValueError lists
+    them."""
     known = {entrant.name: entrant for entrant in ENTRANTS}
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -37,7 +40,7 @@ def entrants(names: tuple[str, ...]) -> tuple[Entrant, ...]:
 def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
     """The protocol on one calibration."""
     tasks = load_calibration(calibration).tasks
-    half = len(tasks) // 2
+    half, strong = len(tasks) // 2, strong_tasks(calibration)
     base = Scenario(name="base", calibration=calibration, requests=requests)
     found = {f"load{round(100 * load)}": base.model_copy(update={"load": load}) for load in LOADS}
     found |= {
@@ -55,7 +58,10 @@ def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
         "collapse": base.model_copy(
             update={
                 "load": 0.2,
-                "phases": (Phase(at=0.4, h_change=-0.3), Phase(at=0.7, h_change=0.0)),
+                "phases": (
+                    Phase(at=0.4, h_change=-0.3, h_change_tasks=strong),
+                    Phase(at=0.7, h_change=0.0, h_change_tasks=strong),
+                ),
             }
         ),
         "slow_replica": base.model_copy(update={"phases": (Phase(at=0.5, slow_replica=2.0),)}),
@@ -68,3 +74,10 @@ def two_vanilla(calibration: str) -> tuple[PoolSize, ...]:
     """Half of the replicas without a drafter."""
     first = next(iter(load_calibration(calibration).drafters))
     return (PoolSize(replicas=2), PoolSize(drafter=first, replicas=2))
+
+
+def strong_tasks(calibration: str) -> tuple[str, ...]:
+    """Tasks with a first-position acceptance of .59 or more: those that a fall by .3 leaves with something to
+    accept."""
+    first = next(iter(load_calibration(calibration).drafters.values()))
+    return tuple(task for task, curve in first.tasks.items() if curve[0] >= 0.59)

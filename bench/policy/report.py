@@ -23,6 +23,7 @@ COLUMNS = (
     "requests_to_adapt_p95",
     "false_alarms_per_5000",
     "exploration_cost",
+    "cold_start_regret",
     "decision_us_p99",
 )
 
@@ -64,7 +65,7 @@ def compare(
     truths = [Truth(workload, calibration.k_max) for workload in workloads]
     runs = {
         entrant.name: Seeded(
-            workloads,
+            truths,
             [
                 simulate(entrant, scenario, calibration, w, t, s)
                 for w, t, s in zip(workloads, truths, seeds, strict=True)
@@ -94,6 +95,7 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
         "requests_to_adapt_p95": _quantile(adapt, 95) if adapt else nothing,
         "false_alarms_per_5000": measure.false_alarms(run, scenario),
         "exploration_cost": measure.over_seeds([r.excess for r in run.results]),
+        "cold_start_regret": measure.cold_start(run, oracle),
         "decision_us_p99": measure.over_seeds([float(np.percentile(r.decision_s, 99) * 1e6) for r in run.results]),
     }
     mean_k = float(np.mean([r.k.mean() for r in run.results]))
@@ -111,7 +113,8 @@ def _quantile(values: Sequence[float], at: float) -> Estimate:
 
 def table(name: str, rows: Sequence[Row]) -> str:
     """A plain table of one scenario."""
-    head = f"{'policy':22}{'speedup':>9}{'regret':>18}{'worst task':>22}{'p99':>7}{'goodput':>9}{'adapt':>11}{'alarms':>8}{'k':>6}"
+    head = f"{'policy':22}{'speedup':>9}{'regret':>24}{'worst task':>22}{'p99':>7}"
+    head += f"{'goodput':>9}{'adapt':>11}{'alarms':>8}{'k':>6}"
     lines = [name, head]
     for row in rows:
         f = row.figures

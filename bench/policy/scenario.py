@@ -20,9 +20,11 @@ class PoolSize(Part):
 
 
 class Phase(Part):
-    """From `at` (share of the run, 0–1): a mix of tasks, a factor on h, or another drafter's curves; None leaves as it was.
+    """From `at` (share of the run, 0–1): a mix of tasks, a factor on h, or another drafter's curves; None leaves as
+    it was.
 
-    `h_change` is added to every conditional acceptance h (−.3: acceptance collapses). `drafters` replaces curves by name.
+    `h_change` is added to every conditional acceptance h (−.3: acceptance collapses). `drafters` replaces curves by
+    name.
     """
 
     at: Share
@@ -37,7 +39,8 @@ class Phase(Part):
 class Scenario(Part):
     """One run. `load` is the offered share of the capacity that the same replicas would have without speculation.
 
-    `noise` is the share of requests whose task label is wrong; `temperatures` a mix; `routers` share state through a store that
+    `noise` is the share of requests whose task label is wrong; `temperatures` a mix; `routers` share state through a
+    store that
     they read every `refresh_s`; `burst` > 1 makes arrivals come in bursts of that mean size.
     """
 

@@ -41,7 +41,8 @@ class Entrant:
 
 @dataclass(slots=True)
 class Result:
-    """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was decided.
+    """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was
+    decided.
 
     `believed` is the first drafter's S(1) as believed when deciding (only in scenarios that change).
     """
@@ -205,9 +206,9 @@ class _Run:
         if isinstance(knowledge, TrueKnowledge):
             knowledge.current = index
         replicas = [self._shown(router, i) for i in range(len(self.replicas))]
-        before = time.perf_counter()
+        before = time.thread_time()
         choice = self.policy.decide(request, replicas, knowledge, now_s, self.uniforms[index])
-        self.result.decision_s[index] = time.perf_counter() - before
+        self.result.decision_s[index] = time.thread_time() - before
         knowledge.commit(request, choice, now_s)
         if self.drafting is not None and self.changes and not self.entrant.oracle:
             self.result.believed[index] = knowledge.curve(request, self.drafting, now_s).expected[1] - 1

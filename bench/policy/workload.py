@@ -1,4 +1,5 @@
-"""The traffic of one run: arrivals, tasks, lengths, and how many drafts each drafter would land at every token of every answer."""
+"""The traffic of one run: arrivals, tasks, lengths, and how many drafts each drafter would land at every token of
+every answer."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ class Run:
 
 @dataclass(slots=True)
 class Workload:
-    """Requests in order of arrival; `landed[drafter]` holds per token of every answer how many drafts would be accepted there."""
+    """Requests in order of arrival; `landed[drafter]` holds per token of every answer how many drafts would be
+    accepted there."""
 
     tasks: tuple[str, ...]
     arrival_s: Floats
@@ -200,7 +202,8 @@ def _streaky(output: Ints, total: int, streak: float, rng: np.random.Generator) 
 def from_traces(path: str, like: Workload, drafter: str, seed: int) -> Workload:
     """The same arrivals with recorded answers in place of synthetic ones, drawn with replacement.
 
-    Each line: {"task", "prompt_tokens", "accepted_if_verified_at": drafts that would be accepted at each token, null where the
+    Each line: {"task", "prompt_tokens", "accepted_if_verified_at": drafts that would be accepted at each token, null
+    where the
     drafter proposes nothing}. ValueError names the line that does not fit.
     """
     traces = [
