@@ -72,7 +72,9 @@ class Sharing:
 
     async def run(self, every_s: float) -> None:
         """Exchange with the store until cancelled."""
-        while True:
+        task = asyncio.current_task()
+        # Asked each round: redis-py may swallow a cancellation that meets one of its own timeouts.
+        while task is not None and not task.cancelling():
             await self.exchange()
             await asyncio.sleep(every_s)
 
@@ -92,6 +94,9 @@ class Sharing:
         self._telemetry.knowledge_age.set(self._clock_s() - self.synced_s if self.synced_s is not None else 0.0)
 
     async def _read(self) -> None:
+        # Engines first: records that cannot be read must not hide them.
+        self._fleet.update(await self._registry.replicas())
+        self._count_replicas()
         changes = await self._store.changes(self._cursor)
         if changes.cursor < self._cursor:
             await self._restore()
@@ -101,8 +106,6 @@ class Sharing:
         # What was learnt and not yet written is not in what the store sent.
         self._knowledge.absorb((delta for delta in self._pending.all() if delta.key in changes.records), now_s)
         self._cursor = changes.cursor
-        self._fleet.update(await self._registry.replicas())
-        self._count_replicas()
 
     async def _restore(self) -> None:
         """The store lost its data: give back what is held here, where no other router has done so yet.

@@ -1,0 +1,305 @@
+"""The loop: what requests teach reaches the store, every router sees it within a second, and Redis may be away."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis import Redis
+from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
+
+from policies.learning import TASK_HALF_LIFE_REQUESTS
+from policies.records import Delta, Record
+from policies.words import Choice, Request
+from router.embedded_redis import EmbeddedRedis
+from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.settings import Settings
+from router.sharing import Sharing
+from router.store import Changes, MemoryRegistry, MemoryStore, Store, StoreError
+
+TASK = "sql_generation"
+ASKED = {**CHAT, "max_tokens": 40, "temperature": 0, "ignore_eos": True}
+ON = {"x-alpharoute-speculation": "on", "x-alpharoute-task": TASK}
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Decisions without chance in them."""
+    return settings_with(policy={"exploration": {"enabled": False}, "guard": {"enabled": False}})
+
+
+async def ask(service: Service, times: int = 1) -> None:
+    """Send requests that speculate; each is answered, and soon."""
+    for _ in range(times):
+        async with asyncio.timeout(3), service.session.post("/v1/chat/completions", json=ASKED, headers=ON) as got:
+            assert got.status == 200, await got.text()
+            await got.read()
+
+
+async def is_ready(service: Service) -> bool:
+    """What a probe would see."""
+    async with service.session.get("/ready") as got:
+        return got.status == 200
+
+
+async def finished(store: Store) -> float:
+    """Requests of the task that the store has heard of, decayed."""
+    records = (await store.changes(0)).records
+    return sum(r.fields["done"] for key, r in records.items() if key.startswith("task:") and TASK in key)
+
+
+async def until_finished(store: Store, requests: int, limit_s: float = 10) -> None:
+    """Wait until the store holds this many, less what has decayed meanwhile, and no more."""
+    expected = sum(2 ** (-i / TASK_HALF_LIFE_REQUESTS) for i in range(requests))
+    deadline, held = time.monotonic() + limit_s, 0.0
+    while abs(held - expected) > 0.1:
+        assert time.monotonic() < deadline, f"the store holds {held} of {expected}"
+        await asyncio.sleep(0.02)
+        with contextlib.suppress(StoreError):
+            held = await finished(store)
+
+
+def held_by(service: Service) -> dict[str, tuple[float, ...]]:
+    """The records of a router as figures."""
+    return {key: tuple(record.fields.values()) for key, record in service.ingress.knowledge.records.items()}
+
+
+def decision(service: Service) -> tuple[str, int, float]:
+    """What a router would do now with a request of the task."""
+    choice: Choice = service.ingress._decide(Request("demo", task=TASK, temperature=0))
+    return choice.pool, choice.k, choice.u_s
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """Each implementation, empty."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
+    yield RedisStore(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    await redis.aclose()
+
+
+async def test_two_routers_learn_from_each_other(settings: Settings, store: Store) -> None:
+    """What one router's requests teach, the other decides by within a second."""
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    registry = MemoryRegistry(time.monotonic)
+    async with (
+        running_service(settings, engines, store=store, registry=registry) as first,
+        running_service(settings, {}, store=store, registry=registry) as second,
+    ):
+        await second.until(lambda: len(second.ingress.fleet.heartbeats()) == 2)
+        before = decision(second)
+        await ask(first, 30)
+        learnt = time.monotonic()
+        await second.until(lambda: held_by(second) == held_by(first) != {})
+        assert time.monotonic() - learnt < 1
+        assert decision(second)[:2] == decision(first)[:2]
+        assert decision(second)[2] == pytest.approx(decision(first)[2], rel=0.01)
+        assert decision(second) != before
+        await until_finished(store, 30)
+
+
+class FailingStore(MemoryStore):
+    """A store that raises what it is told, before or after it has done its work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+
+    async def changes(self, cursor: int) -> Changes:
+        """See Store."""
+        if self.failure is not None:
+            raise self.failure
+        return await super().changes(cursor)
+
+
+async def test_a_store_that_makes_no_sense_does_not_end_the_loop(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Records of another version, or garbage, are said once; engines are still seen, and the loop goes on."""
+    store = FailingStore()
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    store.failure = ValueError("could not convert string to float: 'x'")
+    async with running_service(settings, engines, store=store) as service:
+        await ask(service, 3)
+        await service.until(lambda: service.metric("redis_errors_total") > 3)
+        assert await is_ready(service)
+        assert [record.message for record in caplog.records if record.name == "alpharoute.sharing"] == [
+            "Redis holds what cannot be read: ValueError: could not convert string to float: 'x'"
+        ]
+        store.failure = None
+        await until_finished(store, 3)
+
+
+async def test_restoring_gives_back_only_what_is_lost(store: Store) -> None:
+    """The first router to restore a record wins; time and epoch come back too."""
+    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    held = {"acc:a": Record({"s1": 9.0}, 5.0, 1), "acc:b|ü": Record({"s1": 2.5, "+c": 0.0}, 1_700_000_000.25, 3)}
+    assert await store.restore(held) == {"acc:b|ü"}
+    assert await store.restore(held) == frozenset()
+    records = (await store.changes(0)).records
+    assert records["acc:a"].fields == {"s1": 1.0}
+    assert records["acc:b|ü"] == held["acc:b|ü"]
+
+
+@pytest.fixture
+def own_redis() -> Iterator[EmbeddedRedis]:
+    """A redis-server that the test may harm."""
+    with EmbeddedRedis() as redis:
+        yield redis
+
+
+@contextlib.asynccontextmanager
+async def over(redis_url: str, settings: Settings, timeout_s: float) -> AsyncIterator[tuple[Service, RedisStore]]:
+    """A router whose store and registry are this Redis."""
+    client, keys = connect(redis_url, timeout_s=timeout_s), Keys()
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    store = RedisStore(client, keys)
+    try:
+        async with running_service(settings, engines, store=store, registry=RedisRegistry(client, keys)) as service:
+            yield service, store
+    finally:
+        await client.aclose()
+
+
+async def announce_all(service: Service) -> None:
+    """What engines do twice a second."""
+    for name in service.engines:
+        await service.announce(name)
+
+
+@pytest.mark.redis
+async def test_redis_may_end_and_come_back_empty(
+    own_redis: EmbeddedRedis, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No request fails, readiness stays, one line is logged, and an empty Redis is filled with all that was learnt."""
+    async with over(own_redis.url, settings, timeout_s=5) as (service, store):
+        await ask(service, 5)
+        await until_finished(store, 5)
+        await service.until(lambda: service.ingress.recorder.sharing._cursor > 0)
+        pid = own_redis.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await service.until(lambda: service.metric("redis_up") == 0)
+        await ask(service, 5)
+        assert await is_ready(service)
+        await service.until(lambda: service.metric("redis_errors_total") > 3)
+        said = [record.message for record in caplog.records if record.name == "alpharoute.sharing"]
+        assert len(said) == 1
+        assert said[0].startswith("Redis is away")
+        before = decision(service)
+        await service.until(own_redis.revive)
+        await service.until(lambda: service.metric("redis_up") == 1)
+        await until_finished(store, 10)
+        assert await is_ready(service), "the registry is empty, but the engines are still there"
+        await announce_all(service)
+        await ask(service, 5)
+        await until_finished(store, 15)
+        assert decision(service)[:2] == before[:2]
+
+
+@pytest.mark.redis
+async def test_redis_may_hang(own_redis: EmbeddedRedis, settings: Settings) -> None:
+    """While Redis takes connections and says nothing, requests do not wait; afterwards nothing is counted twice."""
+    async with over(own_redis.url, settings, timeout_s=30) as (service, store):
+        await ask(service, 3)
+        await until_finished(store, 3)
+        pid = own_redis.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await ask(service, 10)
+            assert await is_ready(service)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await until_finished(store, 13)
+
+
+@pytest.mark.redis
+async def test_a_timeout_in_the_middle_of_a_write_counts_once(own_redis: EmbeddedRedis, settings: Settings) -> None:
+    """Redis that did what it was told but answered too late is not told again."""
+    async with over(own_redis.url, settings, timeout_s=0.2) as (service, store):
+        pid = own_redis.pid
+        assert pid is not None
+        for _ in range(3):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                errors = service.metric("redis_errors_total")
+                await ask(service, 4)
+                await service.until(lambda errors=errors: service.metric("redis_errors_total") > errors)  # type: ignore[misc]
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await service.until(lambda: service.metric("redis_up") == 1)
+        await until_finished(store, 12)
+
+
+@pytest.mark.redis
+async def test_redis_may_refuse_the_password(own_redis: EmbeddedRedis, settings: Settings) -> None:
+    """A password that was changed is an outage like another: held, and written once it fits again."""
+    async with over(own_redis.url, settings, timeout_s=5) as (service, store):
+        with Redis.from_url(own_redis.url) as admin:
+            admin.config_set("requirepass", "other")
+            admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await service.until(lambda: service.metric("redis_up") == 0)
+            await ask(service, 5)
+            assert await is_ready(service)
+            admin.config_set("requirepass", "")
+        await until_finished(store, 5)
+
+
+@pytest.mark.redis
+async def test_redis_may_be_wiped(own_redis: EmbeddedRedis, settings: Settings) -> None:
+    """After FLUSHALL the routers write back what they hold, once, however many they are."""
+    async with (
+        over(own_redis.url, settings, timeout_s=5) as (first, store),
+        over(own_redis.url, settings, timeout_s=5) as (second, _),
+    ):
+        await ask(first, 10)
+        await until_finished(store, 10)
+        await second.until(lambda: held_by(first) == held_by(second))
+        with Redis.from_url(own_redis.url) as admin:
+            admin.flushall()
+        await until_finished(store, 10)
+        await announce_all(first)
+        await ask(second, 5)
+        await ask(first, 5)
+        await until_finished(store, 20)
+
+
+async def test_a_redis_that_never_answers_delays_nothing(settings: Settings) -> None:
+    """A black hole from the start: the router starts, serves and stops."""
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    hole = await asyncio.start_server(hold, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{hole.sockets[0].getsockname()[1]}/0"
+    client = connect(url, timeout_s=0.2)
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    try:
+        async with asyncio.timeout(20), running_service(settings, engines, store=RedisStore(client, Keys())) as service:
+            await ask(service, 5)
+            assert await is_ready(service)
+    finally:
+        await client.aclose()
+        hole.close()
+
+
+async def test_what_waits_grows_with_records_not_with_requests(settings: Settings) -> None:
+    """In a long outage deltas of one record are merged."""
+    store = FailingStore()
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    async with running_service(settings, engines, store=store) as service:
+        store.failure = ConnectionError()
+        sharing: Sharing = service.ingress.recorder.sharing
+        await ask(service, 20)
+        waiting = len(sharing._pending.all())
+        await ask(service, 40)
+        assert len(sharing._pending.all()) == waiting <= 4
