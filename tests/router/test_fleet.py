@@ -1,0 +1,136 @@
+"""The engines as one router sees them: announced load, its own requests, suspicion, and a registry that was lost."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.registry import Heartbeat
+from router.fleet import BatchSeen, Fleet, Flight
+
+
+@dataclass
+class Scene:
+    """A fleet with a grace of 5 s on a clock that the test sets."""
+
+    now_s: float = 100.0
+    fleet: Fleet = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The clock is this scene's."""
+        self.fleet = Fleet(lambda: self.now_s, grace_s=5.0)
+
+    def beat(self, *names: str, **facts: object) -> None:
+        """These replicas announce themselves now."""
+        base = {"pool": "p", "model": "m", "target": "t", "url": "http://a", "clock_s": self.now_s, **facts}
+        self.fleet.update([Heartbeat.model_validate({"replica": name, **base}) for name in names])
+
+    def names(self) -> list[str]:
+        """The replicas known."""
+        return [replica.name for replica in self.fleet.replicas("m")]
+
+
+def test_a_replica_that_vanishes_is_kept_for_the_grace() -> None:
+    """The grace counts from when it was first missed, however long the registry could not be read before."""
+    scene = Scene()
+    scene.beat("a", "b")
+    scene.now_s += 3600
+    scene.beat("b")
+    assert scene.names() == ["a", "b"]
+    scene.now_s += 4
+    scene.beat("b")
+    assert scene.names() == ["a", "b"]
+    scene.now_s += 2
+    scene.beat("b")
+    assert scene.names() == ["b"]
+
+
+def test_a_replica_that_comes_back_in_time_starts_anew() -> None:
+    """Being missed once is forgotten."""
+    scene = Scene()
+    for names in (("a",), (), ("a",), ()):
+        scene.beat(*names)
+        scene.now_s += 4
+    assert scene.names() == ["a"]
+
+
+def test_load_is_what_was_announced_and_what_went_out_since() -> None:
+    """Others' requests come from the heartbeat, our own from here, none of them twice."""
+    scene = Scene()
+    scene.beat("a", running=3)
+    ours = [scene.fleet.begin("a", 2, 100.0) for _ in range(2)]
+    assert scene.fleet.replicas("m")[0].running == 5
+    scene.now_s += 1
+    scene.beat("a", running=4)
+    assert scene.fleet.replicas("m")[0].running == 4
+    scene.fleet.end(ours[0])
+    view = scene.fleet.replicas("m")[0]
+    assert (view.running, view.mean_k, view.max_k) == (3, 2.0, 2)
+
+
+def test_a_request_outlives_its_replica_s_address() -> None:
+    """A replica that came back at another URL starts with no requests, and the old one's end harms nobody."""
+    scene = Scene()
+    scene.beat("a", url="http://old")
+    flight = scene.fleet.begin("a", 4, 10.0)
+    scene.now_s += 1
+    scene.beat("a", url="http://new")
+    assert scene.fleet.endpoint("a").url == "http://new"
+    scene.fleet.suspect(flight)
+    assert (scene.fleet.replicas("m")[0].state, scene.fleet.replicas("m")[0].running) == ("ready", 0)
+    scene.now_s += 10
+    scene.beat()
+    scene.now_s += 10
+    scene.beat()
+    seen = scene.fleet.end(flight)
+    assert scene.names() == []
+    assert (seen.mean_batch, seen.mean_k, seen.mean_max_k) == (1.0, 4.0, 4.0)
+
+
+def test_only_a_new_heartbeat_ends_suspicion() -> None:
+    """Reading the old one again does not."""
+    scene = Scene()
+    scene.beat("a")
+    scene.fleet.suspect(scene.fleet.begin("a", 0, 1.0))
+    scene.beat("a")
+    assert scene.fleet.replicas("m")[0].state == "down"
+    scene.now_s += 0.5
+    scene.beat("a")
+    assert scene.fleet.replicas("m")[0].state == "ready"
+
+
+@pytest.mark.parametrize(("said", "seen"), [("starting", "down"), ("draining", "draining"), ("ready", "ready")])
+def test_states_are_those_announced(said: str, seen: str) -> None:
+    """An engine that still starts takes no request."""
+    scene = Scene()
+    scene.beat("a", state=said)
+    assert scene.fleet.replicas("m")[0].state == seen
+
+
+@given(
+    stays=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20), st.integers(0, 4)), min_size=1, max_size=12),
+    others=st.integers(0, 5),
+)
+def test_the_batch_seen_is_the_mean_over_the_request_s_life(stays: list[tuple[int, int, int]], others: int) -> None:
+    """Against a sum over seconds: batch, k and largest k while the request ran."""
+    scene = Scene(0.0)
+    scene.beat("a", running=others, max_running=100)
+    open_now: dict[int, Flight] = {}
+    seen: dict[int, BatchSeen] = {}
+    last = max(start + life for start, life, _ in stays)
+    for second in range(last + 1):
+        scene.now_s = float(second)
+        for i, (start, life, k) in enumerate(stays):
+            if start + life == second:
+                seen[i] = scene.fleet.end(open_now.pop(i))
+            if start == second:
+                open_now[i] = scene.fleet.begin("a", k, 10.0)
+    for i, (start, life, _) in enumerate(stays):
+        inside = [[s for s in stays if s[0] <= second < s[0] + s[1]] for second in range(start, start + life)]
+        batch = sum(len(now) + others for now in inside) / life
+        assert seen[i].mean_batch == pytest.approx(batch)
+        assert seen[i].mean_max_k == pytest.approx(sum(max(s[2] for s in now) for now in inside) / life)
+        total_k = sum((len(now) + others) * sum(s[2] for s in now) / len(now) for now in inside) / life
+        assert seen[i].mean_k == pytest.approx(total_k / batch)
+    assert scene.fleet.replicas("m")[0].running == others
