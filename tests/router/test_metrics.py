@@ -65,6 +65,7 @@ async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
             assert got.status == 405
 
     await probe(0)
+    await page(service)
     before = {name: len(series) for name, series in (await page(service)).items()}
     await asyncio.gather(*(probe(i) for i in range(1, 40)))
     after = {name: len(series) for name, series in (await page(service)).items()}

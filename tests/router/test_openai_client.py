@@ -90,7 +90,7 @@ async def test_tool_calls(client: openai.AsyncOpenAI) -> None:
 
 async def test_structured_output_passes(client: openai.AsyncOpenAI) -> None:
     """A schema is the engine's business."""
-    schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    schema: dict[str, object] = {"type": "object", "properties": {"x": {"type": "integer"}}}
     wanted: ResponseFormatJSONSchema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     answer = await client.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=8, response_format=wanted)
     assert answer.choices[0].message.content
