@@ -183,6 +183,7 @@ def _cpu_environment(pool: PoolSettings) -> dict[str, str]:
         # One thread unless told otherwise: with more, each step waits at barriers for a thread whose core is busy
         # (an answer of 0.15 s took 12 s with two threads on two cores, one of them busy).
         "OMP_NUM_THREADS": str(pool.vllm.cpu_threads),
+        "NUMBA_NUM_THREADS": "1",  # the n-gram drafter uses one, and its idle others spin
         # Only moves the worker into the engine's process: one process and 9 s of imports less at start.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # With --enforce-eager two sampling functions would still be compiled, 16 s within the first request.
