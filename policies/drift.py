@@ -12,6 +12,10 @@ from policies.words import Event, Key
 LIMIT = 4.0
 """One request never counts for more standard errors than this."""
 
+HEAVY = 1.25
+"""Long answers of unusual prompts spread wider than their mean variance says (residuals had a deviation of 1.2
+without this)."""
+
 COST_UNIT = 0.15
 KEEP_ROWS = 5.0
 ANNOUNCED = "announced"
@@ -30,7 +34,7 @@ def residual(found: Counts, believed: Curve) -> float:
         variance += e * h * (1 - h)
         belief += e * h * (1 - h) * e / weight
     design = 1 + max(0.0, sum(found.e) - 1) * believed.alike
-    z = surplus / math.sqrt(max(variance * design + belief, 1e-9))
+    z = surplus / math.sqrt(max(HEAVY * variance * design + belief, 1e-9))
     return max(-LIMIT, min(LIMIT, z))
 
 

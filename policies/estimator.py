@@ -17,7 +17,7 @@ mostly luck,
 and drafting too much harms everyone in the batch. Without it the mean time per token at 80 % load was 3–4 % longer."""
 
 KAPPA_MIN, KAPPA_MAX = 10.0, 60.0
-DESIGN_PRIOR, DESIGN_WEIGHT, USUAL_SIZE = 2.0, 3.0, 60.0
+DESIGN_PRIOR, DESIGN_PRIOR_WEIGHT, DESIGN_WEIGHT, USUAL_SIZE = 2.0, 3.0, 20.0, 60.0
 """Requests of one task differ and acceptance comes in streaks: believed variance inflation, worth this many
 requests."""
 
@@ -108,6 +108,7 @@ def curve(
     method: str | None,
     kappa: float = KAPPA,
     keep: float = 1.0,
+    usual_design: float = DESIGN_PRIOR,
 ) -> Curve:
     """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the
     prior."""
@@ -115,7 +116,7 @@ def curve(
     mean = carried(prior, siblings, method, kappa)
     seen = positions(own.fields, k_max, keep)
     h = carried(mean, seen, method, kappa)
-    coverage, design = _coverage(own.fields), _design(own.fields)
+    coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
     expected, spread = _tokens(h, seen.e, coverage, kappa, design)
     noise = tuple(map(truediv, spread, expected))
     requests = own.fields.get("n", 0.0) * keep
@@ -132,12 +133,14 @@ def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
     return min(1.0, (fields.get("qn", 0.0) + weight) / (max(fields.get("qd", 0.0), fields.get("qn", 0.0)) + weight))
 
 
-def _design(fields: Mapping[str, float]) -> float:
-    """Variance of a request's successes over what independent drafts would have, at least 1, shrunk to
-    `DESIGN_PRIOR`."""
+def design_effect(fields: Mapping[str, float], prior: float, weight: float) -> float:
+    """Variance of a request's successes over what independent drafts would have, at least 1, drawn to `prior`.
+
+    """Variance of a request's successes over that of independent drafts, at least 1, drawn to `prior`.
+    """
     n, vv, vb = fields.get("n", 0.0), fields.get("vv", 0.0), fields.get("vb", 0.0)
-    ratio = vv / vb if vb > 0 else DESIGN_PRIOR
-    return max(1.0, (n * ratio + DESIGN_WEIGHT * DESIGN_PRIOR) / (n + DESIGN_WEIGHT))
+    ratio = vv / vb if vb > 0 else prior
+    return max(1.0, (n * ratio + weight * prior) / (n + weight))
 
 
 def _alike(fields: Mapping[str, float], exposures: float, design: float) -> float:

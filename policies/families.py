@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from policies.estimator import KAPPA, Positions, moment_kappa, positions
+from policies.estimator import (
+    DESIGN_PRIOR,
+    DESIGN_PRIOR_WEIGHT,
+    KAPPA,
+    Positions,
+    design_effect,
+    moment_kappa,
+    positions,
+)
 from policies.formulas import expit, logit
 from policies.records import EMPTY, Record
 from policies.words import Key
@@ -16,12 +24,16 @@ Prior = Callable[[str], float]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Credit-weighted log-odds by which a drafter's tasks differ from their priors, per task, and κ between them."""
+    """Credit-weighted log-odds by which a drafter's tasks differ from their priors, per task, and κ between them.
+
+    `design` is the usual variance inflation of the drafter's requests.
+    """
 
     offsets: Mapping[str, tuple[float, float]]
     total: float
     credit: float
     kappa: float
+    design: float
 
     def without(self, task: str) -> float:
         """The mean offset of the other tasks, shrunk as by one task that fits its prior exactly."""
@@ -35,13 +47,13 @@ class Family:
 
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     built_s: float = -1.0
-    shift: Shift = field(default_factory=lambda: Shift({}, 0.0, 0.0, KAPPA))
+    shift: Shift = field(default_factory=lambda: Shift({}, 0.0, 0.0, KAPPA, DESIGN_PRIOR))
 
     def replace(self, key: Key, old: Record, new: Record) -> None:
         """Take one record's change into the sums of its task."""
         sums = self.tasks.setdefault(key.task, {})
         for name in {*old.fields, *new.fields}:
-            if name[0] in "seq":
+            if name[0] in "seqvn":
                 change = new.fields.get(name, 0.0) - old.fields.get(name, 0.0)
                 sums[name] = max(0.0, sums.get(name, 0.0) + change)
 
@@ -76,4 +88,6 @@ class Family:
                 exposures.append(e)
         total, credit = sum(o for o, _ in offsets.values()), sum(c for _, c in offsets.values())
         moved = [expit(logit(p) + total / (1 + credit)) for p in priors]
-        return Shift(offsets, total, credit, moment_kappa(means, moved, exposures))
+        pooled = {name: sum(sums.get(name, 0.0) for sums in self.tasks.values()) for name in ("n", "vv", "vb")}
+        design = design_effect(pooled, DESIGN_PRIOR, DESIGN_PRIOR_WEIGHT)
+        return Shift(offsets, total, credit, moment_kappa(means, moved, exposures), design)

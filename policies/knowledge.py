@@ -191,7 +191,7 @@ class Knowledge:
         prior = tuple(expit(logit(p) + (0.0 if lookup and i else moved)) for i, p in enumerate(own))
         siblings = family.others(task, record.fields, pool.k_max)
         keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
-        return estimator.curve(prior, record, siblings, pool.method, shift.kappa, keep)
+        return estimator.curve(prior, record, siblings, pool.method, shift.kappa, keep, shift.design)
 
     def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
         return task_prior(task, pool, self.document.tasks.get(task))

@@ -14,6 +14,8 @@ from policies.terms import Range, Terms, k_range
 from policies.words import Pool, Replica, Request, Score
 
 NEVER = math.inf
+FULLEST = 0.9
+"""Beyond this share a batch is saturated: the requests that wait, not its growth, tell what a delay costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,10 @@ def _curve(request: Request, pool: Pool, knowledge: Knowledge, now_s: float) -> 
 def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowledge: Knowledge) -> list[Range]:
     """The k allowed at each replica; where that leaves nothing, pools' rules give way first, then the mode.
 
-    k = 0 in a speculative pool is dearer than vanilla (the drafter stays loaded), so it is only the last resort.
+    k = 0 in a speculative pool is dearer than vanilla (the drafter stays loaded): it counts only where there is
+    no vanilla one.
     """
-    pools = found.pools
+    pools, idle = found.pools, found.vanilla and all(replica.pool.k_max for replica in replicas)
     ranges = [
         k_range(found, request, replica, knowledge.document)
         if pools is None or replica.pool.name in pools
@@ -125,7 +128,7 @@ def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowled
         for replica in replicas
     ]
     if any(r.low <= r.high for r in ranges):
-        return ranges
+        return [Range(0, r.high, r.blocked) if idle and r.low <= r.high else r for r in ranges]
     if any(replica.pool.k_max == 0 for replica in replicas):
         return [Range(0, 0) if replica.pool.k_max == 0 else r for replica, r in zip(replicas, ranges, strict=True)]
     return [Range(0, 0) for _ in replicas]
@@ -149,6 +152,14 @@ def steps_per_token(curve: Curve, length: float) -> tuple[float, ...]:
     return tuple([i + (1 - i) * waste for i in curve.inverse])
 
 
+def cascade(fixed_s: float, step_s: float) -> float:
+    """1 / (1 − ρ), ρ the share of a step that grows with the batch: what slows a batch also keeps it fuller.
+
+    At a steady arrival rate B is proportional to T(B), so a delay δ ends up as δ / (1 − B·T'(B)/T(B)).
+    """
+    return 1 / (1 - min(max(0.0, 1 - fixed_s / step_s), FULLEST)) if step_s > 0 else 1.0
+
+
 def cells(
     request: Request,
     replica: Replica,
@@ -158,7 +169,7 @@ def cells(
     length: float,
     favoured: bool,
 ) -> Cells:
-    """u = (T·wait + λ·B·(T − T_without)) / E(k) for every k.
+    """u = (T·wait + λ·B·(T − T_without)·cascade) / E(k) for every k.
 
     The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the
     system.
@@ -186,7 +197,7 @@ def cells(
     # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per
     # token.
     saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
-    wait, weight = 1.0 + queued, harm * batch
+    wait, weight = 1.0 + queued, harm * batch * cascade(base + passes, without)
     u_s = tuple([wait * t + weight * e - saved for t, e in zip(tpot_s, engine_s, strict=True)])
     return Cells(u_s, tpot_s, engine_s, queued * tpot_s[0] * length)
 

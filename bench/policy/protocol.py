@@ -14,6 +14,7 @@ ENTRANTS = (
     Entrant(ORACLE, "adaptive", oracle=True),
     Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
     Entrant("adaptive", "adaptive"),
+    Entrant("adaptive_no_vanilla", "adaptive", "speculative"),
     Entrant("observe_only", "adaptive", "vanilla", document=Document(observe_only=True)),
     Entrant("static_k4", "always_speculative", "speculative"),
     Entrant("batch_schedule", "batch_schedule", "speculative"),
