@@ -134,9 +134,10 @@ def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
 
 
 def design_effect(fields: Mapping[str, float], prior: float, weight: float) -> float:
-    """Variance of a request's successes over what independent drafts would have, at least 1, drawn to `prior`.
-
     """Variance of a request's successes over that of independent drafts, at least 1, drawn to `prior`.
+
+    A variance from a dozen requests is itself so noisy that it would cause alarms: a key borrows from its drafter's
+    others.
     """
     n, vv, vb = fields.get("n", 0.0), fields.get("vv", 0.0), fields.get("vb", 0.0)
     ratio = vv / vb if vb > 0 else prior
