@@ -11,6 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from classifiers.commands import app as classifier_commands
 from engines.pool import DEMO, PoolSettings
 from router.acceptance_command import acceptance_table, read_acceptance
 from router.errors import SetupError
@@ -18,6 +19,8 @@ from router.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.settings_page import settings_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
+
+app.add_typer(classifier_commands, name="classifier")
 
 console = Console(stderr=True)
 
@@ -131,7 +134,7 @@ def run_locally(settings: Settings) -> None:
             end_on_signals()  # again: Ray's start put handlers of its own in their place
             with StartProgress(console) as progress:
                 service.wait(progress.show)
-            console.print(greeting(service.url, settings), highlight=False)
+            console.print(greeting(service.url, settings), highlight=False, soft_wrap=True)
             service.watch(lambda problem: console.print(f"[yellow]{problem}[/]", highlight=False))
     except KeyboardInterrupt:
         console.print("Stopped.")

@@ -22,6 +22,7 @@ from router.progress import StartProgress
 
 console = Console(stderr=True)
 ROUNDS, QUICK_ROUNDS = 12, 4
+REPORT_WIDTH = 120
 
 
 def main(
@@ -45,7 +46,7 @@ def main(
             service.wait(progress.show)
         hits, before, after = asyncio.run(_run(service, shots, label=label, verbose=verbose))
     arms = [*BASELINES, OURS]
-    out = Console()
+    out = Console(width=None if Console().is_terminal else REPORT_WIDTH)
     out.print(acceptance_table("Acceptance before", before), acceptance_table("Acceptance after", after))
     out.print(*tables(hits, arms))
     if json is not None:
