@@ -32,14 +32,16 @@ Schema = dict[str, Any]
 class Part(BaseModel):
     """Base of every part of the document: frozen, unknown fields refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Target(Part):
     """Latency targets of a segment; None sets no target."""
 
     ttft_ms: Positive | None = None
+    """Longest time to first token."""
     tpot_ms: Positive | None = None
+    """Longest time per output token."""
 
 
 class Objective(Part):
@@ -49,15 +51,20 @@ class Objective(Part):
     """
 
     kind: Literal["mean_time", "goodput", "cheapest"] = "mean_time"
+    """Mean time per token, fewest target misses, or fewest replica-seconds per token."""
     harm: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """Weight of the slowdown of the requests in the same batch."""
     targets: dict[str, Target] = Field(default_factory=dict)
+    """Latency targets by segment."""
 
 
 class KRange(Part):
     """Smallest and largest k allowed in a speculative pool."""
 
     min: K = 1
+    """Smallest k."""
     max: K = 32
+    """Largest k."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -70,40 +77,60 @@ class TaskEntry(Part):
     """What is fixed for a task: its prior first-position acceptance, k, mode and pools (None: every pool)."""
 
     acceptance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Prior acceptance of the first draft, before anything was seen."""
     k: KRange = KRange()
+    """The k allowed."""
     mode: Mode = "auto"
+    """Whether speculation is decided, off or on for the task."""
     pools: tuple[str, ...] | None = None
+    """Pools allowed; unset for all."""
 
 
 class When(Part):
     """Conditions of a rule, all of which must hold; None does not ask. Lists mean any of."""
 
     model: tuple[str, ...] | None = None
+    """Served models."""
     task: tuple[str, ...] | None = None
+    """Tasks."""
     segment: tuple[str, ...] | None = None
+    """Segments."""
     temperature_above: float | None = None
+    """Temperature greater than this."""
     temperature_at_most: float | None = None
+    """Temperature up to this."""
     prompt_tokens_above: int | None = None
+    """Prompts longer than this."""
     max_tokens_below: int | None = None
+    """Answers limited to fewer tokens."""
     tools: bool | None = None
+    """Whether tools are offered."""
     grammar: bool | None = None
+    """Whether the output is constrained."""
     confidence_below: float | None = None
+    """The classifier less sure than this."""
 
 
 class Then(Part):
     """What a rule does where it applies; later rules win over earlier ones."""
 
     mode: Mode | None = None
+    """Whether speculation is decided, off or on."""
     k: KRange | None = None
+    """The k allowed."""
     pools: tuple[str, ...] | None = None
+    """Pools allowed."""
 
 
 class Rule(Part):
     """When … then …, with a name for explanations."""
 
     name: str = ""
+    """Shown in explanations."""
     when: When = When()
+    """Where it applies."""
     then: Then
+    """What it does."""
 
 
 class Window(Part):
@@ -114,23 +141,36 @@ class Window(Part):
     """
 
     from_hour: Annotated[int, Field(ge=0, le=23)]
+    """First hour."""
     to_hour: Annotated[int, Field(ge=0, le=24)]
+    """Hour at which it ends."""
     days: tuple[Annotated[int, Field(ge=0, le=6)], ...] | None = None
+    """0 = Monday … 6; unset for every day."""
     segment: str | None = None
+    """Segment; unset for all."""
     k_max: K
+    """Largest k meanwhile."""
     utc_offset_h: Annotated[float, Field(ge=-12, le=14)] = 0.0
+    """Local time less UTC, in hours."""
 
 
 class Exploration(Part):
     """How much traffic tries what the scores do not prefer: tasks parked on vanilla at `k`, and one k deeper."""
 
     enabled: bool = True
+    """Whether traffic is used to try what the scores do not prefer."""
     share: Share = 0.02
+    """Largest share of a task parked on vanilla that tries speculation."""
     share_by_root_n: Annotated[float, Field(ge=0)] = 4.0
+    """That share is at most this over the root of the requests seen."""
     deeper_share: Share = 0.01
+    """Share that tries one k more."""
     k: Annotated[int, Field(ge=1, le=32)] = 2
+    """The k a parked task tries."""
     max_load: Share = 0.5
+    """Share of the batch in use above which nothing is tried."""
     budget: Share = 0.001
+    """Largest share of served time that trying may cost."""
 
 
 class Hysteresis(Part):
@@ -142,41 +182,62 @@ class Hysteresis(Part):
     """
 
     gain: Share = 0.005
+    """Predicted gain that is worth a change."""
     enter_bound: Positive = 0.97
+    """Least lower bound of the speed-up to enter speculation."""
 
 
 class Drift(Part):
     """CUSUM on the standardised residual of each request, and what an alarm does."""
 
     enabled: bool = True
+    """Whether a change of acceptance raises an alarm."""
     slack: Annotated[float, Field(ge=0)] = 0.6
+    """Residual, in standard deviations, that is no evidence."""
     alarm: Positive = 8.0
+    """Sum of residuals that is an alarm."""
     keep: Positive = 20.0
+    """Evidence kept after an alarm, in drafts."""
     probes: Annotated[int, Field(ge=0)] = 20
+    """Requests that probe a task after its alarm."""
     stale_tasks: Annotated[int, Field(ge=2)] = 3
+    """Tasks of one drafter whose alarms make it stale."""
     stale_within_s: Positive = 600.0
+    """Time within which these count."""
 
 
 class Guard(Part):
     """The never-slower guard: a randomised hold-out on vanilla, and how long a task that fails it stays there."""
 
     enabled: bool = True
+    """Whether a hold-out checks that speculation is not slower."""
     hold_out: Share = 0.02
+    """Largest share of requests held out."""
     budget: Share = 0.001
+    """Largest share of served time that holding out may cost."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence at which a task counts as slower."""
     off_s: Positive = 600.0
+    """First time a failing task stays on vanilla."""
     off_max_s: Positive = 7200.0
+    """Longest such time; it doubles until then."""
 
 
 class Safeguards(Part):
     """When speculation is not tried at all; `kv_usage` and `waiting` cap k at 1."""
 
     short_output_tokens: Annotated[int, Field(ge=0)] = 16
+    """Answers expected shorter than this go to vanilla."""
     kv_usage: Share = 0.9
+    """KV cache use above which k is at most 1."""
     kv_usage_vanilla: Share = 0.97
+    """KV cache use above which k is 0."""
     tools: Mode = "auto"
+    """Requests that offer tools."""
     grammar: Mode = "auto"
+    """Requests with constrained output."""
     several_answers: Mode = "vanilla"
+    """Requests for several answers, which carry no metrics."""
 
 
 class Document(Part):
@@ -186,18 +247,31 @@ class Document(Part):
     """
 
     version: Literal[1] = 1
+    """Version of this schema."""
     policy: PolicyName = "adaptive"
+    """The rule that decides; the others are there to compare with."""
     kill_switch: bool = False
+    """Send everything to vanilla."""
     observe_only: bool = False
+    """Decide and record, but serve as always_vanilla does."""
     objective: Objective = Objective()
+    """What is minimised."""
     tasks: dict[str, TaskEntry] = Field(default_factory=dict)
+    """What is fixed by task."""
     rules: tuple[Rule, ...] = ()
+    """Rules in order; later ones win."""
     windows: tuple[Window, ...] = ()
+    """Caps on k by hour."""
     safeguards: Safeguards = Safeguards()
+    """When speculation is not tried."""
     exploration: Exploration = Exploration()
+    """Trying what is not preferred."""
     hysteresis: Hysteresis = Hysteresis()
+    """What it takes to change."""
     drift: Drift = Drift()
+    """Alarms on acceptance."""
     guard: Guard = Guard()
+    """The never-slower guard."""
 
 
 def parse_document(data: Mapping[str, object]) -> Document:
