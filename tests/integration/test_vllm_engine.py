@@ -1,8 +1,10 @@
 """Real vLLM on this machine's CPU, with a random pair of models: everything the engine side promises, end to end."""
 
 import asyncio
+import json
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,6 +28,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400), pytest.mark.asyncio(lo
 K_MAX = 4
 PROMPT = "one two one two"
 FALSE_ALARM = 1e-6
+ASYNC_ON_CPU = Path(__file__).parent.parent / "support" / "async_on_cpu.py"
 
 
 def pool(method: str | None, env: dict[str, str] | None = None) -> PoolSettings:
@@ -225,6 +228,26 @@ async def test_an_unrepaired_engine_is_caught_and_a_killed_one_leaves_nothing(tm
         while of_group(group):
             assert time.monotonic() < deadline_s, f"still there: {of_group(group)}"
             await asyncio.sleep(0.05)
+
+
+async def test_asynchronous_scheduling_drafts_each_requests_k() -> None:
+    """GPUs schedule asynchronously: with two steps in flight each request drafts its own k and says the same text."""
+    pair = tiny_pair()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ASYNC_ON_CPU), str(pair.target), str(pair.drafter)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-3000:]
+    report = json.loads(next(line for line in reversed(output.splitlines()) if line.startswith(b'{"in_flight')))
+    assert report["in_flight"] == 2
+    for request in report["requests"]:
+        first, *further = request["drafted"]
+        assert first == 0
+        assert set(further) == {request["k"]}
+    texts = {(request["prompt"], tuple(request["tokens"])) for request in report["requests"]}
+    assert len(texts) == len({prompt for prompt, _ in texts})
 
 
 def of_group(group: int) -> list[int]:
