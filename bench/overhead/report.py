@@ -1,0 +1,68 @@
+"""From rounds of figures to medians with their range, and the table that people read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from rich.table import Table
+
+from bench.overhead.measure import Figures
+
+DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A median over rounds, and the least and largest of them."""
+
+    median: float
+    least: float
+    most: float
+
+
+def value(rounds: Sequence[float | None]) -> Value | None:
+    """None where a figure was not measured."""
+    known = [figure for figure in rounds if figure is not None]
+    return Value(round(median(known), 3), round(min(known), 3), round(max(known), 3)) if known else None
+
+
+def summary(rounds: Mapping[str, Sequence[Figures]]) -> dict[str, dict[str, object]]:
+    """Per target its figures; added times are against the direct call of the same round."""
+    direct = rounds[DIRECT]
+    found: dict[str, dict[str, object]] = {}
+    for name, own in rounds.items():
+        values = {
+            "p50_ms": value([f.p50_ms for f in own]),
+            "p99_ms": value([f.p99_ms for f in own]),
+            "added_p50_ms": value([f.p50_ms - d.p50_ms for f, d in zip(own, direct, strict=True)]),
+            "added_p99_ms": value([f.p99_ms - d.p99_ms for f, d in zip(own, direct, strict=True)]),
+            "requests_per_s": value([f.requests_per_s for f in own]),
+            "chunks_per_s": value([f.chunks_per_s for f in own]),
+            "cpu_us_per_chunk": value([f.cpu_us_per_chunk for f in own]),
+            "cpu_us_per_request": value([f.cpu_us_per_request for f in own]),
+        }
+        found[name] = {figure: asdict(one) if one else None for figure, one in values.items()}
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, object]]) -> Table:
+    """One row per target: median (least – most)."""
+    figures = (
+        "added_p50_ms",
+        "added_p99_ms",
+        "requests_per_s",
+        "chunks_per_s",
+        "cpu_us_per_chunk",
+        "cpu_us_per_request",
+    )
+    shown = Table("target", *figures)
+    for name, values in found.items():
+        shown.add_row(name, *(_cell(values[figure]) for figure in figures))
+    return shown
+
+
+def _cell(one: object) -> str:
+    if not isinstance(one, dict):
+        return "–"
+    digits = 0 if one["median"] >= 100 else 2
+    return f"{one['median']:.{digits}f} ({one['least']:.{digits}f} – {one['most']:.{digits}f})"

@@ -1,0 +1,59 @@
+"""`python -m bench.overhead.served SETTINGS`: the router alone in a process, over engines by URL, state in memory."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+
+from engines.registry import Heartbeat
+from router.ingress import Ingress
+from router.local import free_port
+from router.service import Application, running_ingress
+from router.settings import Settings, load_settings
+from router.store import MemoryRegistry, MemoryStore
+from router.tasks import load_classifier
+
+FOREVER_S = 1e9
+
+
+async def _registry(settings: Settings) -> MemoryRegistry:
+    registry = MemoryRegistry(time.monotonic)
+    for pool in settings.pools:
+        beat = Heartbeat(
+            replica=f"{pool.name}-1",
+            pool=pool.name,
+            model=pool.model,
+            target=pool.target,
+            drafter=pool.drafter,
+            method=pool.method,
+            k_max=pool.k_max,
+            url=pool.urls[0],
+            clock_s=time.time(),
+        )
+        await registry.announce(beat, FOREVER_S)
+    return registry
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Ingress]:
+    classifier = load_classifier(settings.classifier)
+    async with running_ingress(settings, MemoryStore(), await _registry(settings), classifier) as ingress:
+        yield ingress
+
+
+def main() -> None:
+    """Serve on a free loopback port, which is printed, until terminated."""
+    settings, port = load_settings(Path(sys.argv[1])), free_port()
+    config = uvicorn.Config(
+        Application(_running(settings)), port=port, log_level="warning", access_log=False, ws="none"
+    )
+    print(f"http://127.0.0.1:{port}", flush=True)
+    asyncio.run(uvicorn.Server(config).serve())
+
+
+if __name__ == "__main__":
+    main()

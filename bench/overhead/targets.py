@@ -1,0 +1,99 @@
+"""Starting what is measured: engines, the router alone, the whole service; each in processes of its own."""
+
+import contextlib
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from bench.overhead.measure import INSTANT, PACED, Target
+from engines.child import die_with_parent
+from router.local import LocalService
+from router.settings import load_settings
+
+START_LIMIT_S = 60.0
+BURST_STEPS = 16
+"""Steps whose chunks the instant engine writes at once: below it the Python simulator is the bottleneck."""
+
+
+@contextlib.contextmanager
+def engines() -> Iterator[dict[str, str]]:
+    """Simulators by pool name: a vanilla and a speculative one that answer at once, and a paced one."""
+    instant = ["--model", INSTANT, "--calibration", "instant", "--burst-steps", str(BURST_STEPS)]
+    arguments = {
+        "instant": instant,
+        "draft": [*instant, "--method", "draft_model", "--drafter", "small"],
+        "paced": ["--model", PACED, "--calibration", "cpu-demo", "--time-scale", "5"],
+    }
+    with contextlib.ExitStack() as stack:
+        urls: dict[str, str] = {}
+        for name, given in arguments.items():
+            _, line = stack.enter_context(_process("engines.simulator", *given))
+            urls[name] = orjson.loads(line)["url"]
+        yield urls
+
+
+def pools(urls: dict[str, str]) -> list[dict[str, Any]]:
+    """The settings of pools over these engines."""
+    shared = {"engine": "url", "self_check": False, "probe": False}
+    return [
+        {"name": "instant", "model": INSTANT, "urls": [urls["instant"]], **shared},
+        {"name": "draft", "model": INSTANT, "urls": [urls["draft"]], "method": "draft_model", "k_max": 4, **shared},
+        {"name": "paced", "model": PACED, "urls": [urls["paced"]], **shared},
+    ]
+
+
+@contextlib.contextmanager
+def alone(urls: dict[str, str], folder: Path) -> Iterator[Target]:
+    """The router in one uvicorn process, without Ray and Redis."""
+    settings = folder / "alone.yaml"
+    settings.write_text(yaml.safe_dump({"pools": pools(urls)}))
+    with _process("bench.overhead.served", str(settings)) as (process, line):
+        url = line.strip()
+        _until_ready(url)
+        yield Target("router", {INSTANT: url, PACED: url}, process.pid)
+
+
+@contextlib.contextmanager
+def with_ray(urls: dict[str, str], port: int) -> Iterator[Target]:
+    """The service as `alpharoute serve` runs it: Ray Serve with HAProxy, Redis, one router replica."""
+    settings = load_settings(None, {"pools": pools(urls), "listen": {"port": port}})
+    with LocalService(settings) as service:
+        service.wait(lambda seen: None)
+        yield Target("service", {INSTANT: service.url, PACED: service.url})
+
+
+@contextlib.contextmanager
+def _process(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python module as a child that prints one line when it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
+    )
+    try:
+        assert process.stdout is not None, "it was opened as a pipe"
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"python -m {module} ended with status {process.wait()}")
+        yield process, line
+    finally:
+        process.terminate()
+        process.wait(timeout=START_LIMIT_S)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _until_ready(url: str) -> None:
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline_s:
+        try:
+            urllib.request.urlopen(f"{url}/ready", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"{url} was not ready within {START_LIMIT_S:g} s")
