@@ -1,9 +1,10 @@
 -- Apply one delta to one record: policies/records.py `apply` is the reference, a contract suite compares the two.
--- KEYS: record, index (sorted set: record -> version), version counter
+-- KEYS: record, index (sorted set: record -> version), version counter, mark that this batch was written before
 -- ARGV: name in the index, now ('' = the server's clock), expiry (s), steps, half-life (steps), half-life (s),
 --       shrink epoch ('' = none), shrink scale, then field, value, field, value, ...
 -- Inside the record, '@t' is its time and '@e' its epoch. '+field' adds without decay and never below 0,
 -- '^field' keeps the larger value, every other field decays and adds.
+if redis.call('EXISTS', KEYS[4]) == 1 then return end
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')

@@ -21,6 +21,9 @@ from router.store import Changes, StoreError
 RECORD_EXPIRY_S: Final = 14 * 24 * 3600
 """A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
 
+BATCH_EXPIRY_S: Final = 3600
+"""How long a batch whose answer was lost may be sent again without counting twice."""
+
 EVENTS_KEPT: Final = 10_000
 
 # redis-py's types leave out which of its commands are awaited.
@@ -46,6 +49,10 @@ class Keys:
     def version(self) -> str:
         """Counter of changes to records."""
         return f"{{{self.prefix}}}:version"
+
+    def batch(self, name: str) -> str:
+        """String with a time to live: the batch of changes was written."""
+        return f"{{{self.prefix}}}:batch:{name}"
 
     @property
     def events(self) -> str:
@@ -96,11 +103,15 @@ class RedisStore:
         self._merge = redis.register_script(scripts.joinpath("merge.lua").read_text())
         self._restore = redis.register_script(scripts.joinpath("restore.lua").read_text())
 
-    async def merge(self, deltas: Sequence[Delta]) -> None:
+    async def merge(self, deltas: Sequence[Delta], batch: str = "") -> None:
         """See Store; one round trip however many deltas."""
-        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+        written = self._keys.batch(batch)
+        async with _or_store_error(), self._redis.pipeline(transaction=True) as pipe:
             for delta in deltas:
-                await self._merge(keys=self._keys_of(delta.key), args=self._arguments(delta), client=pipe)
+                keys = [*self._keys_of(delta.key), written]
+                await self._merge(keys=keys, args=self._arguments(delta), client=pipe)
+            if batch:
+                pipe.set(written, 1, ex=BATCH_EXPIRY_S)
             await pipe.execute()
 
     async def changes(self, cursor: int) -> Changes:

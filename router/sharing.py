@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
 
 from engines.registry import Registry
 from policies.knowledge import Knowledge
@@ -41,6 +43,19 @@ class Pending:
         """Everything that waits, in order within each record."""
         return [delta for waiting in self.deltas.values() for delta in waiting]
 
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget what waits for these records."""
+        for key in keys:
+            self.deltas.pop(key, None)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Deltas on their way; kept as they are, under one name, until the store has said that it has them."""
+
+    name: str
+    pending: Pending
+
 
 class Sharing:
     """Writes what this router learnt, reads what others did, and reads who is there.
@@ -58,6 +73,7 @@ class Sharing:
         self._telemetry = telemetry
         self._clock_s = clock_s
         self._pending = Pending()
+        self._sending: Batch | None = None
         self._cursor = 0
         self._quiet_until_s = 0.0
         self.synced_s: float | None = None
@@ -104,40 +120,53 @@ class Sharing:
         now_s = self._clock_s()
         self._knowledge.install(changes.records, now_s)
         # What was learnt and not yet written is not in what the store sent.
-        self._knowledge.absorb((delta for delta in self._pending.all() if delta.key in changes.records), now_s)
+        self._knowledge.absorb((delta for delta in self._unwritten() if delta.key in changes.records), now_s)
         self._cursor = changes.cursor
+
+    def _unwritten(self) -> list[Delta]:
+        return [*(self._sending.pending.all() if self._sending else ()), *self._pending.all()]
 
     async def _restore(self) -> None:
         """The store lost its data: give back what is held here, where no other router has done so yet.
 
         Our own records already include what waits to be written to them.
         """
-        waiting, self._pending = self._pending, Pending()
+        included = self._take()
+        restored: Collection[str] = ()
         try:
             restored = await self._store.restore(self._knowledge.records)
-            for key in restored:
-                waiting.deltas.pop(key, None)
         finally:
-            self._put_back(waiting)
+            included.drop(restored)
+            self._put_back(included)
         logger.warning("Redis had lost its data: %d records were written back", len(restored))
 
     async def _write(self) -> None:
-        sending, self._pending = self._pending, Pending()
-        try:
-            if sending.deltas:
-                await self._store.merge(sending.all())
-                sending.deltas = {}
-            if sending.events:
-                await self._store.emit(sending.events)
-                sending.events = []
-        finally:
-            if sending.deltas or sending.events:
-                self._put_back(sending)
+        if self._sending is None and (self._pending.deltas or self._pending.events):
+            self._sending = Batch(uuid4().hex, self._take())
+        if self._sending is None:
+            return
+        name, pending = self._sending.name, self._sending.pending
+        if pending.deltas:
+            await self._store.merge(pending.all(), name)
+            pending.deltas = {}
+        if pending.events:
+            await self._store.emit(pending.events)
+        self._sending = None
 
-    def _put_back(self, unsent: Pending) -> None:
-        later, self._pending = self._pending, unsent
+    def _take(self) -> Pending:
+        """Everything that waits, of a batch that was not finished too."""
+        taken, self._pending = self._pending, Pending()
+        if self._sending is not None:
+            unfinished, self._sending = self._sending.pending, None
+            unfinished.add(taken.all())
+            unfinished.events += taken.events
+            return unfinished
+        return taken
+
+    def _put_back(self, taken: Pending) -> None:
+        later, self._pending = self._pending, taken
         self._pending.add(later.all())
-        self._pending.events = [*unsent.events, *later.events][-EVENTS_HELD:]
+        self._pending.events = [*taken.events, *later.events][-EVENTS_HELD:]
 
     def _away(self, why: str) -> None:
         self._telemetry.redis_up.set(0)

@@ -1,5 +1,6 @@
 """What the routers share, as a seam: records of decayed sums and events; and its in-memory implementation."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,8 +25,11 @@ class Changes:
 class Store(Protocol):
     """Shared records; every method may raise StoreError."""
 
-    async def merge(self, deltas: Sequence[Delta]) -> None:
-        """Apply each delta to its record, each one atomically, as `policies.records.apply` does."""
+    async def merge(self, deltas: Sequence[Delta], batch: str = "") -> None:
+        """Apply each delta to its record, as `policies.records.apply` does; all of them or none.
+
+        A named batch counts once, so that one whose answer was lost may be sent again.
+        """
 
     async def changes(self, cursor: int) -> Changes:
         """Records changed since `cursor`; 0 asks for all of them."""
@@ -37,6 +41,9 @@ class Store(Protocol):
         """Append events to a log that keeps the newest."""
 
 
+BATCHES_KEPT = 256
+
+
 class MemoryStore:
     """A store inside one process, for tests and for a router that runs alone."""
 
@@ -44,10 +51,15 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
         self._version = 0
+        self._batches: deque[str] = deque(maxlen=BATCHES_KEPT)
         self.events: list[Event] = []
 
-    async def merge(self, deltas: Sequence[Delta], now_s: float = 0.0) -> None:
+    async def merge(self, deltas: Sequence[Delta], batch: str = "", now_s: float = 0.0) -> None:
         """See Store."""
+        if batch in self._batches:
+            return
+        if batch:
+            self._batches.append(batch)
         for delta in deltas:
             self._version += 1
             self._records[delta.key] = apply(self._records.get(delta.key, EMPTY), delta, now_s)

@@ -1,6 +1,5 @@
 """`python -m bench.overhead.served SETTINGS`: the router alone in a process, over engines by URL, state in memory."""
 
-import asyncio
 import contextlib
 import sys
 import time
@@ -52,7 +51,7 @@ def main() -> None:
         Application(_running(settings)), port=port, log_level="warning", access_log=False, ws="none"
     )
     print(f"http://127.0.0.1:{port}", flush=True)
-    asyncio.run(uvicorn.Server(config).serve())
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 from redis import Redis
@@ -107,11 +107,19 @@ async def test_two_routers_learn_from_each_other(settings: Settings, store: Stor
 
 
 class FailingStore(MemoryStore):
-    """A store that raises what it is told, before or after it has done its work."""
+    """A store that raises what it is told: when it is read, or once it has written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failure: Exception | None = None
+        self.lost_answers = 0
+
+    async def merge(self, deltas: Sequence[Delta], batch: str = "", now_s: float = 0.0) -> None:
+        """See Store."""
+        await super().merge(deltas, batch, now_s)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StoreError("the answer was lost")
 
     async def changes(self, cursor: int) -> Changes:
         """See Store."""
@@ -136,6 +144,27 @@ async def test_a_store_that_makes_no_sense_does_not_end_the_loop(
         ]
         store.failure = None
         await until_finished(store, 3)
+
+
+async def test_a_write_whose_answer_was_lost_counts_once(settings: Settings) -> None:
+    """The store did what it was told and could not say so: the same batch is sent again, and is known."""
+    store = FailingStore()
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    async with running_service(settings, engines, store=store) as service:
+        for total in (3, 6, 9):
+            store.lost_answers = 2
+            await ask(service, 3)
+            await service.until(lambda: not store.lost_answers)
+            await until_finished(store, total)
+
+
+async def test_a_named_batch_counts_once(store: Store) -> None:
+    """In every implementation; the same deltas under another name count again."""
+    deltas = [Delta("acc:a", {"s1": 1.0}), Delta("acc:b", {"s1": 2.0})]
+    for name in ("x", "x", "y"):
+        await store.merge(deltas, name)
+    records = (await store.changes(0)).records
+    assert [records[key].fields["s1"] for key in ("acc:a", "acc:b")] == [2.0, 4.0]
 
 
 async def test_restoring_gives_back_only_what_is_lost(store: Store) -> None:
@@ -301,6 +330,6 @@ async def test_what_waits_grows_with_records_not_with_requests(settings: Setting
         store.failure = ConnectionError()
         sharing: Sharing = service.ingress.recorder.sharing
         await ask(service, 20)
-        waiting = len(sharing._pending.all())
+        waiting = len(sharing._unwritten())
         await ask(service, 40)
-        assert len(sharing._pending.all()) == waiting <= 4
+        assert len(sharing._unwritten()) == waiting <= 4
