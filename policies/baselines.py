@@ -4,6 +4,7 @@ cost together."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from policies import cost
 from policies.adaptive import serving
@@ -11,6 +12,7 @@ from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, joined, learn_basics
 from policies.records import Delta
 from policies.scoring import VANILLA, cells, steps_per_token
+from policies.terms import k_range, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request
 
 FIXED_K = 4
@@ -48,61 +50,96 @@ def speculative_of(replicas: Sequence[Replica], request: Request) -> Sequence[Re
 def placed(
     request: Request, replica: Replica, k: int, knowledge: Knowledge, now_s: float, reason: Reason = Reason.BASELINE
 ) -> Choice:
-    """A choice without scores of the alternatives."""
-    k = min(k, replica.pool.k_max)
-    curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
+    """A choice without scores of the alternatives; k is cut to what the operator's terms and the replica allow."""
     length = knowledge.output_tokens(request)
-    inverse = steps_per_token(curve, length)
-    own = cells(request, replica, inverse, knowledge.step_model(replica, now_s), 1.0, length, False)
+    allowed = terms(request, knowledge.document, length, now_s)
+    limits = k_range(allowed, request, replica, knowledge.document)
+    k = min(max(k, limits.low), limits.high) if k and limits.low <= limits.high else 0
+    curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
+    own = cells(
+        request, replica, steps_per_token(curve, length), knowledge.step_model(replica, now_s), 1.0, length, False
+    )
     key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
     return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s[k], expected_output_tokens=length)
 
 
+class Chooser(Protocol):
+    """The part of a rule that is its own."""
+
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
+        """One of the ready replicas and a k."""
+
+
 @dataclass(frozen=True, slots=True)
-class Learner:
-    """What every rule learns, so that any of them can be swapped for another with warm records."""
+class Rule:
+    """A rule as a policy: what the operator or a safeguard sends to vanilla goes there before the rule is asked."""
 
-    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
-        """Acceptance, step times and lengths."""
-        return learn_basics(outcome, knowledge, now_s)
-
-
-@dataclass(frozen=True, slots=True)
-class AlwaysVanilla(Learner):
-    """Never speculates."""
+    rule: Chooser
 
     def decide(
         self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
+        """The rule's choice among the ready replicas. NoReplica where none can serve the request."""
+        ready = serving(request, replicas)
+        allowed = terms(request, knowledge.document, knowledge.output_tokens(request), now_s)
+        if allowed.k_max == 0 or knowledge.document.observe_only:
+            reason = allowed.reason if allowed.k_max == 0 else Reason.OBSERVE
+            replica = least_loaded(vanilla_of(ready), uniform)
+            return placed(request, replica, 0, knowledge, now_s, reason or Reason.BASELINE)
+        return self.rule.choose(request, ready, knowledge, now_s, uniform)
+
+    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+        """What every policy learns, so that any can take over with warm records, and what the rule itself needs."""
+        basics = learn_basics(outcome, knowledge, now_s)
+        if not isinstance(self.rule, Remembering):
+            return basics
+        return joined(basics, Lesson(self.rule.remember(outcome, knowledge)))
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A rule that keeps records of its own."""
+
+    def remember(self, outcome: Outcome, knowledge: Knowledge) -> tuple[Delta, ...]:
+        """The changes of its records."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysVanilla:
+    """Never speculates."""
+
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    ) -> Choice:
         """The emptiest vanilla replica."""
-        replica = least_loaded(vanilla_of(serving(request, replicas)), uniform)
+        replica = least_loaded(vanilla_of(ready), uniform)
         return placed(request, replica, 0, knowledge, now_s)
 
 
 @dataclass(frozen=True, slots=True)
-class AlwaysSpeculative(Learner):
+class AlwaysSpeculative:
     """The same k for everything."""
 
     k: int = FIXED_K
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The emptiest speculative replica."""
-        ready = serving(request, replicas)
         replica = least_loaded(speculative_of(ready, request) or ready, uniform)
         return placed(request, replica, self.k, knowledge, now_s)
 
 
 @dataclass(frozen=True, slots=True)
-class ArticleThreshold(Learner):
+class ArticleThreshold:
     """Speculate on tasks with α above .6, never below .5, and in between keep measuring with a small k."""
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The emptiest replica of the side that the task's per-token acceptance asks for."""
-        ready = serving(request, replicas)
         able = speculative_of(ready, request)
         if not able:
             return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
@@ -122,16 +159,15 @@ class ArticleThreshold(Learner):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSchedule(Learner):
+class BatchSchedule:
     """k by the replica's batch alone, as vLLM's dynamic schedule does: the table is tuned on the mix's own
     acceptance."""
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The emptiest replica of any pool, at the k that serves its whole batch best on average."""
-        ready = serving(request, replicas)
-        replica = least_loaded([r for r in ready if r in speculative_of(ready, request) or not r.pool.k_max], uniform)
+        replica = least_loaded(ready, uniform)
         return placed(request, replica, self._k(request, replica, knowledge, now_s), knowledge, now_s)
 
     @staticmethod
@@ -150,23 +186,22 @@ class BatchSchedule(Learner):
 
 
 @dataclass(frozen=True, slots=True)
-class EmaTiers(Learner):
+class EmaTiers:
     """k from {1, 3, 7} by a moving average of accepted drafts per step over all traffic of a drafter."""
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The emptiest speculative replica at the drafter's tier."""
-        ready = serving(request, replicas)
         replica = least_loaded(speculative_of(ready, request) or ready, uniform)
         fields = knowledge.record(f"ema:{replica.pool.drafter_id}").fields
         accepted = fields["accepted"] / fields["n"] if fields.get("n") else TIER_EDGES[0]
         k = TIERS[sum(accepted > edge for edge in TIER_EDGES)]
         return placed(request, replica, k, knowledge, now_s)
 
-    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
-        """The moving average, besides the rest."""
-        return joined(learn_basics(outcome, knowledge, now_s), Lesson(moving_average(outcome)))
+    def remember(self, outcome: Outcome, knowledge: Knowledge) -> tuple[Delta, ...]:
+        """The moving average of its drafter."""
+        return moving_average(outcome)
 
 
 def moving_average(outcome: Outcome) -> tuple[Delta, ...]:
@@ -179,21 +214,20 @@ def moving_average(outcome: Outcome) -> tuple[Delta, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class OneWayGate(Learner):
+class OneWayGate:
     """k = 4 until the mean acceptance length of a drafter falls below a threshold; then never again."""
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """A speculative replica while the gate is open, a vanilla one (or k = 0) afterwards."""
-        ready = serving(request, replicas)
         able = speculative_of(ready, request)
         open_ = [r for r in able if not knowledge.record(f"gate:{r.pool.drafter_id}").fields.get("^closed")]
         if open_:
             return placed(request, least_loaded(open_, uniform), FIXED_K, knowledge, now_s)
         return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
 
-    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
+    def remember(self, outcome: Outcome, knowledge: Knowledge) -> tuple[Delta, ...]:
         """The moving average, and the gate that it closes."""
         deltas = moving_average(outcome)
         if deltas:
@@ -202,19 +236,18 @@ class OneWayGate(Learner):
             seen = fields.get("n", 0.0)
             if seen > GATE_REQUESTS / 2 and 1 + fields["accepted"] / seen < GATE_LENGTH:
                 deltas = (*deltas, Delta(f"gate:{drafter}", {"^closed": 1.0}))
-        return joined(learn_basics(outcome, knowledge, now_s), Lesson(deltas))
+        return deltas
 
 
 @dataclass(frozen=True, slots=True)
-class IndependentUcb(Learner):
+class IndependentUcb:
     """A discounted UCB bandit per traffic class whose arms are (pool, k), blind to what one k says of another."""
 
-    def decide(
-        self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+    def choose(
+        self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
     ) -> Choice:
         """The arm with the largest optimistic reward (minus log time per token), on its emptiest replica."""
-        ready = serving(request, replicas)
-        pools = {r.pool.name: r.pool for r in ready if r in speculative_of(ready, request) or not r.pool.k_max}
+        pools = {r.pool.name: r.pool for r in ready}
         arms = [
             (name, k)
             for name, pool in pools.items()
@@ -227,14 +260,13 @@ class IndependentUcb(Learner):
         replica = least_loaded([r for r in ready if r.pool.name == pool], uniform)
         return placed(request, replica, k, knowledge, now_s)
 
-    def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
-        """The arm's mean reward, besides the rest."""
-        basics = learn_basics(outcome, knowledge, now_s)
+    def remember(self, outcome: Outcome, knowledge: Knowledge) -> tuple[Delta, ...]:
+        """The arm's mean time per token."""
         if not outcome.finished or outcome.output_tokens < 2 or outcome.generation_s <= 0:
-            return basics
+            return ()
         key = _arm(outcome.request, outcome.choice.pool, outcome.choice.k)
         add = {"n": 1.0, "tpot": outcome.generation_s / (outcome.output_tokens - 1)}
-        return joined(basics, Lesson((Delta(key, add, 1.0, UCB_HALF_LIFE_REQUESTS),)))
+        return (Delta(key, add, 1.0, UCB_HALF_LIFE_REQUESTS),)
 
 
 def _arm(request: Request, pool: str, k: int) -> str:

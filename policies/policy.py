@@ -12,6 +12,7 @@ from policies.baselines import (
     EmaTiers,
     IndependentUcb,
     OneWayGate,
+    Rule,
 )
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
@@ -33,11 +34,11 @@ class Policy(Protocol):
 
 POLICIES: dict[str, Policy] = {
     "adaptive": Adaptive(),
-    "always_vanilla": AlwaysVanilla(),
-    "always_speculative": AlwaysSpeculative(),
-    "article_threshold": ArticleThreshold(),
-    "batch_schedule": BatchSchedule(),
-    "ema_tiers": EmaTiers(),
-    "one_way_gate": OneWayGate(),
-    "independent_ucb": IndependentUcb(),
+    "always_vanilla": Rule(AlwaysVanilla()),
+    "always_speculative": Rule(AlwaysSpeculative()),
+    "article_threshold": Rule(ArticleThreshold()),
+    "batch_schedule": Rule(BatchSchedule()),
+    "ema_tiers": Rule(EmaTiers()),
+    "one_way_gate": Rule(OneWayGate()),
+    "independent_ucb": Rule(IndependentUcb()),
 }

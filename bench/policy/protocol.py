@@ -42,7 +42,7 @@ def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
     """The protocol on one calibration."""
     tasks = load_calibration(calibration).tasks
     half, strong = len(tasks) // 2, strong_tasks(calibration)
-    base = Scenario(name="base", calibration=calibration, requests=requests)
+    base = Scenario(name="base", calibration=calibration, requests=requests, warm=0.3)
     found = {f"load{round(100 * load)}": base.model_copy(update={"load": load}) for load in LOADS}
     found |= {
         "noise10": base.model_copy(update={"noise": 0.1}),
