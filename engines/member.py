@@ -107,7 +107,9 @@ class Member:
 
     async def _announce(self) -> None:
         """Announce until cancelled; an engine that does not answer stays silent, and is gone when its time runs out."""
-        while self.failure is None:
+        task = asyncio.current_task()
+        # redis-py may swallow a cancellation while it connects: the count of requests for it is what holds.
+        while self.failure is None and not (task is not None and task.cancelling()):
             try:
                 await self._say(IDLE if self._state == "starting" else await self._load())
             except Exception as error:
