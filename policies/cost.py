@@ -9,6 +9,7 @@ errors are relative, are the record:
 records of several routers add, and with decay they are recursive least squares with forgetting.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -34,6 +35,8 @@ PROBE_WEIGHT = 2.0
 RIDGE = 0.02
 BUCKET_PULL = 4.0
 HUBER = 2.0
+UNSURE_ROWS = 10.0
+"""Up to here every observation counts in full: a young model cannot tell an outlier from its own error."""
 RELATIVE_NOISE = 0.08
 """Residuals beyond `HUBER` times this share of the prediction weigh less."""
 
@@ -110,7 +113,7 @@ def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
     """The sums one observation adds: Huber-weighted, relative, and longer requests weigh more."""
     predicted = max(model.step_s(seen.x), 1e-6)
     error = (seen.step_s - predicted) / predicted
-    limit = HUBER * max(RELATIVE_NOISE, model.noise)
+    limit = HUBER * max(RELATIVE_NOISE, model.noise) if model.weight >= UNSURE_ROWS else math.inf
     weight = seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
     # One stalled request must not stretch the scale: rows are divided by the larger of both times.
     scale = weight / max(predicted, seen.step_s) ** 2
@@ -155,7 +158,7 @@ def fit(buckets: Sequence[Mapping[str, float]], probe: Probe) -> StepModel:
     prior = probe.theta
     if probe.sums:
         # The probe's shape stays true when the machine slows down; its times do not.
-        factor = _factor(prior, seen, 3.0)
+        factor = _factor(prior, seen, 1.0)
         for name in GRAM:
             seen[name] += probe.sums[name]
         for name in RIGHT:

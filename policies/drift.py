@@ -17,7 +17,12 @@ HEAVY = 1.25
 without this)."""
 
 COST_UNIT = 0.15
-KEEP_ROWS = 5.0
+KEEP_ROWS = 0.5
+"""Rows that a replica's old step times are still worth after it changed."""
+
+SURE_ROWS = 10.0
+"""Evidence from which on a step model may be contradicted."""
+
 ANNOUNCED = "announced"
 
 

@@ -98,7 +98,7 @@ def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     key = cost.record_key(replica.pool.name, replica.name, seen.x[1])
     record, error = knowledge.record(key), seen.step_s / max(model.step_s(seen.x), 1e-6) - 1
     taught = Delta(key, cost.cost_fields(seen, model), 1.0, cost.HALF_LIFE_REQUESTS, cost.HALF_LIFE_S)
-    if not rules.enabled or model.weight < drift.KEEP_ROWS:
+    if not rules.enabled or model.weight < drift.SURE_ROWS:
         return Lesson((taught,))
     sums = drift.cusum_fields(drift.cost_residual(error, model.noise), rules)
     if not drift.alarmed(record, sums, rules):

@@ -45,8 +45,8 @@ def test_short_drafts_are_censored_not_failed() -> None:
     """A step of two drafts that accepts both says nothing of the third; one that stops at one failed the second."""
     found = counts([2, 4, 3], [2, 1, 0], 8, 4)
     assert isinstance(found, Counts)
-    assert found.s == (2, 1, 0, 0)
-    assert found.e == (3, 2, 0, 0)
+    assert list(found.s) == [2, 1, 0, 0]
+    assert list(found.e) == [3, 2, 0, 0]
 
 
 def test_unbiased_when_k_varies() -> None:

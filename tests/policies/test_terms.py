@@ -1,0 +1,136 @@
+"""Windows, occupancy and objectives: the smaller parts a decision is made of."""
+
+import pytest
+
+from policies.document import Objective, Target, Window, parse_document
+from policies.objective import preferred
+from policies.occupancy import Occupancy, k_shares
+from policies.terms import applies, open_at, terms
+from policies.words import Pool, Replica, Request, Score
+
+MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
+SPEC = Pool("spec", "m", "t@1", "d@1", "eagle", 4)
+
+
+@pytest.mark.parametrize(
+    ("window", "inside"),
+    [
+        ({"from_hour": 9, "to_hour": 17}, True),
+        ({"from_hour": 10, "to_hour": 17}, False),
+        ({"from_hour": 22, "to_hour": 10}, True),
+        ({"from_hour": 22, "to_hour": 6}, False),
+        ({"from_hour": 9, "to_hour": 17, "days": (0,)}, True),
+        ({"from_hour": 9, "to_hour": 17, "days": (1, 2)}, False),
+        ({"from_hour": 22, "to_hour": 10, "days": (6,)}, True),
+        ({"from_hour": 11, "to_hour": 12, "utc_offset_h": 2}, True),
+    ],
+)
+def test_windows_open_and_close(window: dict[str, object], inside: bool) -> None:
+    """By hour, past midnight, by day of opening, in another time zone."""
+    assert open_at(Window.model_validate(window | {"k_max": 1}), MONDAY_9) is inside
+
+
+def test_later_rules_win_and_the_client_has_the_last_word() -> None:
+    """A second rule overrides the first; a client's `off` overrides both; the kill switch overrides all."""
+    rules = [
+        {"then": {"mode": "vanilla"}},
+        {"when": {"tools": True}, "then": {"mode": "auto", "k": {"min": 2, "max": 3}}},
+    ]
+    document = parse_document({"rules": rules})
+    assert terms(Request("m"), document, 100, 0).k_max == 0
+    ruled = terms(Request("m", tools=True), document, 100, 0)
+    assert (ruled.k_min, ruled.k_max, ruled.vanilla) == (2, 3, True)
+    assert terms(Request("m", tools=True, speculation="off"), document, 100, 0).k_max == 0
+    killed = parse_document({"kill_switch": True})
+    assert terms(Request("m", speculation="on"), killed, 100, 0).k_max == 0
+
+
+def test_conditions_must_all_hold() -> None:
+    """Each condition alone, and two of which one fails."""
+    when = (
+        parse_document(
+            {
+                "rules": [
+                    {"when": {"task": ["mathematics"], "temperature_above": 0.7, "prompt_tokens_above": 10}, "then": {}}
+                ]
+            }
+        )
+        .rules[0]
+        .when
+    )
+    assert applies(when, Request("m", "mathematics", temperature=1.0, prompt_tokens=11))
+    assert not applies(when, Request("m", "mathematics", temperature=0.7, prompt_tokens=11))
+    assert not applies(when, Request("m", "translation", temperature=1.0, prompt_tokens=11))
+
+
+def test_occupancy_averages_the_batch_over_a_life() -> None:
+    """Alone for half the time and with one other for the rest: a mean batch of 1.5."""
+    seen = Occupancy(8)
+    ticket = seen.enter(4, 100, 200, 0.0)
+    other = seen.enter(2, 50, 100, 5.0)
+    batch = seen.leave(ticket, 10.0)
+    assert (batch.mean_batch, batch.mean_k, batch.mean_max_k, batch.prefill_tokens) == (1.5, 3.5, 4.0, 50)
+    seen.leave(other, 12.0)
+    assert seen.seen(Replica("s0", SPEC)).running == 0
+
+
+def test_occupancy_believes_heartbeats_and_its_own_requests_since() -> None:
+    """Other routers' requests come with the heartbeat, ours at once; a full batch shows as waiting."""
+    seen = Occupancy(4)
+    seen.beat(3, 0, 0.5, 0.0)
+    seen.enter(2, 10, 10, 1.0)
+    seen.enter(2, 10, 10, 1.0)
+    now = seen.seen(Replica("s0", SPEC, max_running=4))
+    assert (now.running, now.waiting, now.kv_usage, now.max_k) == (4, 1, 0.5, 2)
+
+
+def test_a_clock_that_jumps_back_does_not_break_an_average() -> None:
+    """The batch is still at least the request itself."""
+    seen = Occupancy(8)
+    ticket = seen.enter(2, 10, 10, 100.0)
+    assert seen.leave(ticket, 50.0).mean_batch >= 1
+
+
+def test_drafting_passes_are_shared_by_all_who_use_them() -> None:
+    """The shares of three requests add up to the passes of the largest, and the first pass costs least each."""
+    shares = {k: k_shares({2: 1, 4: 1}, 1.0, 4)[k] for k in range(5)}
+    assert shares[1] == pytest.approx(1 / 3)
+    assert shares[4] - shares[3] == pytest.approx(1 / 2)
+    # 4 joins {2, 4}: passes 1–2 by three, 3–4 by two.
+    assert shares[4] == pytest.approx(2 / 3 + 2 / 2)
+
+
+def score(name: str, tpot_ms: tuple[float, ...], engine_ms: tuple[float, ...], wait_s: float = 0.0) -> Score:
+    """A replica whose every k is allowed."""
+    tpot, engine = tuple(t / 1e3 for t in tpot_ms), tuple(e / 1e3 for e in engine_ms)
+    u_s = tuple(t + e for t, e in zip(tpot, engine, strict=True))
+    return Score(Replica(name, SPEC), u_s, tpot, engine, (0.0,) * len(tpot), wait_s, 0, len(tpot) - 1)
+
+
+SCORES = (score("fast", (9.0, 6.0, 4.0), (1.0, 2.0, 5.0)), score("idle", (9.0, 7.0, 6.5), (0.5, 0.6, 0.7), 0.2))
+
+
+def test_mean_time_takes_the_least_score() -> None:
+    """Time per token and harm together."""
+    top = preferred(SCORES, Request("m"), Objective())
+    assert (top.replica.name, top.k) == ("idle", 2)
+
+
+def test_goodput_meets_the_target_as_cheaply_as_it_can() -> None:
+    """5 ms can only be met at the dear option; 8 ms at a cheap one; 1 ms by none: the fastest."""
+
+    def chosen(tpot_ms: float, ttft_ms: float | None = None) -> tuple[str, int]:
+        objective = Objective(kind="goodput", targets={"default": Target(tpot_ms=tpot_ms, ttft_ms=ttft_ms)})
+        top = preferred(SCORES, Request("m"), objective)
+        return top.replica.name, top.k
+
+    assert chosen(5.0) == ("fast", 2)
+    assert chosen(8.0) == ("idle", 1)
+    assert chosen(8.0, 100) == ("fast", 1)
+    assert chosen(1.0) == ("fast", 2)
+
+
+def test_cheapest_takes_the_least_engine_time() -> None:
+    """However slow it is for the request itself."""
+    top = preferred(SCORES, Request("m"), Objective(kind="cheapest"))
+    assert (top.replica.name, top.k) == ("idle", 0)

@@ -1,0 +1,237 @@
+"""Drift, the never-slower guard and exploration: what they notice, what they leave alone, what they cost."""
+
+import math
+import random
+
+import pytest
+
+from policies.document import Document, Guard, parse_document
+from policies.evidence import Counts, counts
+from policies.explore import BUDGET_HALF_LIFE_S, budget_key
+from policies.holdout import canary_key, guard_key, is_off, off_s, verdict
+from policies.knowledge import Knowledge
+from policies.learning import Lesson
+from policies.policy import POLICIES
+from policies.records import Delta, Record
+from policies.words import Choice, Event, Key, Outcome, Pool, Reason, Replica, Request, StepTime
+
+ADAPTIVE = POLICIES["adaptive"]
+NOW = 1.7e9
+PROBE = tuple(
+    StepTime(b, k, 8 + 0.03 * b + 0.02 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)
+)
+VANILLA, SPEC = Pool("vanilla", "m", "t@1"), Pool("spec", "m", "t@1", "d@1", "draft_model", 4)
+FLEET = [Replica("v0", VANILLA, probe=PROBE), Replica("s0", SPEC, probe=PROBE)]
+
+
+def teach(knowledge: Knowledge, task: str, h: float, rng: random.Random, now_s: float, step_ms: float = 12.0) -> Lesson:
+    """One finished answer of a task with acceptance h at k = 4, learnt and absorbed."""
+    request = Request("m", task, temperature=0)
+    accepted = []
+    for _ in range(40):
+        j = 0
+        while j < 4 and rng.random() < h:
+            j += 1
+        accepted.append(j)
+    key = knowledge.acceptance_key(request, SPEC, now_s)
+    choice = Choice(FLEET[1], 4, Reason.FASTEST, key, 5e-3, 5e-3, 8e-3, 8e-3)
+    tokens = 1 + 40 + sum(accepted)
+    outcome = Outcome(request, choice, tokens, 40 * step_ms / 1e3, 0.1, (4,) * 40, tuple(accepted), 1.0, 4, 4)
+    lesson = ADAPTIVE.learn(outcome, knowledge, now_s)
+    knowledge.absorb(lesson.deltas, now_s)
+    return lesson
+
+
+def test_a_collapse_alarms_within_a_few_answers() -> None:
+    """From .75 to .45: a drift event within six answers, and the belief follows."""
+    rng, knowledge = random.Random(1), Knowledge()
+    for i in range(60):
+        teach(knowledge, "translation", 0.75, rng, NOW + i)
+    kinds = [[e.kind for e in teach(knowledge, "translation", 0.45, rng, NOW + 60 + i).events] for i in range(6)]
+    assert ["drift"] in kinds
+    belief = knowledge.curve(Request("m", "translation", temperature=0), SPEC, NOW + 70).h[0]
+    assert belief == pytest.approx(0.45, abs=0.12)
+
+
+def test_recovery_is_followed_too() -> None:
+    """From .4 back to .75: twelve answers later the belief is there."""
+    rng, knowledge = random.Random(2), Knowledge()
+    for i in range(60):
+        teach(knowledge, "translation", 0.4, rng, NOW + i)
+    for i in range(12):
+        teach(knowledge, "translation", 0.75, rng, NOW + 60 + i)
+    belief = knowledge.curve(Request("m", "translation", temperature=0), SPEC, NOW + 73).h[0]
+    assert belief == pytest.approx(0.75, abs=0.1)
+
+
+def test_steady_tasks_do_not_alarm() -> None:
+    """Fewer than one alarm in 5,000 steady answers."""
+    rng, knowledge = random.Random(3), Knowledge()
+    events = [e for i in range(2500) for e in teach(knowledge, "mathematics", 0.7, rng, NOW + i).events]
+    assert not [e for e in events if e.kind == "drift"]
+
+
+def test_tasks_that_drift_together_accuse_the_drafter_once() -> None:
+    """Three tasks within ten minutes: one `drafter_stale`."""
+    rng, knowledge = random.Random(4), Knowledge()
+    events: list[Event] = []
+    tasks = ("translation", "mathematics", "code_generation", "sql_generation")
+    for i in range(160):
+        teach(knowledge, tasks[i % 4], 0.8, rng, NOW + i)
+    for i in range(60):
+        events += teach(knowledge, tasks[i % 4], 0.3, rng, NOW + 160 + i).events
+    assert [e.kind for e in events].count("drafter_stale") == 1
+    assert [e.kind for e in events].count("drift") >= 3
+
+
+def test_a_replica_that_turns_slow_is_told_and_relearnt() -> None:
+    """Steps twice as long: `replica_slow`, and predictions double within thirty answers."""
+    rng, knowledge = random.Random(5), Knowledge()
+    events: list[Event] = []
+    for i in range(60):
+        teach(knowledge, "translation", 0.7, rng, NOW + i)
+    before = knowledge.step_model(FLEET[1], NOW + 60).step_s((1, 1, 4, 1, 4, 0, 0))
+    for i in range(30):
+        events += teach(knowledge, "translation", 0.7, rng, NOW + 60 + i, step_ms=24.0).events
+    after = knowledge.step_model(FLEET[1], NOW + 91).step_s((1, 1, 4, 1, 4, 0, 0))
+    assert "replica_slow" in [e.kind for e in events]
+    assert after == pytest.approx(2 * before, rel=0.15)
+
+
+def hold_out(knowledge: Knowledge, slower: float, rng: random.Random, n: int) -> list[str]:
+    """n answers, one in ten held out on vanilla; speculation takes `slower` times vanilla's time per token."""
+    kinds: list[str] = []
+    request = Request("m", "translation", temperature=0)
+    for i in range(n):
+        held = i % 10 == 0
+        reason, replica = (Reason.HOLD_OUT, FLEET[0]) if held else (Reason.FASTEST, FLEET[1])
+        choice = Choice(replica, 0 if held else 2, reason, None, 5e-3, 5e-3, 8e-3, 8e-3)
+        tpot = 8e-3 * (1 if held else slower) * math.exp(rng.gauss(0, 0.2))
+        lesson = ADAPTIVE.learn(Outcome(request, choice, 101, 100 * tpot, 0.1), knowledge, NOW + i)
+        knowledge.absorb(lesson.deltas, NOW + i)
+        kinds += [e.kind for e in lesson.events]
+    return kinds
+
+
+def test_the_guard_trips_when_speculation_is_slower_whatever_the_model_says() -> None:
+    """30 % slower than its hold-out: off, an event, and decisions go to vanilla with the reason."""
+    knowledge = Knowledge()
+    assert "guard_tripped" in hold_out(knowledge, 1.3, random.Random(6), 600)
+    request = Request("m", "translation", temperature=0)
+    now_s = knowledge.record(guard_key(request)).fields["^since"] + 1
+    choice = ADAPTIVE.decide(request, FLEET, knowledge, now_s, 0.5)
+    assert (choice.k, choice.reason) == (0, Reason.GUARD)
+
+
+def test_the_guard_leaves_faster_speculation_alone() -> None:
+    """Never in fifty runs of 400 answers, read after every one."""
+    for seed in range(50):
+        assert hold_out(Knowledge(), 0.95, random.Random(seed), 400) == []
+
+
+def test_an_interval_that_may_be_read_at_any_time() -> None:
+    """With no difference at all, at most a few of a hundred runs ever exclude it."""
+    wrong = 0
+    for seed in range(100):
+        rng, fields = random.Random(seed), dict.fromkeys(("n0", "y0", "q0", "n1", "y1", "q1"), 0.0)
+        for i in range(400):
+            arm, y = "0" if i % 4 == 0 else "1", rng.gauss(0, 0.3)
+            for name, value in ((f"n{arm}", 1.0), (f"y{arm}", y), (f"q{arm}", y * y)):
+                fields[name] += value
+            found = verdict(fields, Guard())
+            if found is not None and i > 20 and found.low > 0:
+                wrong += 1
+                break
+    assert wrong <= 8
+
+
+def test_each_trip_lasts_twice_as_long_up_to_a_limit() -> None:
+    """Ten minutes, twenty, … two hours; ten again after a long quiet."""
+    rules = Guard()
+    assert off_s({}, rules, NOW) == 600
+    assert off_s({"^since": NOW - 700, "^until": NOW - 100}, rules, NOW) == 1200
+    assert off_s({"^since": NOW - 7300, "^until": NOW - 100}, rules, NOW) == 7200
+    assert off_s({"^since": NOW - 90_000, "^until": NOW - 89_000}, rules, NOW) == 600
+    assert is_off({"^until": NOW + 1}, NOW)
+    assert not is_off({"^until": NOW - 1}, NOW)
+
+
+def parked() -> Knowledge:
+    """A task whose acceptance is known to be poor, so that it is parked on vanilla."""
+    knowledge = Knowledge(Document())
+    fields = {f"s{i}": 20.0 for i in range(1, 5)} | {f"e{i}": 200.0 for i in range(1, 5)}
+    key = Key("t@1", "d@1", "creative_writing", "default", "0").encode()
+    knowledge.install({key: Record(fields | {"n": 8.0, "vv": 8.0, "vb": 8.0, "ee": 5000.0}, NOW)}, NOW)
+    knowledge.absorb([Delta(budget_key(Request("m")), {"served": 1e5}, half_life_s=BUDGET_HALF_LIFE_S)], NOW)
+    return knowledge
+
+
+def explored(knowledge: Knowledge, fleet: list[Replica], n: int = 2000) -> int:
+    """How many of n decisions tried speculation."""
+    request = Request("m", "creative_writing", temperature=0)
+    choices = (ADAPTIVE.decide(request, fleet, knowledge, NOW, (i + 0.5) / n) for i in range(n))
+    return sum(choice.reason == Reason.EXPLORE for choice in choices)
+
+
+def test_parked_tasks_are_tried_now_and_then() -> None:
+    """More than never, at most two in a hundred."""
+    assert 0 < explored(parked(), FLEET) <= 40
+
+
+def test_nothing_is_tried_under_load_or_beyond_the_budget() -> None:
+    """Over half of the places taken, or the budget spent."""
+    busy = [Replica(r.name, r.pool, running=200, probe=PROBE) for r in FLEET]
+    assert explored(parked(), busy) == 0
+    spent = parked()
+    spent.absorb([Delta(budget_key(Request("m")), {"excess": 1e5}, half_life_s=BUDGET_HALF_LIFE_S)], NOW)
+    assert explored(spent, FLEET) == 0
+
+
+def test_drift_grants_probes_to_a_parked_task() -> None:
+    """After an alarm half of the draws probe until the probes are used up."""
+    knowledge, request = parked(), Request("m", "creative_writing", temperature=0)
+    knowledge.absorb([Delta(knowledge.acceptance_key(request, SPEC, NOW), {"+boost": 2.0})], NOW)
+    assert ADAPTIVE.decide(request, FLEET, knowledge, NOW, 0.3).reason == Reason.PROBE
+    rng = random.Random(1)
+    for _ in range(2):
+        choice = ADAPTIVE.decide(request, FLEET, knowledge, NOW, 0.3)
+        steps = tuple(rng.randint(0, 1) for _ in range(20))
+        outcome = Outcome(request, choice, 21 + sum(steps), 0.3, 0.1, (choice.k,) * 20, steps)
+        knowledge.absorb(ADAPTIVE.learn(outcome, knowledge, NOW).deltas, NOW)
+    assert ADAPTIVE.decide(request, FLEET, knowledge, NOW, 0.3).reason != Reason.PROBE
+
+
+def test_speculative_choices_are_held_out_within_budget() -> None:
+    """A sure task keeps a hold-out, rarer the more it would cost."""
+    knowledge = Knowledge(parse_document({"exploration": {"enabled": False}}))
+    request = Request("m", "sql_generation", temperature=0)
+    reasons = [ADAPTIVE.decide(request, FLEET, knowledge, NOW, (i + 0.5) / 5000).reason for i in range(5000)]
+    assert 0 < reasons.count(Reason.HOLD_OUT) <= 100
+
+
+def test_aborts_are_counted_and_teach_nothing_else() -> None:
+    """An aborted stream leaves acceptance and costs as they were."""
+    knowledge, request = Knowledge(), Request("m", "translation", temperature=0)
+    choice = ADAPTIVE.decide(request, FLEET[1:], knowledge, NOW, 0.5)
+    knowledge.absorb(ADAPTIVE.learn(Outcome(request, choice, finished=False), knowledge, NOW).deltas, NOW)
+    assert choice.key is not None
+    assert knowledge.record(choice.key).fields == {"aborted": 1.0}
+    assert knowledge.ignored["aborted"] == 1
+    assert canary_key(request) not in knowledge.records
+
+
+def test_a_drafter_whose_k_changed_is_ignored_and_counted() -> None:
+    """Six drafts from a drafter of four: no table is touched."""
+    knowledge, request = Knowledge(), Request("m", "translation", temperature=0)
+    key = knowledge.acceptance_key(request, SPEC, NOW)
+    outcome = Outcome(request, Choice(FLEET[1], 4, Reason.FASTEST, key), 50, 1.0, 0.1, (6,) * 10, (2,) * 10)
+    lesson = ADAPTIVE.learn(outcome, knowledge, NOW)
+    assert key not in [delta.key for delta in lesson.deltas]
+    assert knowledge.ignored["k_changed"] == 1
+
+
+def test_counts_of_an_empty_answer() -> None:
+    """Nothing drafted, nothing exposed."""
+    found = counts([], [], 1, 4)
+    assert isinstance(found, Counts)
+    assert sum(found.e) == 0
