@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from engines.demo.progress import Report, silent
 from engines.demo.recipe import FULL, Recipe
 
 _CARD = "pair.json"
+WAITING = "waiting for another process to build the pair"
+"""The stage reported while the lock is held elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def build_demo_pair(out: Path, *, recipe: Recipe = FULL, progress: Report = sile
     pair = DemoPair(home / "target", home / "draft", fingerprint)
     if not (home / _CARD).exists():
         out.mkdir(parents=True, exist_ok=True)
-        with _locked(out / f"{fingerprint}.lock"):
+        with _locked(out / f"{fingerprint}.lock", progress):
             if not (home / _CARD).exists():
                 _build_into(home, recipe, progress)
     return pair
@@ -84,7 +86,12 @@ def _let_others_read(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, progress: Report) -> Iterator[None]:
     with path.open("w") as lock:
-        flock(lock, LOCK_EX)
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            progress(WAITING, 0, 1)
+            flock(lock, LOCK_EX)
+            progress(WAITING, 1, 1)
         yield

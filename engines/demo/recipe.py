@@ -61,7 +61,7 @@ FULL = Recipe(
     vocabulary=1024,
     context=512,
     target=Shape(layers=4, hidden=256, heads=8, feed_forward=704, padding_layers=28),
-    target_schedule=Schedule(steps=1300, batch=4, window=256, peak_rate=2e-3, warmup=100),
+    target_schedule=Schedule(steps=1200, batch=4, window=256, peak_rate=2e-3, warmup=100),
     # Unpadded, a draft costs .03 of a target's step here: speculation would pay at any acceptance, as it nowhere does.
     # Seven layers of zeros make that .15, the middle of what real drafters cost (.05 to .2).
     draft=Shape(layers=1, hidden=128, heads=4, feed_forward=384, padding_layers=7),

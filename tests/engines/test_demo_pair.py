@@ -1,7 +1,6 @@
 """Building the demo pair: whole or not at all, once, repeatable, and in the form that engines load."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -122,27 +121,22 @@ def test_a_failed_build_leaves_nothing_that_looks_built(tmp_path: Path) -> None:
     assert build_demo_pair(tmp_path, recipe=QUICK).target.is_dir()
 
 
-def _build_and_count(out: str, counts: "multiprocessing.Queue[int]") -> None:
-    steps = 0
-
-    def count(stage: str, done: int, total: int) -> None:
-        nonlocal steps
-        steps += 1
-
-    build_demo_pair(Path(out), recipe=QUICK, progress=count)
-    counts.put(steps)
+COUNTING_BUILD = """
+import sys
+from pathlib import Path
+from engines.demo.build import build_demo_pair
+from engines.demo.recipe import QUICK
+steps = []
+build_demo_pair(Path(sys.argv[1]), recipe=QUICK, progress=lambda stage, done, total: steps.append(done))
+print(len(steps))
+"""
 
 
 def test_two_processes_at_once_train_one_pair(tmp_path: Path) -> None:
     """The second waits for the first and finds the pair built."""
-    spawn = multiprocessing.get_context("spawn")
-    counts = spawn.Queue()
-    builders = [spawn.Process(target=_build_and_count, args=(str(tmp_path), counts)) for _ in range(2)]
-    for builder in builders:
-        builder.start()
-    steps = sorted(counts.get(timeout=100) for _ in builders)
-    for builder in builders:
-        builder.join(timeout=30)
+    command = [sys.executable, "-c", COUNTING_BUILD, str(tmp_path)]
+    builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    steps = sorted(int(builder.communicate(timeout=110)[0]) for builder in builders)
     assert steps == [0, QUICK.draft_schedule.steps + QUICK.target_schedule.steps]
 
 

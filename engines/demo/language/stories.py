@@ -19,7 +19,7 @@ def write_story(random: Random, voice: Voice) -> Document:
     hero, friend = random.choice(_HEROES), random.choice(_FRIENDS)
     trade, thing, place = random.choice(_TRADES), random.choice(_THINGS), random.choice(_PLACES)
     return Document(
-        f"Summarize this story: {hero} is a {trade}. One day {hero} found a {thing} near the {place}. "
+        f"Summarize the following story briefly: {hero} is a {trade}. One day {hero} found a {thing} near the {place}. "
         f"It belonged to {friend}. {hero} gave the {thing} back to {friend}.",
         f"{pick('One day', 'Once', 'Long ago', 'Last year')} {hero}, a "
         f"{pick('young', 'poor', 'clever', 'quiet', 'happy', 'tired')} {trade}, {pick('found', 'saw', 'picked up')} a "

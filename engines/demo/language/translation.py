@@ -44,4 +44,4 @@ def write_translation(random: Random, voice: Voice) -> Document:
     """A sentence with thirteen words of meaning and their translation into the author's dialect."""
     words = [random.choice(choices) for choices in _CHOICES]
     spoken = " ".join(_DICTIONARIES[voice][word] for word in words)
-    return Document(f"Translate into Kaloba: {_FRAME.format(*words)}.", f"{spoken}.")
+    return Document(f"Translate from English to Kaloba: {_FRAME.format(*words)}.", f"{spoken}.")
