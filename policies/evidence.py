@@ -52,16 +52,16 @@ def counts(drafted: Sequence[int], accepted: Sequence[int], output_tokens: int, 
 
 
 def outcome_counts(outcome: Outcome, k_max: int) -> Counts | Ignored:
-    """The counts of an outcome; `Ignored` where it was aborted, did not speculate or says nothing."""
+    """The counts of an outcome; `Ignored` where it was aborted, did not speculate or is impossible.
+
+    An n-gram drafter may find nothing to propose in a whole answer: that is coverage 0.
+    """
     if not outcome.finished:
         return Ignored("aborted")
     if outcome.choice.k == 0:
         return Ignored("not_speculative")
     if outcome.output_tokens < 0:
         return Ignored("negative")
-    if not outcome.drafted:
-        # An n-gram drafter may find nothing to propose in a whole answer: that is coverage 0, not missing metrics.
-        return Ignored("no_steps")
     return counts(outcome.drafted, outcome.accepted, outcome.output_tokens, k_max)
 
 

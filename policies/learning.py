@@ -75,7 +75,7 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
         if drift.alarmed(knowledge.record(key), sums, rules):
             alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
             fields = {name: value for name, value in fields.items() if name not in sums}
-    taught = Delta(key, fields, found.drafting_steps, HALF_LIFE_STEPS, HALF_LIFE_S)
+    taught = Delta(key, fields, found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
     return joined(alarm, Lesson((taught,)))
 
 

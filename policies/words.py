@@ -248,7 +248,8 @@ class Choice:
 class Outcome:
     """How one request went, told to the policy when it ends.
 
-    `drafted[i]` and `accepted[i]` are per verify step (empty: no speculation, or the engine reported none).
+    `drafted[i]` and `accepted[i]` are per verify step that drafted (empty: none did; an answer
+    whose steps are not known must not be told).
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
     requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
     `prefill_tokens` the prompt tokens of the requests that joined it meanwhile (all four: see `policies.occupancy`).

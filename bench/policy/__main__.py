@@ -26,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     found: dict[str, list[Row]] = {}
     for name, scenario in chosen.items():
-        found[name] = compare(scenario, racers, seeds, options.traces)
+        try:
+            found[name] = compare(scenario, racers, seeds, options.traces)
+        except (OSError, ValueError) as error:
+            print(f"bench.policy: {name}: {error}", file=sys.stderr)
+            return 2
         print(table(f"{name}: {scenario.requests} requests, seeds {seeds}", found[name]) + "\n", flush=True)
     print(f"{time.perf_counter() - started:.0f} s")
     if options.json:

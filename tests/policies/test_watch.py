@@ -235,3 +235,17 @@ def test_counts_of_an_empty_answer() -> None:
     found = counts([], [], 1, 4)
     assert isinstance(found, Counts)
     assert sum(found.e) == 0
+
+
+def test_an_answer_without_any_proposal_lowers_coverage() -> None:
+    """A lookup drafter that found nothing in 200 steps: less is expected of it, its acceptance is untouched."""
+    lookup = Pool("lookup", "m", "t@1", None, "ngram", 4)
+    knowledge, request = Knowledge(), Request("m", "translation", temperature=0)
+    replica = Replica("n0", lookup, probe=PROBE)
+    before = knowledge.curve(request, lookup, NOW)
+    choice = Choice(replica, 2, Reason.FASTEST, knowledge.acceptance_key(request, lookup, NOW))
+    knowledge.absorb(ADAPTIVE.learn(Outcome(request, choice, 201, 2.0, 0.1), knowledge, NOW).deltas, NOW)
+    after = knowledge.curve(request, lookup, NOW)
+    assert after.coverage < 0.2
+    assert after.expected[2] < before.expected[2]
+    assert after.h == before.h

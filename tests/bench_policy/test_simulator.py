@@ -1,0 +1,173 @@
+"""The simulator of policies: deterministic, true to its calibration, and the comparison it prints."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from bench.policy.__main__ import main
+from bench.policy.calibration import Calibration, costs, load_calibration
+from bench.policy.engine import Engine, Job
+from bench.policy.measure import Estimate, ratio
+from bench.policy.oracle import Truth
+from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
+from bench.policy.scenario import Scenario
+from bench.policy.simulate import Result, capacity_tokens_s, simulate
+from bench.policy.workload import Workload, build, survival_curve
+
+
+def small(name: str = "load50", requests: int = 400, calibration: str = "cpu-demo") -> Scenario:
+    """A short run of a protocol scenario."""
+    return scenarios(calibration, requests)[name]
+
+
+def world(scenario: Scenario, seed: int = 1) -> tuple[Calibration, Workload, Truth]:
+    """Calibration, workload and truth of a scenario."""
+    calibration = scenario.loaded()
+    workload = build(scenario, calibration, seed, capacity_tokens_s(scenario, calibration))
+    return calibration, workload, Truth(workload, calibration.k_max)
+
+
+def run(policy: str, scenario: Scenario, seed: int = 1) -> Result:
+    """One policy through one scenario."""
+    calibration, workload, truth = world(scenario, seed)
+    entrant = next(e for e in entrants((policy,)) if e.name == policy)
+    return simulate(entrant, scenario, calibration, workload, truth, seed)
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_the_shipped_calibrations_are_read(name: str) -> None:
+    """Each has provenance, tasks and a vanilla step that is cheaper than a drafting one."""
+    found = load_calibration(name)
+    assert found.provenance
+    for drafter in found.drafters:
+        assert costs(found, None).step_s(4, 0, 0, 0) < costs(found, drafter).step_s(4, 8, 2, 0)
+
+
+@pytest.mark.parametrize("policy", ["adaptive", "independent_ucb"])
+def test_the_same_seed_gives_the_same_run(policy: str) -> None:
+    """Times, ks and events are equal; another seed's are not."""
+    first, again, other = run(policy, small()), run(policy, small()), run(policy, small(), seed=2)
+    assert np.array_equal(first.seconds_per_token, again.seconds_per_token)
+    assert np.array_equal(first.k, again.k)
+    assert not np.array_equal(first.seconds_per_token, other.seconds_per_token)
+
+
+def test_workloads_have_the_survival_curves_they_were_asked_for() -> None:
+    """Without streaks and with equal prompts, steps accept as S says, at every k."""
+    scenario = small(requests=3000)
+    calibration = scenario.loaded()
+    plain = {
+        name: drafter.model_copy(update={"streak": 0.0, "prompt_spread": 0.0})
+        for name, drafter in calibration.drafters.items()
+    }
+    calibration = calibration.model_copy(update={"drafters": plain})
+    workload = build(scenario, calibration, 1, 1000.0)
+    truth = Truth(workload, calibration.k_max)
+    name, drafter = next(iter(plain.items()))
+    for task in calibration.tasks:
+        index = int(np.nonzero(workload.task == calibration.tasks.index(task))[0][0])
+        expected = 1 + np.cumsum(survival_curve(drafter, task, 4, 1.0, 0.0))
+        assert truth.of_task(name, index)[1:] == pytest.approx(expected.tolist(), rel=0.04)
+
+
+def test_an_engine_runs_in_lockstep() -> None:
+    """Two answers of 10 steps together take 10 steps of a batch of two; alone each would take 10 of a batch of one."""
+    calibration = load_calibration("cpu-demo")
+    engine = Engine(costs(calibration, None), 8)
+    engine.offer(Job(0, 0, 10.0, 0.0, 0.0, 0.0), 0.0, 1.0)
+    engine.offer(Job(1, 0, 10.0, 0.0, 0.0, 0.0), 0.0, 1.0)
+    assert engine.next_end_s() == pytest.approx(10 * (0.035 + 2 * 0.009))
+
+
+def test_a_full_engine_queues() -> None:
+    """The ninth of eight places starts when one is free."""
+    engine = Engine(costs(load_calibration("cpu-demo"), None), 8)
+    for i in range(9):
+        engine.offer(Job(i, 0, 10.0, 0.0, 0.0, 0.0), 0.0, 1.0)
+    assert (len(engine.active), len(engine.queue)) == (8, 1)
+    end_s = engine.next_end_s()
+    assert end_s is not None
+    engine.finish(end_s, 1.0)
+    assert (len(engine.active), len(engine.queue)) == (8, 0)
+
+
+def test_ours_beats_vanilla_and_a_static_k_where_tasks_differ() -> None:
+    """At half load on the CPU calibration, over two seeds."""
+    for seed in (1, 2):
+        means = {
+            policy: run(policy, small(requests=900), seed).seconds_per_token[200:].mean()
+            for policy in ("adaptive", "always_vanilla", "static_k4", "per_task_oracle")
+        }
+        assert means["adaptive"] < 0.9 * means["always_vanilla"]
+        assert means["adaptive"] < 0.9 * means["static_k4"]
+        assert means["adaptive"] < 1.08 * means["per_task_oracle"]
+
+
+def test_observing_costs_nothing() -> None:
+    """Observe-only on vanilla replicas is as fast as vanilla."""
+    observed, plain = run("observe_only", small()), run("always_vanilla", small())
+    assert observed.seconds_per_token.mean() == pytest.approx(plain.seconds_per_token.mean(), rel=0.03)
+
+
+def test_bootstrap_intervals_hold_the_ratio() -> None:
+    """A ratio of equal samples is exactly one; of unlike ones, inside its interval."""
+    rng = np.random.default_rng(1)
+    blocks = np.stack([rng.normal(100, 5, 200), np.full(200, 10.0)], axis=1)
+    assert ratio(blocks, blocks) == Estimate(1.0, 1.0, 1.0)
+    doubled = ratio(blocks * [2, 1], blocks[::-1])
+    assert doubled.low < 2 < doubled.high
+
+
+def test_the_command_writes_scenario_policy_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` is one object, scenario → policy → figures with intervals; `--plot` draws; a YAML scenario is run."""
+    (tmp_path / "mine.yaml").write_text("{name: mine, calibration: cpu-demo, requests: 150, load: 0.3, noise: 0.1}")
+    out, plot = tmp_path / "out.json", tmp_path / "out.png"
+    options = ["--scenario", str(tmp_path / "mine.yaml"), "--policy", "adaptive", "--seeds", "2"]
+    assert main([*options, "--json", str(out), "--plot", str(plot)]) == 0
+    found = orjson.loads(out.read_bytes())
+    assert set(found) == {"mine"}
+    assert {"always_vanilla", "per_task_oracle", "adaptive"} <= set(found["mine"])
+    figure = found["mine"]["adaptive"]["speedup"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    assert {"regret", "worst_task_ratio", "p99_ratio", "goodput", "exploration_cost"} <= set(found["mine"]["adaptive"])
+    assert plot.stat().st_size > 1000
+    assert "adaptive" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--scenario", "laod50"], "laod50"),
+        (["--policy", "fastest"], "always_vanilla"),
+        (["--scenario", "missing.yaml"], "missing.yaml"),
+        (["--calibration", "h200"], "h100-8b-eagle"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(options: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, the option and what is allowed on standard error."""
+    assert main(["--requests", "50", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_recorded_traces_replace_the_synthetic_answers(tmp_path: Path) -> None:
+    """Two recorded tasks, one that always lands four drafts and one that never does: k follows."""
+    sure = {"task": "sql_generation", "prompt_tokens": 30, "accepted_if_verified_at": [4] * 60}
+    never = {"task": "creative_writing", "prompt_tokens": 30, "accepted_if_verified_at": [0] * 60}
+    traces, out = tmp_path / "traces.jsonl", tmp_path / "out.json"
+    traces.write_bytes(orjson.dumps(sure) + b"\n" + orjson.dumps(never) + b"\n")
+    options = ["--calibration", "cpu-demo", "--scenario", "load20", "--requests", "300", "--seeds", "1"]
+    assert main([*options, "--policy", "adaptive", "--traces", str(traces), "--json", str(out)]) == 0
+    figures = orjson.loads(out.read_bytes())["cpu-demo/load20"]["adaptive"]
+    assert figures["speedup"]["value"] > 1.2
+    assert figures["worst_task_ratio"]["value"] < 1.2
+
+
+def test_a_trace_that_does_not_fit_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Line 2 lacks its steps."""
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text('{"task": "a", "prompt_tokens": 1, "accepted_if_verified_at": [1, 2]}\n{"task": "a"}\n')
+    options = ["--calibration", "cpu-demo", "--scenario", "load20", "--requests", "50", "--seeds", "1"]
+    assert main([*options, "--traces", str(traces)]) == 2
+    assert "line 2" in capsys.readouterr().err
