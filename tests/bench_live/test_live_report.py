@@ -38,11 +38,14 @@ def test_the_ratio_is_of_means_and_its_interval_pairs_prompts() -> None:
 
 
 def test_the_interval_covers_one_where_nothing_differs() -> None:
-    """Noise around equal means is no gain."""
-    draws = random.Random(2)
-    ours, theirs = ([draws.gauss(20, 4) for _ in range(60)] for _ in range(2))
-    ratio = paired_ratio(_hits(OURS, ours), _hits("other", theirs))
-    assert ratio.low < 1 < ratio.high
+    """Noise around equal means is called a gain about once in twenty times."""
+    covered = 0
+    for seed in range(20):
+        draws = random.Random(seed)
+        ours, theirs = ([draws.gauss(20, 4) for _ in range(60)] for _ in range(2))
+        ratio = paired_ratio(_hits(OURS, ours), _hits("other", theirs))
+        covered += ratio.low < 1 < ratio.high
+    assert 16 <= covered
 
 
 def test_where_ours_ended_is_read_from_the_last_third() -> None:
