@@ -45,7 +45,7 @@ def test_the_interval_covers_one_where_nothing_differs() -> None:
         ours, theirs = ([draws.gauss(20, 4) for _ in range(60)] for _ in range(2))
         ratio = paired_ratio(_hits(OURS, ours), _hits("other", theirs))
         covered += ratio.low < 1 < ratio.high
-    assert 16 <= covered
+    assert covered >= 16
 
 
 def test_where_ours_ended_is_read_from_the_last_third() -> None:
