@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from engines.contract import EngineMetrics
 from policies.knowledge import Knowledge
+from policies.occupancy import Batch
 from policies.policy import POLICIES
 from policies.words import Choice, Outcome, Request
 from router.errors import EngineUnreachable
-from router.fleet import BatchSeen, Fleet, Flight
+from router.fleet import Fleet, Flight
 from router.forward import Leg
 from router.head import decided
 from router.http import RawHeaders
@@ -87,7 +88,7 @@ class Recorder:
         self.decisions.add(request, choice, now_s)
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
-        return self.fleet.begin(choice.replica, choice.k, float(request.prompt_tokens))
+        return self.fleet.begin(choice, request)
 
     def broke_off(self, choice: Choice, flight: Flight, error: EngineUnreachable | None) -> None:
         """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
@@ -109,7 +110,7 @@ class Recorder:
                 self.telemetry.unmeasured.labels("error").inc()
                 logger.exception("nothing was learnt from an answer of replica %s", leg.choice.replica)
 
-    def _landed(self, choice: Choice, flight: Flight) -> BatchSeen:
+    def _landed(self, choice: Choice, flight: Flight) -> Batch:
         self.telemetry.in_flight.labels(choice.pool).dec()
         return self.fleet.end(flight)
 
@@ -117,7 +118,7 @@ class Recorder:
         self.fleet.suspect(flight)
         self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
 
-    def _learn(self, request: Request, leg: Leg, batch: BatchSeen) -> None:
+    def _learn(self, request: Request, leg: Leg, batch: Batch) -> None:
         choice, metrics = leg.choice, leg.metrics
         if not leg.finished:
             self.telemetry.aborted.labels(choice.pool).inc()
@@ -144,7 +145,7 @@ class Recorder:
             telemetry.accepted.labels(drafter, task).inc(sum(metrics.steps.accepted))
 
 
-def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: BatchSeen) -> Outcome:
+def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Batch) -> Outcome:
     """What the engine and this router saw of one finished request, in the policy's words."""
     return Outcome(
         request=request,
@@ -152,10 +153,12 @@ def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Ba
         output_tokens=metrics.output_tokens,
         generation_s=metrics.generation_ms / 1000,
         ttft_s=metrics.time_to_first_token_ms / 1000,
+        queue_s=metrics.queue_ms / 1000,
         drafted=metrics.steps.drafted if metrics.steps else (),
         accepted=metrics.steps.accepted if metrics.steps else (),
         mean_batch=batch.mean_batch,
         mean_k=batch.mean_k,
         mean_max_k=batch.mean_max_k,
-        context_tokens=batch.mean_context_tokens,
+        context_tokens=batch.context_tokens,
+        prefill_tokens=batch.prefill_tokens,
     )

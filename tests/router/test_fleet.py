@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.registry import Heartbeat
-from router.fleet import BatchSeen, Fleet, Flight
+from policies.occupancy import Batch
+from policies.words import Choice, Reason, Request
+from router.fleet import Fleet, Flight
 
 
 @dataclass
@@ -25,6 +27,11 @@ class Scene:
         """These replicas announce themselves now."""
         base = {"pool": "p", "model": "m", "target": "t", "url": "http://a", "clock_s": self.now_s, **facts}
         self.fleet.update([Heartbeat.model_validate({"replica": name, **base}) for name in names])
+
+    def begin(self, name: str, k: int) -> Flight:
+        """A request goes out to the replica."""
+        replica = next(replica for replica in self.fleet.replicas("m") if replica.name == name)
+        return self.fleet.begin(Choice(engine=replica, k=k, reason=Reason.FASTEST), Request("m", prompt_tokens=10))
 
     def names(self) -> list[str]:
         """The replicas known."""
@@ -59,7 +66,7 @@ def test_load_is_what_was_announced_and_what_went_out_since() -> None:
     """Others' requests come from the heartbeat, our own from here, none of them twice."""
     scene = Scene()
     scene.beat("a", running=3)
-    ours = [scene.fleet.begin("a", 2, 100.0) for _ in range(2)]
+    ours = [scene.begin("a", 2) for _ in range(2)]
     assert scene.fleet.replicas("m")[0].running == 5
     scene.now_s += 1
     scene.beat("a", running=4)
@@ -73,7 +80,7 @@ def test_a_request_outlives_its_replica_s_address() -> None:
     """A replica that came back at another URL starts with no requests, and the old one's end harms nobody."""
     scene = Scene()
     scene.beat("a", url="http://old")
-    flight = scene.fleet.begin("a", 4, 10.0)
+    flight = scene.begin("a", 4)
     scene.now_s += 1
     scene.beat("a", url="http://new")
     assert scene.fleet.endpoint("a").url == "http://new"
@@ -92,7 +99,7 @@ def test_only_a_new_heartbeat_ends_suspicion() -> None:
     """Reading the old one again does not."""
     scene = Scene()
     scene.beat("a")
-    scene.fleet.suspect(scene.fleet.begin("a", 0, 1.0))
+    scene.fleet.suspect(scene.begin("a", 0))
     scene.beat("a")
     assert scene.fleet.replicas("m")[0].state == "down"
     scene.now_s += 0.5
@@ -117,7 +124,7 @@ def test_the_batch_seen_is_the_mean_over_the_request_s_life(stays: list[tuple[in
     scene = Scene(0.0)
     scene.beat("a", running=others, max_running=100)
     open_now: dict[int, Flight] = {}
-    seen: dict[int, BatchSeen] = {}
+    seen: dict[int, Batch] = {}
     last = max(start + life for start, life, _ in stays)
     for second in range(last + 1):
         scene.now_s = float(second)
@@ -125,12 +132,12 @@ def test_the_batch_seen_is_the_mean_over_the_request_s_life(stays: list[tuple[in
             if start + life == second:
                 seen[i] = scene.fleet.end(open_now.pop(i))
             if start == second:
-                open_now[i] = scene.fleet.begin("a", k, 10.0)
+                open_now[i] = scene.begin("a", k)
     for i, (start, life, _) in enumerate(stays):
         inside = [[s for s in stays if s[0] <= second < s[0] + s[1]] for second in range(start, start + life)]
         batch = sum(len(now) + others for now in inside) / life
         assert seen[i].mean_batch == pytest.approx(batch)
         assert seen[i].mean_max_k == pytest.approx(sum(max(s[2] for s in now) for now in inside) / life)
-        total_k = sum((len(now) + others) * sum(s[2] for s in now) / len(now) for now in inside) / life
-        assert seen[i].mean_k == pytest.approx(total_k / batch)
+        mean_k = sum(sum(s[2] for s in now) / len(now) for now in inside) / life
+        assert seen[i].mean_k == pytest.approx(mean_k)
     assert scene.fleet.replicas("m")[0].running == others
