@@ -47,7 +47,7 @@ async def nothing_is_left(service: Service, tasks_before: int) -> None:
     await service.until(lambda: not service.simulator("vanilla-1").engine.batch.running)
     await service.until(lambda: len(asyncio.all_tasks()) <= tasks_before)
     assert service.metric("in_flight_requests", pool="vanilla") == 0
-    assert [entry.occupancy.own for entry in fleet._entries.values()] == [[]]
+    assert [entry.occupancy.own.total() for entry in fleet._entries.values()] == [0]
     assert service.total("requests_total", status="500") == 0
 
 
@@ -112,7 +112,7 @@ async def test_many_that_leave_leave_nothing(slow: Service) -> None:
     engine = slow.simulator("vanilla-1").engine
     await slow.until(lambda: slow.total("in_flight_requests") == 0 and not engine.batch.running)
     await slow.until(lambda: len(asyncio.all_tasks()) <= tasks)
-    assert [entry.occupancy.own for entry in slow.ingress.fleet._entries.values()] == [[]]
+    assert [entry.occupancy.own.total() for entry in slow.ingress.fleet._entries.values()] == [0]
     session = slow.ingress.upstream._session
     assert session is not None
     assert session.connector is not None
