@@ -19,10 +19,11 @@ OWN_FLAGS = frozenset(
     {
         *("--model", "--served-model-name", "--revision", "--host", "--port", "--uds", "--api-key", "--max-num-seqs"),
         *("--max-model-len", "--dtype", "--speculative-config", "--scheduler-cls", "--enable-per-request-metrics"),
-        *("--per-request-spec-decode-metrics", "--disable-log-stats", "--logprobs-mode", "--data-parallel-size"),
+        *("--per-request-spec-decode-metrics", "--disable-log-stats", "--logprobs-mode", "--max-logprobs"),
+        "--data-parallel-size",
     }
 )
-"""Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last three) the loop's metrics, the
+"""Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last four) the loop's metrics, the
 self-check's logprobs and one engine per server depend on them."""
 
 OWN_SPECULATIVE = frozenset({"method", "model", "num_speculative_tokens", "num_speculative_tokens_per_batch_size"})

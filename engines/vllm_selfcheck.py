@@ -58,7 +58,8 @@ async def self_check(url: str, api_key: str | None, *, model: str, k_max: int, m
         complete = Completer(session, url, api_key, model)
         greedy = await _greedy(complete, k_max)
         sampled_problems = await _sampled_problems(complete, k_max)
-    k_problems = k_problem(greedy, always=METHODS[method].drafts_every_step)
+    known = METHODS.get(method)  # a server by URL may run another
+    k_problems = k_problem(greedy, always=known is not None and known.drafts_every_step)
     greedy_problems = [p for k in greedy if k for p in map(divergence, greedy[0], greedy[k]) if p]
     return SelfCheck(
         greedy_identical=not greedy_problems,

@@ -35,7 +35,7 @@ def test_a_page_of_something_else_is_refused() -> None:
         parse_load(b"# nothing here\nup 1\n")
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1), min_size=1), st.data())
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1), min_size=1), st.data())
 def test_lines_come_whole_however_output_is_cut(lines: list[str], data: st.DataObject) -> None:
     """Characters of several bytes included."""
     output = "\n".join(lines).encode() + b"\n"
