@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 
 import aiohttp
@@ -20,6 +21,7 @@ from policies.words import StepTime
 logger = logging.getLogger("alpharoute.engines")
 
 IDLE = EngineLoad(0, 0, 0.0)
+PROBED_BATCHES = (1, 4)
 
 
 class UnfitEngineError(Exception):
@@ -45,6 +47,7 @@ class Member:
         self._engine = engine
         self._registry = registry
         self._announcing = announcing
+        self._max_running = max_running(pool) if pool.engine == "vllm" else pool.max_running
         self._state: State = "starting"
         self._phase = ""
         self._checked: SelfCheck | None = None
@@ -57,7 +60,7 @@ class Member:
         self._tasks.append(asyncio.create_task(self._announce()))
         try:
             await self._engine.start()
-            await self._verify()
+            await self._while_alive(self._verify())
         except BaseException:
             await self._leave()
             raise
@@ -83,6 +86,19 @@ class Member:
         with contextlib.suppress(Exception):
             await self._registry.withdraw(self.name)
 
+    async def _while_alive(self, work: Coroutine[None, None, None]) -> None:
+        """Do the work, or raise how the engine died meanwhile: its last words say more than a refused connection."""
+        working, dying = asyncio.ensure_future(work), asyncio.ensure_future(self._engine.died())
+        try:
+            await asyncio.wait((working, dying), return_when=asyncio.FIRST_COMPLETED)
+            if dying.done():
+                raise dying.result()
+            await working
+        finally:
+            for task in (working, dying):
+                task.cancel()
+            await asyncio.gather(working, dying, return_exceptions=True)
+
     async def _verify(self) -> None:
         pool, engine = self._pool, self._engine
         if pool.self_check and pool.method is not None and pool.engine != "simulator":
@@ -92,12 +108,13 @@ class Member:
             )
             for problem in self._checked.problems:
                 logger.warning("%s: self-check: %s", self.name, problem)
-            if not self._checked.greedy_identical:
+            if not (self._checked.greedy_identical and self._checked.k_honoured):
                 problems = "; ".join(self._checked.problems)
-                raise UnfitEngineError(f"pool {pool.name!r}: speculation changes what the model says: {problems}")
+                raise UnfitEngineError(f"pool {pool.name!r} failed its self-check: {problems}")
         if pool.probe:
             self._phase = "measuring step times"
-            self._probe = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max)
+            batches = [batch for batch in PROBED_BATCHES if batch <= self._max_running]
+            self._probe = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches)
 
     async def _watch(self) -> None:
         self.failure = await self._engine.died()
@@ -119,7 +136,7 @@ class Member:
     async def _load(self) -> EngineLoad:
         try:
             return await self._engine.load()
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             if self._state == "draining":
                 return IDLE
             raise
@@ -142,7 +159,7 @@ class Member:
                 running=load.running,
                 waiting=load.waiting,
                 kv_usage=load.kv_usage,
-                max_running=max_running(pool) if pool.engine == "vllm" else pool.max_running,
+                max_running=self._max_running,
                 max_context_tokens=pool.vllm.max_model_len,
                 sampled_speculation=self._checked is None or self._checked.sampled_ok,
                 probe=self._probe,
