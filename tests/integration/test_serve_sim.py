@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ async def test_a_second_service_on_the_port_is_told_so(service: Deployed) -> Non
     port = service.url.rsplit(":", 1)[1]
     second = await asyncio.to_thread(
         subprocess.run,
-        ["alpharoute", "serve", "--engine", "sim", "--port", port],
+        [sys.executable, "-m", "router.cli", "serve", "--engine", "sim", "--port", port],
         capture_output=True,
         text=True,
         timeout=60,
