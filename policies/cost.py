@@ -91,12 +91,13 @@ class Observation:
 
 
 def observe(outcome: Outcome) -> Observation | None:
-    """The step time of a finished request, without any engine hook; None where it is too short or impossible.
+    """The step time of a finished request, without an engine hook; None where it is too short, waited or impossible.
 
     Steps = output tokens − accepted drafts − 1 (the first token is the prefill's).
     """
     steps = max(len(outcome.drafted), outcome.output_tokens - sum(outcome.accepted) - 1)
-    if not outcome.finished or steps < MIN_STEPS or not 0 < outcome.generation_s < 86_400:
+    usable = outcome.finished and not outcome.queued and steps >= MIN_STEPS
+    if not usable or not 0 < outcome.generation_s < 86_400:
         return None
     mean_k = max(0.0, outcome.mean_k)
     x = row(

@@ -54,7 +54,8 @@ def canary_fields(outcome: Outcome) -> dict[str, float]:
     Dividing by the prediction takes out the load, which both arms share; it is fixed before the arm is drawn.
     """
     choice = outcome.choice
-    if not outcome.finished or outcome.output_tokens < 2 or outcome.generation_s <= 0 or not choice.vanilla_tpot_s:
+    told = outcome.finished and not outcome.queued and outcome.output_tokens > 1 and outcome.generation_s > 0
+    if not told or not choice.vanilla_tpot_s:
         return {}
     y = math.log(outcome.generation_s / (outcome.output_tokens - 1) / choice.vanilla_tpot_s)
     if choice.reason not in (Reason.HOLD_OUT if choice.k == 0 else Reason.FASTEST, Reason.HELD):

@@ -197,7 +197,9 @@ def cells(
     # A session's own replica still holds its prefix: what it saves is the prefill, about one draft token's work per
     # token.
     saved = request.prompt_tokens * per_draft / max(length, 1.0) if favoured else 0.0
-    wait, weight = 1.0 + queued, harm * batch * cascade(base + passes, without)
+    # Whoever takes a place in a full batch waits for one, and makes as many wait behind it as stand before it.
+    wait = 1.0 + queued * (1 + harm)
+    weight = harm * (batch + replica.waiting) * cascade(base + passes, without)
     u_s = tuple([wait * t + weight * e - saved for t, e in zip(tpot_s, engine_s, strict=True)])
     return Cells(u_s, tpot_s, engine_s, queued * tpot_s[0] * length)
 

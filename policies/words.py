@@ -24,6 +24,8 @@ DEFAULT_SEGMENT = "default"
 LONG_CONTEXT_TOKENS = 4096
 """Prompts from here on keep their own acceptance: drafters trained on short texts lose it on long ones."""
 
+MAX_QUEUE_SHARE = 0.1
+
 Bucket = Literal["0", "low", "high"]
 Shape = Literal["plain", "long", "tools", "grammar"]
 Speculation = Literal["auto", "on", "off"]
@@ -253,6 +255,7 @@ class Outcome:
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
     requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
     `prefill_tokens` the prompt tokens of the requests that joined it meanwhile (all four: see `policies.occupancy`).
+    `queue_s` is the wait for a place in the batch: what waited long says little of the batch that it ended up in.
     `finished` is False for an aborted or failed request: it is counted, its numbers are not used.
     """
 
@@ -269,6 +272,12 @@ class Outcome:
     context_tokens: float = 0.0
     prefill_tokens: float = 0.0
     finished: bool = True
+    queue_s: float = 0.0
+
+    @property
+    def queued(self) -> bool:
+        """True where the wait was a good part of the answer's life: averages over that life are not the batch's."""
+        return self.queue_s > MAX_QUEUE_SHARE * self.generation_s
 
 
 EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow"]

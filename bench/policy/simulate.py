@@ -286,6 +286,7 @@ class _Run:
             batch.context_tokens,
             batch.prefill_tokens,
             not bool(self.workload.aborted[job.index]),
+            max(0.0, ttft_s - job.prefill_s),
         )
         if not self.entrant.oracle:
             self._learn(router, outcome, EPOCH_S + at_s)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import cost
@@ -105,6 +105,7 @@ def test_impossible_times_are_not_observed(broken: dict[str, float]) -> None:
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=4), min_size=6, max_size=12), st.data())
+@settings(deadline=None)
 def test_non_negative_least_squares_is_optimal(rows: list[list[float]], data: st.DataObject) -> None:
     """No coordinate step inside the orthant improves the solution."""
     target = data.draw(st.lists(st.floats(-5, 5), min_size=len(rows), max_size=len(rows)))

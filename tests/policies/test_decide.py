@@ -208,6 +208,7 @@ def test_bad_records_are_ignored_and_counted() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.text())
+@settings(deadline=None)
 def test_keys_survive_the_store(target: str, drafter: str, task: str, segment: str) -> None:
     """Any name, separators included, is read back as it was."""
     key = Key(target, drafter, task, segment, "low", "tools")

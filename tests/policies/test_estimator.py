@@ -146,7 +146,7 @@ def test_steps_that_cannot_be_are_refused_by_reason(
         st.sampled_from(["s1", "e1", "s2", "e2", "n", "vv", "vb", "ee", "qn", "qd"]), st.floats(0, 1e9), max_size=10
     )
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_finite_record_gives_a_sane_curve(fields: dict[str, float]) -> None:
     """h stays inside (0, 1), E rises with k and is bounded by k + 1, errors are finite, whatever the sums claim."""
     found = curve(PRIOR, Record(fields, 1.0), NOTHING, "eagle")

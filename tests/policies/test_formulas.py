@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import formulas
@@ -43,12 +43,14 @@ def test_vllm_acceptance_rate_is_not_alpha() -> None:
 
 
 @given(ALPHA)
+@settings(deadline=None)
 def test_the_article_sees_no_gain_at_one_draft(alpha: float) -> None:
     """Its estimate is 1 at k = 1 for every acceptance."""
     assert formulas.article_speedup(alpha, 1) == pytest.approx(1.0)
 
 
 @given(ALPHA, K)
+@settings(deadline=None)
 def test_constant_acceptance_agrees_with_the_curve(alpha: float, k: int) -> None:
     """E(k) from S is Leviathan's closed form when h is constant."""
     curve = formulas.survival([alpha] * k)
@@ -56,6 +58,7 @@ def test_constant_acceptance_agrees_with_the_curve(alpha: float, k: int) -> None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 0.5))
+@settings(deadline=None)
 def test_best_k_is_the_best(h: list[float], c: float) -> None:
     """No other k has a larger speed-up, k = 0 included."""
     curve = formulas.survival(h)
@@ -97,6 +100,7 @@ def test_alpha_counts_rejected_steps() -> None:
 
 
 @given(st.floats(0.001, 0.999))
+@settings(deadline=None)
 def test_logit_and_expit_are_inverse(p: float) -> None:
     """There and back."""
     assert formulas.expit(formulas.logit(p)) == pytest.approx(p)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.records import EMPTY, Delta, Record, Shrink, apply, flaw, merge
@@ -13,6 +13,7 @@ STEPS = st.floats(0, 2000)
 
 
 @given(VALUES, VALUES, VALUES, STEPS, STEPS)
+@settings(deadline=None)
 def test_merged_deltas_do_what_both_do(
     old: dict[str, float], first: dict[str, float], second: dict[str, float], one: float, two: float
 ) -> None:
