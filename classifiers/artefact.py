@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -44,6 +45,8 @@ def load(folder: Path = SHIPPED, sha256: str | None = None) -> Artefact:
         content = (folder / "weights.npz").read_bytes()
     except (OSError, ValueError) as error:
         raise ArtefactError(f"classifier {str(folder)!r} cannot be read: {error}") from error
+    if not isinstance(card, dict):
+        raise ArtefactError(f"classifier {str(folder)!r} has a card.json that is no object")
     found = hashlib.sha256(content).hexdigest()
     for name, wanted in (("card.json", card.get("sha256")), ("the setting", sha256 or found)):
         if wanted != found:
@@ -106,7 +109,7 @@ def _decode(content: bytes, folder: Path) -> Weights:
                 temperature=float(header["temperature"]),
                 tools_bonus=float(header["tools_bonus"]),
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, BadZipFile) as error:
         raise ArtefactError(f"classifier {str(folder)!r} does not hold the arrays expected: {error}") from error
     columns = len(weights.tasks)
     shapes = (weights.words.shape, weights.shape.shape, weights.bias.shape)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-HEAD_CHARS = 2_400
-TAIL_CHARS = 1_200
+HEAD_CHARS = 1_500
+TAIL_CHARS = 900
 CONTEXT_CHARS = 1_200
 MAX_PARTS = 512
 

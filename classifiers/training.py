@@ -27,7 +27,7 @@ class Recipe:
     least_examples: int = 3
     least_sources: int = 2
     max_rows: int = 40_000
-    iterations: int = 300
+    iterations: int = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ _DIGITS = re.compile(r"\d+")
 _APOSTROPHES = str.maketrans("’‘`", "'''")
 
 
+def lists_of(prompt: Prompt) -> set[str]:
+    """The word lists that the prompt touches, as the `lexicon` block names them."""
+    return listed(_TOKEN.findall(prompt.text.lower()), HEAD_WORDS, TAIL_WORDS)
+
+
 def blocks(prompt: Prompt) -> dict[str, set[str]]:
     """The features present in each block, by the names in `BLOCKS`."""
     text = _DIGITS.sub("0", prompt.text.lower().translate(_APOSTROPHES))

@@ -1,0 +1,179 @@
+"""Reloading, feedback, examples on disk, and the command line."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from classifiers.artefact import SHIPPED, ArtefactError, load, save
+from classifiers.commands import app
+from classifiers.examples import read_examples, write_examples
+from classifiers.feedback import Feedback
+from classifiers.label import Label
+from classifiers.model import Model
+from classifiers.prompt import prompt_of
+from classifiers.reloading import Reloading
+from classifiers.training import featured, train
+
+run = CliRunner().invoke
+
+LINES = [
+    {"task": task, "prompt": f"{verb} number {at} for me", "source": f"s{at % 3} x"}
+    for at in range(12)
+    for task, verb in (("brewing", "brew the coffee"), ("sailing", "hoist the sail"))
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of examples of two tasks."""
+    path = tmp_path / "examples.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    return path
+
+
+def test_a_new_version_is_taken_up_without_a_restart(tmp_path: Path, file: Path) -> None:
+    """After a refresh the classifier knows the new version's tasks; without a change there is nothing to do."""
+    save(load().weights, {}, tmp_path / "c")
+    classifier = Reloading(tmp_path / "c")
+    before = classifier.version
+    assert classifier.refresh() is False
+    save(train(featured(read_examples(file))), {"note": "new"}, tmp_path / "c")
+    assert classifier.refresh() is True
+    assert classifier.version != before
+    assert set(classifier.tasks) == {"brewing", "sailing", "other"}
+    assert classifier.classify(prompt_of("brew the coffee number 3 for me")).task == "brewing"
+
+
+def test_a_broken_version_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
+    """The operator is told once, and requests go on being classified."""
+    save(load().weights, {}, tmp_path / "c")
+    classifier = Reloading(tmp_path / "c")
+    (tmp_path / "c" / "card.json").write_text("{}")
+    with pytest.raises(ArtefactError):
+        classifier.refresh()
+    assert classifier.refresh() is False
+    assert classifier.classify(prompt_of("Translate to French: hello")).task == "translation"
+
+
+def test_a_folder_that_goes_away_is_reported(tmp_path: Path) -> None:
+    """A mount that vanished is an error of the refresh, not of a request."""
+    save(load().weights, {}, tmp_path / "c")
+    classifier = Reloading(tmp_path / "c")
+    (tmp_path / "c" / "card.json").unlink()
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        classifier.refresh()
+
+
+def test_feedback_is_training_data(tmp_path: Path) -> None:
+    """What clients labelled is read back as examples; the model's own guesses are not kept."""
+    feedback = Feedback(tmp_path / "kept" / "feedback.jsonl")
+    prompt = prompt_of("ship \ud800 ahoy", system="sail", has_tools=True)
+    assert feedback.keep(prompt, Label("sailing", 1.0, "header"))
+    assert feedback.keep(prompt_of("more foam"), Label("brewing", 1.0, "metadata"))
+    assert not feedback.keep(prompt, Label("sailing", 0.9, "model"))
+    assert not feedback.keep(prompt_of(""), Label("sailing", 1.0, "header"))
+    kept = read_examples(tmp_path / "kept" / "feedback.jsonl")
+    assert [example.task for example in kept] == ["sailing", "brewing"]
+    assert kept[0].prompt == prompt
+    assert kept[0].prompt.has_tools
+
+
+def test_feedback_is_bounded_and_private(tmp_path: Path) -> None:
+    """The file stops growing at its limit, also after a restart, and others cannot read it."""
+    path = tmp_path / "feedback.jsonl"
+    label = Label("sailing", 1.0, "header")
+    while Feedback(path, max_bytes=2_000).keep(prompt_of("x" * 200), label):
+        pass
+    assert 1_500 < path.stat().st_size <= 2_000
+    assert os.stat(path).st_mode & 0o077 == 0
+
+
+def test_examples_survive_a_round_trip(tmp_path: Path, file: Path) -> None:
+    """Written examples are read as they were."""
+    examples = read_examples(file)
+    assert write_examples(tmp_path / "again.jsonl", examples) == len(LINES)
+    assert read_examples(tmp_path / "again.jsonl") == examples
+
+
+BAD_LINES = (
+    "{",
+    "[]",
+    '{"task": "x"}',
+    '{"task": "", "prompt": "p"}',
+    '{"task": "a b", "prompt": "p"}',
+)
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    """The operator sees which line to mend."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"task": "x", "prompt": "fine"}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"bad\.jsonl:2"):
+        read_examples(path)
+
+
+def test_train_writes_a_classifier_that_evaluate_and_explain_read(tmp_path: Path, file: Path) -> None:
+    """The three commands work together on an operator's own tasks."""
+    out = tmp_path / "mine"
+    trained = run(app, ["train", str(file), "--no-own", "--folds", "2", "--out", str(out), "--note", "mine"])
+    assert trained.exit_code == 0, trained.output
+    assert load(out).card["note"] == "mine"
+    scored = run(app, ["evaluate", str(file), "--model", str(out), "--json"])
+    found = json.loads(scored.stdout)
+    assert found["macro_f1_tasks"] == 1.0
+    assert found["p50_ms"] > 0
+    assert {"macro_f1_with_other", "ece", "recall_tools", "p99_ms", "per_task", "per_source"} <= found.keys()
+    explained = run(app, ["explain", "hoist the sail", "--model", str(out), "--json"])
+    assert json.loads(explained.stdout)["label"]["task"] == "sailing"
+
+
+def test_evaluate_warns_of_sources_that_were_trained_on(tmp_path: Path, file: Path) -> None:
+    """A flattering score says that it is one."""
+    run(app, ["train", str(file), "--no-own", "--folds", "2", "--out", str(tmp_path / "m")])
+    scored = run(app, ["evaluate", str(file), "--model", str(tmp_path / "m")])
+    assert "--leave-source-out" in scored.stderr
+    assert "brewing" in scored.stdout
+
+
+def test_evaluate_skips_files_that_do_not_exist() -> None:
+    """Public data that is not there is no failure."""
+    scored = run(app, ["evaluate", "/nowhere/prompts.jsonl"])
+    assert scored.exit_code == 0
+    assert "skipped" in scored.stderr
+
+
+def test_explain_reads_request_bodies_from_stdin() -> None:
+    """A recorded body can be piped in."""
+    body = json.dumps({"messages": [{"role": "user", "content": "Solve 3x = 9"}]})
+    explained = run(app, ["explain", "-"], input=body)
+    assert explained.stdout.startswith("mathematics")
+
+
+def test_a_mistake_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
+    """No traceback reaches the operator."""
+    failed = run(app, ["explain", "x", "--model", str(tmp_path)])
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: ")
+    assert "Traceback" not in failed.output
+
+
+def test_the_corpus_can_be_written_out(tmp_path: Path) -> None:
+    """The project's own data is there to be read."""
+    written = run(app, ["corpus", str(tmp_path / "corpus.jsonl")])
+    assert written.exit_code == 0
+    assert len(read_examples(tmp_path / "corpus.jsonl")) > 5_000
+
+
+def test_weights_round_trip_through_the_file_without_changing_labels(tmp_path: Path) -> None:
+    """Eight bits a weight are enough."""
+    weights = load().weights
+    save(weights, {}, tmp_path)
+    again = Model(load(tmp_path).weights)
+    prompt = prompt_of("Why do whales sing?")
+    assert np.allclose(again.probabilities(prompt), Model(weights).probabilities(prompt), atol=0.02)
+    assert SHIPPED.is_dir()
