@@ -127,8 +127,8 @@ from pathlib import Path
 from engines.demo.build import build_demo_pair
 from engines.demo.recipe import QUICK
 steps = []
-build_demo_pair(Path(sys.argv[1]), recipe=QUICK, progress=lambda stage, done, total: steps.append(done))
-print(len(steps))
+build_demo_pair(Path(sys.argv[1]), recipe=QUICK, progress=lambda stage, done, total: steps.append(stage))
+print(sum(stage.startswith("training") for stage in steps))
 """
 
 
