@@ -1,5 +1,7 @@
 """Scores: against numbers worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from classifiers.examples import Example
 from classifiers.label import Label
 from classifiers.prompt import prompt_of
 from classifiers.scoring import calibration_error, score
+from classifiers.tables import plot_confusion
 
 EXAMPLES = [
     Example(task, prompt_of(task), source) for task, source in (("a", "x 1"), ("a", "x 2"), ("b", "y"), ("other", "y"))
@@ -66,3 +69,9 @@ def test_the_best_temperature_cools_boasters_and_warms_the_shy() -> None:
     claimed = heated(boaster, best_temperature(boaster, truth))[0, 0]
     assert claimed == pytest.approx(0.7, abs=0.25)
     assert np.allclose(heated(boaster, 1.0), boaster)
+
+
+def test_the_confusion_matrix_can_be_drawn(tmp_path: Path) -> None:
+    """A picture appears where it was asked for."""
+    plot_confusion(score(EXAMPLES, labels("a", "b", "b", "b")), tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
