@@ -152,7 +152,7 @@ def build_demo(settings: Settings) -> None:
 
 def greeting(url: str, settings: Settings) -> str:
     """Where it listens and what to try first."""
-    body = '{"model": "%s", "messages": [{"role": "user", "content": "Write a SQL query: names of all users"}]}'
+    body = '{"model": "%s", "messages": [{"role": "user", "content": "Write a SQL query: list the users with age above 40."}]}'
     return (
         f"\n[bold]Alpharoute listens on {url}[/]\n\n"
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\\n"

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from engines.registry import Heartbeat
 from router.local import free_port
 from router.redis_store import Keys, RedisRegistry, connect
@@ -40,7 +42,7 @@ class Deployed:
 
 @contextlib.contextmanager
 def deployed(redis_url: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Deployed]:
-    """Start it, wait until it says where it listens, and end it by SIGTERM; raises with its output where it fails."""
+    """Start it, wait until it says where it listens, and end it by SIGTERM; fails where anything of it is left."""
     port, prefix, log = free_port(), f"test-{uuid.uuid4().hex[:8]}", folder / "serve.log"
     variables = {"ALPHAROUTE_REDIS__URL": redis_url, "ALPHAROUTE_REDIS__PREFIX": prefix, **(env or {})}
     command = [sys.executable, "-m", "router.cli", "serve", "--port", str(port), *arguments]
@@ -52,9 +54,12 @@ def deployed(redis_url: str, folder: Path, *arguments: str, env: Mapping[str, st
         _until_listening(process, log)
         yield Deployed(f"http://127.0.0.1:{port}", redis_url, prefix, process, log)
     finally:
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_LIMIT_S)
+            assert process.wait(STOP_LIMIT_S) == 0, log.read_text()
+            _, alive = psutil.wait_procs(family, timeout=20)
+            assert alive == [], "the service left processes running"
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"the service did not end in {STOP_LIMIT_S:.0f} s:\n{log.read_text()}") from None
