@@ -152,11 +152,11 @@ def build_demo(settings: Settings) -> None:
 
 def greeting(url: str, settings: Settings) -> str:
     """Where it listens and what to try first."""
-    body = '{"model": "%s", "messages": [{"role": "user", "content": "Write a SQL query: list the users with age above 40."}]}'
+    message = '{"role": "user", "content": "Write a SQL query: list the users with age above 40."}'
     return (
         f"\n[bold]Alpharoute listens on {url}[/]\n\n"
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\\n"
-        f"    -d '{body % settings.pools[0].model}'\n\n"
+        f'    -d \'{{"model": "{settings.pools[0].model}", "messages": [{message}]}}\'\n\n'
         f"  console: {url}/console\n\n"
         "Ctrl-C ends it."
     )
