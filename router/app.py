@@ -1,5 +1,6 @@
 """The Serve application: the router at `/` and one deployment per engine pool. The only file of this room with Ray."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from router.ingress import Ingress
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.service import Application, running_ingress
 from router.settings import EMBEDDED, RedisSettings, Settings
-from router.tasks import load_classifier
+from router.tasks import keep_current, load_classifier
 
 ROUTER_CPUS = 0.1
 """Reserved for a router replica: it waits more than it works, and must fit beside engines on a small machine."""
@@ -29,8 +30,10 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Ingress]:
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
+        keeping = asyncio.create_task(keep_current(classifier, settings.classifier.refresh_s))
         async with running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress:
             yield ingress
+        keeping.cancel()
     finally:
         await redis.aclose()
 

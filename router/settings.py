@@ -72,6 +72,7 @@ class ClassifierSettings(Part):
     """How a prompt's task is found where the client does not name it."""
 
     artefact: Path | None = Field(default=None, description="A trained classifier; unset uses the shipped one.")
+    refresh_s: float = Field(default=10.0, gt=0, description="How often a new version is looked for.")
     min_confidence: float = Field(default=0.35, ge=0, le=1, description="Below it the task is 'other'.")
 
 
