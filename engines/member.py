@@ -69,9 +69,10 @@ class Member:
 
     async def leave(self, drain_s: float) -> None:
         """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
-        self._state = "draining"
-        if self.failure is None:
-            await self._say(await self._load())
+        served, self._state = self._state == "ready", "draining"
+        if served and self.failure is None:
+            with contextlib.suppress(Exception):  # Redis being away must not cost running requests their end
+                await self._say(await self._load())
             # Routers read the registry within a second: what they sent meanwhile is drained too.
             await asyncio.sleep(2 * self._announcing.every_s)
             if not await self._engine.drain(drain_s):
