@@ -89,7 +89,8 @@ async def test_greedy_answers_do_not_depend_on_speculation(vllm_service: Deploye
         body = _body(example.prompt, temperature=0, logprobs=True)
         off, from_vanilla = await _chat(vllm_service.url, body, speculation="off")
         on, from_draft = await _chat(vllm_service.url, body, speculation="on")
-        assert (from_vanilla["pool"], from_draft["pool"]) == ("vanilla", "draft")
+        assert from_vanilla["pool"] == "vanilla", from_vanilla["decision"]
+        assert from_draft["pool"] == "draft", from_draft["decision"]
         assert on["choices"] == off["choices"] or _tokens(on) == _tokens(off)
 
 
@@ -165,18 +166,25 @@ async def test_the_openai_client_streams(vllm_service: Deployed) -> None:
 async def test_a_killed_vllm_is_replaced_and_no_request_fails(
     vllm_service: Deployed, vllm_engines: dict[str, Heartbeat]
 ) -> None:
-    """Its engine process is killed under it: the other pool answers until Serve has brought a new one."""
+    """Its engine process is killed under it: the other pool answers until Serve has brought a new one.
+
+    Routers learn of the new one in their own time, each for itself: it ends when every answer for a while comes from
+    there, so that the tests after it find the service whole.
+    """
     victim = vllm_engines["draft"]
     os.kill(_listener(victim.url), signal.SIGKILL)
     deadline = time.monotonic() + 300
-    while True:
-        data, _ = await _chat(vllm_service.url, _body("Write a SQL query: names", max_tokens=8), task="sql_generation")
+    in_a_row = 0
+    while in_a_row < 8:
+        body = _body("Write a SQL query: names", max_tokens=32)
+        data, said = await _chat(vllm_service.url, body, task="sql_generation", speculation="on")
         assert data["choices"]
-        ready = [beat for beat in await vllm_service.heartbeats() if beat.pool == "draft" and beat.state == "ready"]
-        if any(beat.replica != victim.replica for beat in ready):
-            return
-        assert time.monotonic() < deadline, "no new engine came"
-        await asyncio.sleep(0.5)
+        in_a_row = in_a_row + 1 if said["pool"] == "draft" and said["replica"] != victim.replica else 0
+        assert time.monotonic() < deadline, (
+            f"no new engine came; the last came from {said['replica']}: {said['decision']}"
+        )
+        if not in_a_row:
+            await asyncio.sleep(0.2)
 
 
 def _tokens(data: dict[str, object]) -> list[str]:
