@@ -14,6 +14,9 @@ from policies.scoring import Option, best_in_pool, best_vanilla, score_all
 from policies.terms import Terms, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request, Score
 
+TAUGHT = 10.0
+"""Requests from which a class's acceptance is known well enough to speculate without looking."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pick:
@@ -35,6 +38,8 @@ class Adaptive:
         it."""
         ready = serving(request, replicas)
         allowed = guarded(request, knowledge, now_s)
+        if not request.measured and allowed.reason is None:
+            allowed = taught(request, ready, allowed, knowledge, now_s)
         scores = score_all(request, ready, allowed, knowledge, now_s, uniform)
         top = preferred(scores, request, knowledge.document.objective)
         picked = pick(request, top, scores, allowed, knowledge, now_s, uniform)
@@ -60,6 +65,18 @@ def guarded(request: Request, knowledge: Knowledge, now_s: float) -> Terms:
     if document.guard.enabled and allowed.k_max and is_off(knowledge.record(guard_key(request)).fields, now_s):
         return replace(allowed, k_min=0, k_max=0, vanilla=True, reason=Reason.GUARD)
     return allowed
+
+
+def taught(request: Request, replicas: Sequence[Replica], allowed: Terms, knowledge: Knowledge, now_s: float) -> Terms:
+    """The terms of a request that teaches nothing: no trials, and no drafter that others like it have not taught."""
+    pools = {
+        replica.pool.name
+        for replica in replicas
+        if replica.pool.k_max == 0
+        or knowledge.record(knowledge.acceptance_key(request, replica.pool, now_s)).fields.get("n", 0.0) >= TAUGHT
+    }
+    asked = pools if allowed.pools is None else pools & allowed.pools
+    return replace(allowed, pools=frozenset(asked), reason=Reason.UNMEASURED)
 
 
 def pick(

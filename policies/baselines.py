@@ -8,10 +8,11 @@ from typing import Protocol, runtime_checkable
 
 from policies import cost
 from policies.adaptive import serving
+from policies.cells import demand, drafts_of, score_of
 from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, joined, learn_basics
 from policies.records import Delta
-from policies.scoring import VANILLA, cells, steps_per_token
+from policies.scoring import curve_of
 from policies.terms import k_range, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request
 
@@ -55,12 +56,10 @@ def placed(
     allowed = terms(request, knowledge.document, length, now_s)
     limits = k_range(allowed, request, replica, knowledge.document)
     k = min(max(k, limits.low), limits.high) if k and limits.low <= limits.high else 0
-    curve = knowledge.curve(request, replica.pool, now_s) if replica.pool.k_max else VANILLA
-    own = cells(
-        request, replica, steps_per_token(curve, length), knowledge.step_model(replica, now_s), 1.0, length, False
-    )
+    asked, curve = demand(request, length, 1.0), curve_of(request, replica.pool, knowledge, now_s)
+    own = score_of(asked, replica, drafts_of(curve, asked), knowledge.step_model(replica, now_s), limits)
     key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
-    return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s[k], expected_output_tokens=length)
+    return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s(k), expected_output_tokens=length)
 
 
 class Chooser(Protocol):

@@ -1,15 +1,16 @@
 """The step time of one replica as a function of its batch, learnt from finished requests by additive sums.
 
-t ≈ θ · x with x = [1, B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the largest
-k,
-V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the mean step:
-without P
-they would pass for the price of a larger batch). The sums XᵀX and Xᵀt, each row divided by its step time so that
+t ≈ θ · x with x = [1(K=0), B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the
+largest k, V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the
+mean step: without P they would pass for the price of a larger batch). A step without drafts has a base of its own: k =
+0 in a speculative engine can cost more than drafting suggests, and one base for both would charge that to the others.
+The sums XᵀX and Xᵀt, each row divided by its step time so that
 errors are relative, are the record:
 records of several routers add, and with decay they are recursive least squares with forgetting.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -33,6 +34,9 @@ BATCH_EDGES = (4, 16, 64)
 TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
 PROBE_WEIGHT = 2.0
 RIDGE = 0.02
+TIE = 0.5
+"""Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
+
 BUCKET_PULL = 4.0
 HUBER = 2.0
 UNSURE_ROWS = 10.0
@@ -57,23 +61,24 @@ class StepModel:
 
 def bucket(batch: float) -> int:
     """Index of the batch bucket: below 4, 16, 64, or above."""
-    return sum(batch >= edge for edge in BATCH_EDGES)
+    return bisect_right(BATCH_EDGES, batch)
 
 
 def row(batch: float, mean_k: float, max_k: float, context_tokens: float, prefill_tokens: float = 0.0) -> Row:
     """The regressors of a batch of `batch` requests with `mean_k` drafts each; `prefill_tokens` are per step."""
-    speculating = 1.0 if max_k > 0 else 0.0
-    return (1.0, batch, batch * mean_k, speculating, max_k, batch * context_tokens / 1000, prefill_tokens / 1000)
+    drafting = min(1.0, max_k)  # a mean below 1: some of the steps had no drafts at all
+    kv, prefilled = batch * context_tokens / 1000, prefill_tokens / 1000
+    return (1.0 - drafting, batch, batch * mean_k, drafting, max_k, kv, prefilled)
 
 
 def record_key(pool: str, replica: str, batch: float) -> str:
     """The cost record of a replica at this batch size."""
-    return f"cost:{pool}:{replica}:{bucket(batch)}"
+    return f"step:{pool}:{replica}:{bucket(batch)}"
 
 
 def record_keys(pool: str, replica: str) -> tuple[str, ...]:
     """The cost records of a replica, one per batch bucket."""
-    return tuple(f"cost:{pool}:{replica}:{b}" for b in range(len(BATCH_EDGES) + 1))
+    return tuple(f"step:{pool}:{replica}:{b}" for b in range(len(BATCH_EDGES) + 1))
 
 
 def replica_of(key: str) -> str:
@@ -189,7 +194,7 @@ def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
 
 def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
     """Non-negative θ from sums, drawn to `prior` as by `pull` rows of a typical batch at its predicted time."""
-    typical = sum(a * b for a, b in zip(prior, TYPICAL, strict=True))
+    typical = sum(a * b for a, b in zip(prior, TYPICAL, strict=True)) - prior[0]  # it drafts
     a = [[0.0] * SIZE for _ in range(SIZE)]
     for name, (i, j) in zip(GRAM, PAIRS, strict=True):
         a[i][j] = a[j][i] = fields.get(name, 0.0)
@@ -198,5 +203,8 @@ def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
         ridge = pull * TYPICAL[i] ** 2 / typical**2
         a[i][i] += ridge
         b[i] += ridge * prior[i]
+    tie = TIE / typical**2
+    a[0][0], a[3][3], a[0][3], a[3][0] = a[0][0] + tie, a[3][3] + tie, a[0][3] - tie, a[3][0] - tie
+    b[0], b[3] = b[0] - tie * (prior[3] - prior[0]), b[3] + tie * (prior[3] - prior[0])
     x0, x1, x2, x3, x4, x5, x6 = nonnegative(a, b)
     return (x0, x1, x2, x3, x4, x5, x6)

@@ -16,7 +16,10 @@ from policies.formulas import expit, logit
 from policies.records import EMPTY, Record
 from policies.words import Key
 
-STALE_S = 1.0
+STALE_S = 5.0
+GROWN = 0.1
+"""Share by which a drafter's evidence changes before what its tasks say of each other is worked out anew: at a cold
+start that is at nearly every answer, later almost never."""
 
 Prior = Callable[[str], float]
 """First-position prior of a task."""
@@ -47,6 +50,8 @@ class Family:
 
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     built_s: float = -1.0
+    built_e: float = 0.0
+    seen_e: float = 0.0
     shift: Shift = field(default_factory=lambda: Shift({}, 0.0, 0.0, KAPPA, DESIGN_PRIOR))
 
     def replace(self, key: Key, old: Record, new: Record) -> None:
@@ -56,6 +61,8 @@ class Family:
             if name[0] in "seqvn":
                 change = new.fields.get(name, 0.0) - old.fields.get(name, 0.0)
                 sums[name] = max(0.0, sums.get(name, 0.0) + change)
+                if name == "e1":
+                    self.seen_e += change
 
     def others(self, task: str, own: Mapping[str, float], k_max: int) -> Positions:
         """Positions of a task without one record's own evidence: its other segments, buckets and shapes."""
@@ -68,9 +75,10 @@ class Family:
         return positions(rest, k_max)
 
     def moved(self, now_s: float, prior: Prior) -> Shift:
-        """The drafter's shift, rebuilt at most every second."""
-        if not 0 <= now_s - self.built_s < STALE_S:
-            self.shift, self.built_s = self._shift(prior), now_s
+        """The drafter's shift: the same object until its evidence has changed by `GROWN`, or `STALE_S` have passed."""
+        grown = abs(self.seen_e - self.built_e) > GROWN * self.built_e
+        if grown or not 0 <= now_s - self.built_s < STALE_S:
+            self.shift, self.built_s, self.built_e = self._shift(prior), now_s, self.seen_e
         return self.shift
 
     def _shift(self, prior: Prior) -> Shift:

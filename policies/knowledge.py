@@ -9,7 +9,7 @@ from policies.cost import Probe, StepModel
 from policies.document import Document, TaskEntry
 from policies.estimator import Curve
 from policies.evidence import HALF_LIFE_S
-from policies.families import Family
+from policies.families import Family, Shift
 from policies.formulas import expit, logit
 from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
@@ -28,7 +28,6 @@ from policies.words import (
     decode_key,
 )
 
-STALE_S = 1.0
 REFIT_S = 0.5
 MAX_SLOTS = 20_000
 LENGTH_WEIGHT = 4.0
@@ -40,9 +39,8 @@ TrafficClass = tuple[str, str, str, Bucket, Shape]
 @dataclass(slots=True)
 class _CurveSlot:
     key: str
-    prior: tuple[float, ...]
     record: Record
-    built_s: float
+    shift: Shift
     curve: Curve
 
 
@@ -155,18 +153,18 @@ class Knowledge:
         slot = self._curves.get((leaf, pool.k_max))
         if slot is None:
             return self._new_slot(leaf, pool, now_s)
-        record = self.records.get(slot.key, EMPTY)
-        if record is not slot.record or not 0 <= now_s - slot.built_s < STALE_S:
-            slot.curve, slot.record, slot.built_s = self._curve(leaf, pool, record, now_s), record, now_s
+        record, shift = self.records.get(slot.key, EMPTY), self._shift(pool, now_s)
+        if record is not slot.record or shift is not slot.shift:
+            slot.curve, slot.record, slot.shift = self._curve(leaf, pool, record, shift, now_s), record, shift
         return slot
 
     def _new_slot(self, leaf: Leaf, pool: Pool, now_s: float) -> _CurveSlot:
         if len(self._curves) > MAX_SLOTS:
             self._curves.clear()
         key = Key(*leaf).encode()
-        record = self.records.get(key, EMPTY)
-        curve = self._curve(leaf, pool, record, now_s)
-        slot = self._curves[leaf, pool.k_max] = _CurveSlot(key, curve.h, record, now_s, curve)
+        record, shift = self.records.get(key, EMPTY), self._shift(pool, now_s)
+        curve = self._curve(leaf, pool, record, shift, now_s)
+        slot = self._curves[leaf, pool.k_max] = _CurveSlot(key, record, shift, curve)
         return slot
 
     def mix_tokens(self, pool: Pool, now_s: float) -> tuple[float, ...]:
@@ -179,12 +177,15 @@ class Knowledge:
         return estimator.curve(prior, Record(pooled), estimator.NOTHING, pool.method).expected
 
     def _family(self, pool: Pool) -> Family:
-        return self._families.setdefault((pool.target, pool.drafter_id), Family())
+        found = self._families.get((pool.target, pool.drafter_id))
+        return found or self._families.setdefault((pool.target, pool.drafter_id), Family())
 
-    def _curve(self, leaf: Leaf, pool: Pool, record: Record, now_s: float) -> Curve:
+    def _shift(self, pool: Pool, now_s: float) -> Shift:
+        return self._family(pool).moved(now_s, lambda name: self._prior(name, pool)[0])
+
+    def _curve(self, leaf: Leaf, pool: Pool, record: Record, shift: Shift, now_s: float) -> Curve:
         """Own record over siblings over the task's prior moved by how the drafter's other tasks differ from theirs."""
         family, task = self._family(pool), leaf[2]
-        shift = family.moved(now_s, lambda name: self._prior(name, pool)[0])
         moved = shift.without(task)
         lookup = pool.method in NGRAM_METHODS
         own = self._prior(task, pool)
@@ -207,7 +208,7 @@ class Knowledge:
                     self.ignored["record_key"] += 1
                     return
             self._families.setdefault((found.target, found.drafter), Family()).replace(found, old, record)
-        elif key.startswith("cost:"):
+        elif key.startswith("step:"):
             self._changed[cost.replica_of(key)] = None
         self.records[key] = record
 

@@ -114,9 +114,15 @@ def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
 
 
 def task_delta(outcome: Outcome) -> Delta:
-    """Lengths of answers and aborts of the task."""
-    add = {"done": 1.0, "tokens": float(max(0, outcome.output_tokens))} if outcome.finished else {"aborted": 1.0}
-    return Delta(task_key(outcome.request), add, 1.0, TASK_HALF_LIFE_REQUESTS, TASK_HALF_LIFE_S)
+    """Lengths of answers and aborts of the task.
+
+    An answer that its limit cut off is censored: it adds its tokens and no end, so that tokens over ends stays the mean
+    length (the maximum-likelihood one for geometric lengths) instead of that of the limits clients happened to set.
+    """
+    request, tokens = outcome.request, max(0, outcome.output_tokens)
+    cut = request.max_tokens is not None and tokens >= request.max_tokens
+    add = {"done": float(not cut), "tokens": float(tokens)} if outcome.finished else {"aborted": 1.0}
+    return Delta(task_key(request), add, 1.0, TASK_HALF_LIFE_REQUESTS, TASK_HALF_LIFE_S)
 
 
 def learn_budget(outcome: Outcome) -> Lesson:

@@ -13,7 +13,7 @@ MARGIN = 0.9
 def preferred(scores: Sequence[Score], request: Request, objective: Objective) -> Option:
     """The option that serves the objective best."""
     if objective.kind == "cheapest":
-        return _least(scores, lambda score, k: score.engine_s[k])
+        return _least(scores, lambda score, k: score.engine_s(k))
     target = objective.targets.get(request.segment) or objective.targets.get("default")
     if objective.kind == "goodput" and target is not None:
         return _within(scores, target)
@@ -24,15 +24,15 @@ def _within(scores: Sequence[Score], target: Target) -> Option:
     """The least engine time among what meets the target (slack is left to others); the fastest where nothing does."""
     meeting = [(s, k) for s, k in _options(scores) if meets(s, k, target)]
     if not meeting:
-        return _least(scores, lambda score, k: score.tpot_s[k] + score.wait_s)
-    score, k = min(meeting, key=lambda at: at[0].engine_s[at[1]])
+        return _least(scores, lambda score, k: score.tpot_s(k) + score.wait_s)
+    score, k = min(meeting, key=lambda at: at[0].engine_s(at[1]))
     return option(score, k)
 
 
 def meets(score: Score, k: int, target: Target) -> bool:
     """True where the predicted wait and time per token stay below the targets, with the margin."""
     tpot, ttft = target.tpot_ms, target.ttft_ms
-    fast = tpot is None or score.tpot_s[k] * 1e3 <= MARGIN * tpot
+    fast = tpot is None or score.tpot_s(k) * 1e3 <= MARGIN * tpot
     return fast and (ttft is None or score.wait_s * 1e3 <= MARGIN * ttft)
 
 

@@ -109,7 +109,8 @@ def open_at(window: Window, now_s: float) -> bool:
 
 def _safe(found: Terms, request: Request, document: Document, expected_output_tokens: float) -> Terms:
     guards = document.safeguards
-    if expected_output_tokens < guards.short_output_tokens:
+    # A client that asks for speculation knows its own answer better than the task's mean does.
+    if expected_output_tokens < guards.short_output_tokens and request.speculation != "on":
         return _vanilla(found, Reason.SHORT_OUTPUT)
     if request.n > 1:
         found = _mode(found, guards.several_answers, Reason.SEVERAL_ANSWERS)
@@ -152,3 +153,8 @@ def k_range(found: Terms, request: Request, replica: Replica, document: Document
     if replica.kv_usage > guards.kv_usage:
         return Range(1, min(1, high), Reason.KV_PRESSURE)
     return Range(min(max(1, found.k_min), high), high)
+
+
+def is_calm(replica: Replica, document: Document) -> bool:
+    """True where nothing of the replica itself narrows the range: it is then the same for its whole pool."""
+    return replica.kv_usage <= document.safeguards.kv_usage and replica.sampled_speculation

@@ -1,5 +1,6 @@
 """The words every room shares: the request as the policy sees it, pools and replicas, and what was chosen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -41,7 +42,10 @@ def bucket_of(temperature: float) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the policy may know of a request; token counts are estimates, `affinity` names its session or prefix."""
+    """What the policy may know of a request; token counts are estimates, `affinity` names its session or prefix.
+
+    `measured` is False where the answer will not tell what was accepted: nothing can be learnt from it.
+    """
 
     model: str
     task: str = OTHER
@@ -54,6 +58,7 @@ class Request:
     tools: bool = False
     grammar: bool = False
     speculation: Speculation = "auto"
+    measured: bool = True
     affinity: str | None = None
 
     @property
@@ -168,6 +173,7 @@ class Reason(StrEnum):
     KV_PRESSURE = "kv_pressure"
     LONG_CONTEXT = "long_context"
     SEVERAL_ANSWERS = "several_answers"
+    UNMEASURED = "unmeasured"
     TOOLS = "tools"
     GRAMMAR = "grammar"
     SAMPLING_UNSAFE = "sampling_unsafe"
@@ -179,25 +185,34 @@ class Reason(StrEnum):
     BASELINE = "baseline"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a decision makes one per replica, and freezing would triple what that costs
 class Score:
     """One replica's cost of serving a request with k = 0, 1, … drafts, and which of these k are allowed (low … high).
 
-    `u_s[k]` is seconds per token with the harm to others and the wait, `tpot_s[k]` the request's own time per token,
-    `engine_s[k]` the replica's time per token that it adds (all of a step where nothing else runs), `wait_s` the wait
-    for
-    a place, `noise[k]` the relative standard error of the tokens expected per step.
+    `u_s[k]` is seconds per token with the harm to others and the wait, `steps_s[k]` a step of the batch with the
+    request in it, `added_s[k]` what the request adds to one (all of it where nothing else runs), `per_token[k]` steps
+    per token of the request, `wait_s` the wait for a place, `noise[k]` the relative standard error of the tokens
+    expected per step.
     """
 
     engine: Replica
-    u_s: tuple[float, ...]
-    tpot_s: tuple[float, ...]
-    engine_s: tuple[float, ...]
-    noise: tuple[float, ...]
+    u_s: Sequence[float]
+    steps_s: Sequence[float]
+    added_s: Sequence[float]
+    per_token: Sequence[float]
+    noise: Sequence[float]
     wait_s: float = 0.0
     low: int = 0
     high: int = 0
     blocked: Reason | None = None
+
+    def tpot_s(self, k: int) -> float:
+        """The request's own time per token at k."""
+        return self.steps_s[k] * self.per_token[k]
+
+    def engine_s(self, k: int) -> float:
+        """The replica's time per token that it takes at k."""
+        return self.added_s[k] * self.per_token[k]
 
     @property
     def pool(self) -> str:

@@ -81,7 +81,7 @@ class TrueKnowledge(Knowledge):
                 c.base_s + idle,
                 c.per_request_s,
                 c.per_draft_s,
-                c.speculating_s - idle,
+                c.base_s + c.speculating_s,
                 c.per_k_s,
                 1e3 * c.per_kv_token_s,
                 0.0,

@@ -104,7 +104,7 @@ def score(name: str, tpot_ms: tuple[float, ...], engine_ms: tuple[float, ...], w
     """A replica whose every k is allowed."""
     tpot, engine = tuple(t / 1e3 for t in tpot_ms), tuple(e / 1e3 for e in engine_ms)
     u_s = tuple(t + e for t, e in zip(tpot, engine, strict=True))
-    return Score(Replica(name, SPEC), u_s, tpot, engine, (0.0,) * len(tpot), wait_s, 0, len(tpot) - 1)
+    return Score(Replica(name, SPEC), u_s, tpot, engine, (1.0,) * 3, (0.0,) * 3, wait_s, 0, len(tpot) - 1)
 
 
 SCORES = (score("fast", (9.0, 6.0, 4.0), (1.0, 2.0, 5.0)), score("idle", (9.0, 7.0, 6.5), (0.5, 0.6, 0.7), 0.2))
