@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from policies.document import Document, parse_document
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
+from policies.learning import task_delta
 from policies.policy import POLICIES
-from policies.records import Record
+from policies.records import EMPTY, Record, apply
 from policies.words import TASKS, Key, Outcome, Pool, Reason, Replica, Request, StepTime, decode_key
 
 PROBE = tuple(
@@ -85,6 +86,26 @@ def test_safeguards_send_a_sure_task_to_vanilla(request_: Request, reason: Reaso
     """Short answers, several answers, and a client that says so."""
     choice = ADAPTIVE.decide(request_, REPLICAS, knowing(sql_generation=0.95), NOW, 0.5)
     assert (choice.k, choice.reason) == (0, reason)
+
+
+def test_answers_cut_by_their_limit_do_not_make_a_task_short() -> None:
+    """A thousand requests limited to 8 tokens leave one without a limit speculating; its length is not theirs."""
+    knowledge = knowing(sql_generation=0.95)
+    limited = Request("m", "sql_generation", temperature=0, max_tokens=8)
+    choice = ADAPTIVE.decide(limited, REPLICAS, knowledge, NOW, 0.5)
+    records = dict(knowledge.records)
+    for _ in range(1000):
+        delta = task_delta(Outcome(limited, choice, output_tokens=8))
+        records[delta.key] = apply(records.get(delta.key, EMPTY), delta, NOW)
+    knowledge.install(records, NOW)
+    assert ADAPTIVE.decide(Request("m", "sql_generation", temperature=0), REPLICAS, knowledge, NOW, 0.5).k >= 6
+
+
+def test_a_client_that_asks_for_speculation_gets_it_for_a_short_answer() -> None:
+    """The safeguard against short answers is for those who leave the choice."""
+    request = Request("m", "sql_generation", temperature=0, max_tokens=8, speculation="on")
+    choice = ADAPTIVE.decide(request, REPLICAS, knowing(sql_generation=0.95), NOW, 0.5)
+    assert (choice.pool, choice.reason) == ("spec", Reason.REQUESTED)
 
 
 @pytest.mark.parametrize(
