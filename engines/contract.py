@@ -12,6 +12,19 @@ SPEC_K = "spec_k"
 """Key inside the request's `vllm_xargs` that holds k, the drafts asked per verify step (0 … k_max)."""
 
 
+def requested_k(xargs: Mapping[str, object] | None, k_max: int) -> int:
+    """The k a request's `vllm_xargs` ask for, clamped to 0 … `k_max`; `k_max` where they ask for no whole number.
+
+    Never raises: what it would raise inside an engine would take down every request there.
+    """
+    value = xargs.get(SPEC_K) if xargs else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return k_max
+    return max(0, min(value, k_max))
+
+
 @dataclass(frozen=True, slots=True)
 class VerifySteps:
     """What happened in each verify step of one request; both tuples have one entry per step that drafted.

@@ -1,6 +1,7 @@
 """The engine seam: vLLM, the simulator and a server by URL, alike to whoever runs them."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 import aiohttp
@@ -12,8 +13,14 @@ from engines.simulator.settings import SimulatorSettings
 from engines.vllm_load import EngineLoad, read_load
 
 _HTTP_LIMIT = aiohttp.ClientTimeout(total=5)
-_POLL_S = 0.5
+_AWAY_S = 30.0
+_LOOK_S = 2.0
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 _DRAIN_POLL_S = 0.05
+
+
+class UnreachableError(Exception):
+    """A server by URL whose /metrics cannot be read."""
 
 
 class Engine(Protocol):
@@ -90,12 +97,13 @@ class SimulatorEngine:
     async def load(self) -> EngineLoad:
         """See Engine."""
         batch = self._server.engine.batch
-        return EngineLoad(len(batch.running), len(batch.waiting), batch.kv_usage)
+        tokens = batch.counts.prompt_tokens + batch.counts.generation_tokens
+        return EngineLoad(len(batch.running), len(batch.waiting), batch.kv_usage, tokens)
 
     async def drain(self, limit_s: float) -> bool:
         """See Engine."""
         deadline_s = asyncio.get_running_loop().time() + limit_s
-        while busy := bool((await self.load()).running):
+        while busy := (load := await self.load()).running + load.waiting > 0:
             if asyncio.get_running_loop().time() >= deadline_s:
                 break
             await asyncio.sleep(_DRAIN_POLL_S)
@@ -113,31 +121,39 @@ class SimulatorEngine:
 class UrlEngine:
     """A server that somebody else runs: it is watched, never started or stopped."""
 
-    phase = "waiting for it to answer"
-
-    def __init__(self, url: str, api_key: str | None) -> None:
+    def __init__(
+        self, url: str, api_key: str | None, pause_s: float = 0.0, phase: str = "waiting for it to answer"
+    ) -> None:
+        """`pause_s`: how long to leave it alone first; `phase`: what to say of it meanwhile."""
         self.url = url
         self.api_key = api_key
+        self.phase = phase
+        self._pause_s = pause_s
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Wait, as long as it takes, until its /metrics can be read."""
-        self._session = aiohttp.ClientSession(timeout=_HTTP_LIMIT)
-        while True:
-            try:
-                await self.load()
-                return
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                await asyncio.sleep(_POLL_S)
+        """See Engine; UnreachableError where its /metrics cannot be read."""
+        await asyncio.sleep(self._pause_s)
+        try:
+            await self.load()
+        except _NO_ANSWER as error:
+            raise UnreachableError(f"/metrics: {str(error) or 'no answer'}") from error
 
     async def died(self) -> Exception:
-        """Never: a server that does not answer is left out until it does again."""
-        await asyncio.Event().wait()
-        raise AssertionError("unreachable")
+        """Return when it has not answered for `_AWAY_S`: what comes back then may be another server."""
+        clock_s = asyncio.get_running_loop().time
+        answered_s = clock_s()
+        while clock_s() - answered_s < _AWAY_S:
+            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(*_NO_ANSWER):
+                await self.load()
+                answered_s = clock_s()
+        return UnreachableError(f"/metrics: no answer for {_AWAY_S:.0f} s")
 
     async def load(self) -> EngineLoad:
         """See Engine."""
-        assert self._session is not None, "start first"
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_HTTP_LIMIT)
         return await read_load(self._session, self.url, self.api_key)
 
     async def drain(self, limit_s: float) -> bool:

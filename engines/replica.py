@@ -12,11 +12,12 @@ from ray import serve
 from ray.serve import Deployment
 
 from engines.demo.build import build_demo_pair, default_folder
-from engines.engine import Engine, SimulatorEngine, UrlEngine
+from engines.engine import Engine, SimulatorEngine
 from engines.member import Announcing, Member
 from engines.pool import DEMO, PoolSettings
 from engines.registry import Registry
 from engines.vllm_server import EngineServer
+from engines.watched import Watched
 
 logger = logging.getLogger("alpharoute.engines")
 
@@ -34,7 +35,7 @@ class EngineReplica:
         self._host = host
         self._announcing = announcing
         self._connect = connect
-        self._members: list[Member] = []
+        self._members: list[Member | Watched] = []
 
     async def start(self) -> None:
         """Bring the engines up; Serve shows what this raises as the reason why the deployment failed."""
@@ -42,11 +43,13 @@ class EngineReplica:
         pool = await asyncio.to_thread(resolve_demo, self._pool)
         registry = self._connect()
         own = serve.get_replica_context().replica_id.unique_id[:6].lower()
-        engines = engines_of(pool, self._host)
-        names = [f"{pool.name}-{own}{f'-{i}' if len(engines) > 1 else ''}" for i in range(len(engines))]
-        self._members = [
-            Member(name, pool, engine, registry, self._announcing) for name, engine in zip(names, engines, strict=True)
-        ]
+        name = f"{pool.name}-{own}"
+        if pool.engine == "url":
+            self._members = [
+                Watched(f"{name}-{i}", pool, url, registry, self._announcing) for i, url in enumerate(pool.urls)
+            ]
+        else:
+            self._members = [Member(name, pool, engine_of(pool, self._host), registry, self._announcing)]
         await asyncio.gather(*(member.join() for member in self._members))
 
     async def check_health(self) -> None:
@@ -56,20 +59,21 @@ class EngineReplica:
                 raise RuntimeError(f"{member.name}: {member.failure}")
 
     async def __del__(self) -> None:
-        """Serve calls this once on shutdown."""
-        await asyncio.gather(*(member.leave(self._pool.drain_s) for member in self._members))
+        """Serve calls this once on shutdown, also where `__init__` failed."""
+        members = getattr(self, "_members", [])
+        left = await asyncio.gather(*(member.leave(self._pool.drain_s) for member in members), return_exceptions=True)
+        for member, failure in zip(members, left, strict=True):
+            if isinstance(failure, BaseException):
+                logger.error("%s did not leave cleanly", member.name, exc_info=failure)
 
 
-def engines_of(pool: PoolSettings, host: str) -> list[Engine]:
-    """The engines one replica of the pool runs or watches."""
-    if pool.engine == "url":
-        key = pool.api_key.get_secret_value() if pool.api_key else None
-        return [UrlEngine(url, key) for url in pool.urls]
+def engine_of(pool: PoolSettings, host: str) -> Engine:
+    """The engine that a replica of the pool runs."""
     if pool.engine == "simulator":
-        return [SimulatorEngine(pool, host, secrets.token_urlsafe(24))]
+        return SimulatorEngine(pool, host, secrets.token_urlsafe(24))
     log_dir = os.environ.get("ALPHAROUTE_LOG_DIR")
     log_file = Path(log_dir) / f"{pool.name}-{os.getpid()}.log" if log_dir else None
-    return [EngineServer(pool, host=host, log_file=log_file)]
+    return EngineServer(pool, host=host, log_file=log_file)
 
 
 def resolve_demo(pool: PoolSettings) -> PoolSettings:

@@ -5,15 +5,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.pool import PoolSettings
 from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
-from engines.vllm_methods import METHODS, method_problem
+from engines.vllm_flags import ASYNC, ASYNC_SCHEDULER, DRAFTS_FLAG, METRICS_FLAG, NO_ASYNC, SCHEDULER
+from engines.vllm_methods import METHODS, machine_problem
 
 CPU_MAX_NUM_SEQS, GPU_MAX_NUM_SEQS = 8, 256
-ASYNC, NO_ASYNC = "--async-scheduling", "--no-async-scheduling"
 
 OWN_FLAGS = frozenset(
     {
@@ -31,10 +31,10 @@ OWN_SPECULATIVE = frozenset({"method", "model", "num_speculative_tokens", "num_s
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A process to start: `argv` without secrets, and its whole environment."""
+    """A process to start: `argv` without secrets, and its whole environment, which is never printed."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
 
 
 def build_command(pool: PoolSettings, *, host: str, port: int, api_key: str) -> Command:
@@ -51,7 +51,7 @@ def build_command(pool: PoolSettings, *, host: str, port: int, api_key: str) -> 
         *("--host", host, "--port", str(port), "--middleware", "engines.vllm_auth.RequireKey"),
         *("--max-num-seqs", str(max_running(pool)), "--dtype", pool.vllm.dtype),
         *(("--max-model-len", str(pool.vllm.max_model_len)) if pool.vllm.max_model_len else ()),
-        *("--enable-per-request-metrics", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
+        *(METRICS_FLAG, "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
         *(("--enforce-eager",) if cpu else ()),
         *_speculation(pool),
         *pool.vllm.args,
@@ -80,12 +80,17 @@ def schedules_async(pool: PoolSettings) -> bool:
 
 def check_settings(pool: PoolSettings) -> None:
     """Raise `EngineSettingsError` or `ModelNotFoundError` where `pool` cannot run; reads only the local disk."""
-    if problem := method_problem(pool, on_cpu=runs_on_cpu(pool)):
+    if problem := pool.method and machine_problem(pool.method, on_cpu=runs_on_cpu(pool)):
         raise EngineSettingsError(f"pool {pool.name!r}: {problem}")
     given = {arg.split("=", 1)[0] for arg in pool.vllm.args if arg.startswith("-")}
     _refuse(pool, "vllm.args", given & OWN_FLAGS)
     _refuse(pool, "vllm.speculative", pool.vllm.speculative.keys() & OWN_SPECULATIVE)
     _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
+    if "--hf-token" in given:
+        raise EngineSettingsError(
+            f"pool {pool.name!r}: vllm.args may not hold --hf-token: arguments are for every user to read; "
+            "set HF_TOKEN in vllm.env"
+        )
     _check_weights(pool, "target", pool.target)
     if pool.drafter and pool.method != "custom_class":
         _check_weights(pool, "drafter", pool.drafter)
@@ -141,12 +146,11 @@ def _speculation(pool: PoolSettings) -> tuple[str, ...]:
     if not runs_on_cpu(pool):
         config["num_speculative_tokens_per_batch_size"] = _every_k(pool)
     asynchronous = schedules_async(pool)
-    scheduler = "AsyncSpecKScheduler" if asynchronous else "SpecKScheduler"
     return (
         *("--speculative-config", json.dumps(config)),
-        *("--scheduler-cls", f"engines.vllm_scheduler.{scheduler}"),
+        *("--scheduler-cls", ASYNC_SCHEDULER if asynchronous else SCHEDULER),
         ASYNC if asynchronous else NO_ASYNC,
-        *("--per-request-spec-decode-metrics", "detailed"),
+        *DRAFTS_FLAG.split(),
     )
 
 
@@ -172,7 +176,7 @@ def _environment(pool: PoolSettings, api_key: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")))),
         **({"HF_HUB_OFFLINE": "1"} if local else {}),
         **(_cpu_environment(pool) if runs_on_cpu(pool) else {}),
-        **pool.vllm.env,
+        **{name: value.get_secret_value() for name, value in pool.vllm.env.items()},
         "VLLM_API_KEY": api_key,
     }
 

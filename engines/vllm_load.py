@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import aiohttp
 
 _RUNNING, _WAITING, _KV = b"vllm:num_requests_running", b"vllm:num_requests_waiting", b"vllm:kv_cache_usage_perc"
+_TOKENS = (b"vllm:prompt_tokens_total", b"vllm:generation_tokens_total")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """Requests in the batch and in the queue; `kv_usage` is a share, 0–1."""
+    """Requests in the batch and in the queue; `kv_usage` is a share, 0–1; `tokens` of prompts and outputs so far."""
 
     running: int
     waiting: int
     kv_usage: float
+    tokens: int = 0
 
 
 def parse_load(metrics: bytes) -> EngineLoad:
@@ -26,11 +28,16 @@ def parse_load(metrics: bytes) -> EngineLoad:
         raise ValueError(
             f"no {_RUNNING.decode()} in /metrics: not a vLLM server, or one started with --disable-log-stats"
         )
-    return EngineLoad(int(sum(running)), int(sum(_values(metrics, _WAITING))), min(1.0, max(kv, default=0.0)))
+    return EngineLoad(
+        running=int(sum(running)),
+        waiting=int(sum(_values(metrics, _WAITING))),
+        kv_usage=min(1.0, max(kv, default=0.0)),
+        tokens=int(sum(sum(_values(metrics, name)) for name in _TOKENS)),
+    )
 
 
 async def read_load(session: aiohttp.ClientSession, url: str, api_key: str | None = None) -> EngineLoad:
-    """Ask the engine at `url` (base, without /v1); raises aiohttp.ClientError or ValueError."""
+    """Ask the engine at `url` (base, without /v1); raises aiohttp.ClientError, TimeoutError or ValueError."""
     headers = {"authorization": f"Bearer {api_key}"} if api_key else None
     async with session.get(f"{url}/metrics", headers=headers, raise_for_status=True) as answer:
         return parse_load(await answer.read())

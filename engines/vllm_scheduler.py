@@ -14,7 +14,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.outputs import DraftTokenIds
 from vllm.v1.request import Request
 
-from engines.contract import SPEC_K
+from engines.contract import requested_k
 from engines.vllm_version import check_internals
 
 check_internals()
@@ -22,19 +22,6 @@ check_internals()
 VARIABLE_DRAFTERS = frozenset({"ngram", "draft_model", "eagle", "eagle3", "mtp"})
 """Methods whose proposer takes fewer drafts than configured; the others (0.32's suffix, medusa and ngram_gpu assert
 equality, parallel drafters reshape by the configured count) keep drafting all of them and are only cut."""
-
-
-def requested_k(extra_args: dict[str, Any] | None, k_max: int) -> int:
-    """The k a request asked for, clamped to 0 … `k_max`; `k_max` where it asked for none or for no whole number.
-
-    Never raises: what it would raise here would take down the engine and every request in it.
-    """
-    value = extra_args.get(SPEC_K) if extra_args else None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return k_max
-    return max(0, min(value, k_max))
 
 
 class SpecKScheduler(Scheduler):  # type: ignore[misc]  # vLLM is not type-checked here

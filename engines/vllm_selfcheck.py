@@ -12,6 +12,7 @@ import aiohttp
 
 from engines.vllm_completion import Completer, Completion
 from engines.vllm_distribution import Sampling, distribution_problem
+from engines.vllm_flags import DRAFTS_FLAG, METRICS_FLAG, SCHEDULER_FLAGS
 from engines.vllm_methods import METHODS
 
 PROMPTS = (
@@ -144,14 +145,19 @@ def k_problem(greedy: dict[int, list[Completion]], *, always: bool) -> list[str]
     """
     problems: list[str] = []
     for k, answers in greedy.items():
-        if any(a.metrics is None or a.metrics.steps is None for a in answers):
-            problems.append(
-                f"k = {k}: no metrics.speculative_decoding in the answer; is it started with the metrics flags?"
-            )
+        if flag := _missing_flag(answers):
+            problems.append(f"k = {k}: no drafts per step in the answer's metrics; start the server with {flag}")
             continue
         drafted = {d for a in answers if a.metrics and a.metrics.steps for d in a.metrics.steps.drafted}
         if any(d > k for d in drafted) or (always and k and drafted != {k}):
             problems.append(
-                f"k = {k} was asked and {sorted(drafted)} drafted per step; is engines.vllm_scheduler loaded?"
+                f"k = {k} was asked and {sorted(drafted)} drafted per step; start the server with {SCHEDULER_FLAGS}"
             )
     return problems
+
+
+def _missing_flag(answers: list[Completion]) -> str | None:
+    """The flag without which an engine answers so; None where it tells its drafts."""
+    if any(answer.metrics is None for answer in answers):
+        return METRICS_FLAG
+    return DRAFTS_FLAG if any(answer.metrics and answer.metrics.steps is None for answer in answers) else None

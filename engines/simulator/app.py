@@ -65,7 +65,7 @@ class SimulatorApp:
 
     async def _fail(self, exchange: Exchange, failure: Failure) -> bool:
         """Carry out a failure that needs no generation; False where the request goes on, to fail later or be slow."""
-        if failure.kind in (FailureKind.SLOW, FailureKind.DIE_MID_STREAM):
+        if failure.kind in (FailureKind.SLOW, FailureKind.DIE_MID_STREAM, FailureKind.STALL):
             return False
         self.engine.tally.failed += 1
         if failure.kind is FailureKind.ERROR:

@@ -56,6 +56,16 @@ class Batch:
         self.running: list[Sequence] = []
         self.counts = EngineCounts(accepted_per_position=[0] * settings.k_max)
         self._work = asyncio.Event()
+        self._moving = asyncio.Event()
+        self._moving.set()
+
+    def stall(self) -> None:
+        """Stop stepping, with whatever runs."""
+        self._moving.clear()
+
+    def resume(self) -> None:
+        """Go on stepping."""
+        self._moving.set()
 
     def submit(self, sequence: Sequence) -> None:
         """Queue the sequence; it runs as soon as a slot and its KV space are free."""
@@ -77,6 +87,7 @@ class Batch:
                 await self._work.wait()
                 self.pace.resume()
                 continue
+            await self._moving.wait()
             fresh = [sequence for sequence in self.running if not sequence.produced]
             await self.pace.wait(self._step_s(fresh))
             self._advance(self.pace.now_s)

@@ -57,6 +57,7 @@ class ControlRoutes:
 
     async def _clear(self, exchange: Exchange) -> None:
         self._engine.failures.clear()
+        self._engine.batch.resume()
         await self._pending(exchange)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engines.contract import SPEC_K
+from engines.contract import requested_k
 from engines.simulator.acceptance import Luck, tilted_curves
 from engines.simulator.batching import Batch, Sequence
 from engines.simulator.calibration import Calibration, load_calibration
@@ -98,13 +98,8 @@ class SimulatedEngine:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     def k_of(self, xargs: Mapping[str, object] | None) -> int:
-        """Drafts per step of a request: `spec_k` within 0…k_max, k_max where it is absent or no whole number."""
-        if not self.settings.speculative:
-            return 0
-        asked = (xargs or {}).get(SPEC_K)
-        if isinstance(asked, float) and asked.is_integer():
-            asked = int(asked)
-        return max(0, min(asked, self.settings.k_max)) if isinstance(asked, int) else self.settings.k_max
+        """Drafts per step of a request: as it asks, none where nothing speculates."""
+        return requested_k(xargs, self.settings.k_max) if self.settings.speculative else 0
 
     def task_of(self, prompt: Prompt, xargs: Mapping[str, object] | None) -> str:
         """The task the simulated model works on: named in `vllm_xargs`, else read from the prompt."""

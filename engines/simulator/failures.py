@@ -19,6 +19,8 @@ class FailureKind(StrEnum):
     """The connection is closed after some chunks, or before the body where the answer is not streamed."""
     SLOW = "slow"
     """Steps take `factor` times as long while the request runs."""
+    STALL = "stall"
+    """The whole engine hangs: what runs and what comes stands still, /health and /metrics go on, until cleared."""
     EXIT = "exit"
     """The server's process ends at once."""
 

@@ -72,6 +72,8 @@ class GenerationRoutes:
             engine.sequence(prompt, sampling, task=task, k=k, on_tokens=on_tokens)
             for prompt, sampling in job.samplings()
         ]
+        if exchange.failure is not None and exchange.failure.kind is FailureKind.STALL:
+            engine.batch.stall()
         cut_after = _apply(exchange.failure, sequences)
         record = RequestRecord(job.dialect.head.id, task, k, job.request.sampled_at, job.wanted.prompt_tokens)
         engine.tally.recent.append(record)
@@ -132,8 +134,9 @@ def _apply(failure: Failure | None, sequences: list[Sequence]) -> int | None:
         return None
     if failure.kind is FailureKind.DIE_MID_STREAM:
         return failure.after_chunks
-    for sequence in sequences:
-        sequence.slowdown = failure.factor
+    if failure.kind is FailureKind.SLOW:
+        for sequence in sequences:
+            sequence.slowdown = failure.factor
     return None
 
 

@@ -4,20 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+import aiohttp
 import pytest
 
-from engines.engine import SimulatorEngine, UrlEngine
-from engines.member import Announcing, Member
+from engines.engine import SimulatorEngine
+from engines.member import Announcing, LeftEarlyError, Member
 from engines.pool import PoolSettings, SimulatorOptions
 from engines.registry import Heartbeat
-from engines.simulator.engine import SimulatedEngine
-from engines.simulator.server import SimulatorServer
-from engines.simulator.settings import SimulatorSettings
 from router.store import MemoryRegistry
 
 FAST = SimulatorOptions(calibration="cpu-demo", time_scale=100)
 POOL = PoolSettings(name="draft", engine="simulator", drafter="d", method="draft_model", k_max=2, simulator=FAST)
-OFTEN = Announcing(every_s=0.02, ttl_s=0.5)
+OFTEN = Announcing(every_s=0.02, ttl_s=0.5, read_s=0.02)
 
 
 @pytest.fixture
@@ -70,6 +68,92 @@ async def test_it_leaves_by_way_of_draining(registry: MemoryRegistry) -> None:
     assert await registry.replicas() == []
 
 
+class Troubled(SimulatorEngine):
+    """An engine whose start can be held up and whose drain fails."""
+
+    def __init__(self) -> None:
+        super().__init__(POOL, "127.0.0.1", "key")
+        self.may_start = asyncio.Event()
+        self.stopped = 0
+
+    async def start(self) -> None:
+        await self.may_start.wait()
+        await super().start()
+
+    async def drain(self, limit_s: float) -> bool:
+        raise ConnectionError("gone")
+
+    async def stop(self) -> None:
+        self.stopped += 1
+        await super().stop()
+
+
+class Away(MemoryRegistry):
+    """A registry that cannot be reached."""
+
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+        raise ConnectionError("redis is away")
+
+    async def withdraw(self, replica: str) -> None:
+        raise ConnectionError("redis is away")
+
+
+async def test_a_drain_that_fails_leaves_no_engine_behind(registry: MemoryRegistry) -> None:
+    """Whoever called hears of it, after the engine was ended and forgotten."""
+    engine = Troubled()
+    engine.may_start.set()
+    member = Member("draft-1", POOL, engine, registry, OFTEN)
+    await member.join()
+    with pytest.raises(ConnectionError, match="gone"):
+        await member.leave(drain_s=1)
+    assert engine.stopped == 1
+    assert await registry.replicas() == []
+
+
+async def test_a_registry_that_raises_keeps_nobody_from_leaving() -> None:
+    """Redis away is no reason to leave an engine running."""
+    away = Away(time.monotonic)
+    engine = SimulatorEngine(POOL, "127.0.0.1", "key")
+    member = Member("draft-1", POOL, engine, away, OFTEN)
+    await member.join()
+    await asyncio.wait_for(member.leave(drain_s=1), 10)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"{engine.url}/health")
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["while it starts", "as it has started"])
+async def test_to_leave_while_it_starts_wins(registry: MemoryRegistry, *, started: bool) -> None:
+    """It never becomes ready, the engine is ended, and who waits for it is told."""
+    engine = Troubled()
+    member = Member("draft-1", POOL, engine, registry, OFTEN)
+    joining = asyncio.create_task(member.join())
+    await _until(lambda beats: bool(beats), registry)
+    if started:
+        engine.may_start.set()
+    await member.leave(drain_s=1)
+    with pytest.raises(LeftEarlyError, match="draft-1 was told to leave"):
+        await joining
+    assert engine.stopped == 1
+    assert await registry.replicas() == []
+
+
+def test_a_drain_begins_when_every_router_knows() -> None:
+    """They read once a second, however often it is announced."""
+    assert Announcing(every_s=0.1).notice_s == 1.0
+    assert Announcing(every_s=2.0).notice_s == 4.0
+
+
+async def test_what_waits_is_drained_too() -> None:
+    """A request in the queue was promised an answer like one in the batch."""
+    engine = SimulatorEngine(POOL, "127.0.0.1", "key")
+    batch = engine._server.engine.batch
+    batch.waiting.append(None)  # type: ignore[arg-type]  # anything that waits
+    assert not await engine.drain(limit_s=0.1)
+    batch.waiting.clear()
+    assert await engine.drain(limit_s=0.1)
+
+
 async def test_an_engine_that_dies_is_withdrawn_at_once(member: Member, registry: MemoryRegistry) -> None:
     """Its failure is kept for the health check, and no heartbeat follows."""
     await member.join()
@@ -90,18 +174,3 @@ async def test_an_engine_that_dies_while_it_is_measured_says_how(registry: Memor
     with pytest.raises(RuntimeError, match="told to exit"):
         await joining
     assert await registry.replicas() == []
-
-
-async def test_a_server_by_url_is_announced_while_it_answers(registry: MemoryRegistry) -> None:
-    """Somebody else's server vanishes from the fleet when it stops answering."""
-    settings = SimulatorSettings(model="demo", calibration="instant", api_key="theirs")
-    pool = PoolSettings.model_validate(
-        {"name": "theirs", "engine": "url", "urls": ["http://127.0.0.1:1"], "probe": False}
-    )
-    async with SimulatorServer(SimulatedEngine(settings)) as server:
-        member = Member("theirs-0", pool, UrlEngine(server.url, "theirs"), registry, OFTEN)
-        await member.join()
-        (beat,) = await _until(lambda beats: bool(beats) and beats[0].state == "ready", registry)
-        assert (beat.url, beat.api_key) == (server.url, "theirs")
-    await _until(lambda beats: beats == [], registry)
-    await member.leave(drain_s=0)

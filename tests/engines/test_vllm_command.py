@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from engines.pool import PoolSettings, VllmOptions
 from engines.vllm_command import Command, build_command, check_settings, max_running, schedules_async
@@ -121,12 +122,9 @@ def test_vllm_can_import_this_project(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"method": "mlp_speculator", "k_max": 3}, r"'mlp_speculator' is not one of vLLM 0.32's: ngram, .*draft_model"),
-        ({"method": "ngram", "k_max": 3, "drafter": "/d"}, "takes no drafter, got '/d'"),
-        ({"method": "dspark", "k_max": 3}, "'dspark' needs a drafter"),
-        ({"drafter": "/d"}, "drafter '/d' is given without a method"),
         ({"method": "ngram_gpu", "k_max": 3}, "'ngram_gpu' needs a GPU"),
         ({"vllm": {"args": ["--port=1", "--scheduler-cls", "x"]}}, r"vllm\.args may not hold --port, --scheduler-cls"),
+        ({"vllm": {"args": ["--hf-token=x"]}}, r"--hf-token: .* set HF_TOKEN in vllm\.env"),
         ({"vllm": {"env": {"VLLM_API_KEY": "x"}}}, r"vllm\.env may not hold VLLM_API_KEY"),
         (
             {"method": "ngram", "k_max": 2, "vllm": {"speculative": {"num_speculative_tokens": 9}}},
@@ -138,6 +136,18 @@ def test_settings_vllm_could_not_run_are_refused(folder: Path, fields: dict[str,
     """The message names the pool, the field, the value and what is allowed."""
     with pytest.raises(EngineSettingsError, match=f"pool 'p': .*{said}"):
         check_settings(pool(folder, **fields))
+
+
+def test_secrets_in_the_environment_reach_vllm_alone(folder: Path) -> None:
+    """Neither settings nor command nor a refusal shows a value; a number without quotes is one, too."""
+    settings = pool(folder, {"env": {"HF_TOKEN": "hf_secret", "PORT_BASE": 8123}})
+    built = command(settings)
+    assert (built.env["HF_TOKEN"], built.env["PORT_BASE"]) == ("hf_secret", "8123")
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(built), str(built)):
+        assert "hf_secret" not in shown
+    with pytest.raises(ValidationError) as refused:
+        PoolSettings.model_validate({"name": "p", "k_max": 1, "vllm": {"env": {"HF_TOKEN": ["hf_secret"]}}})
+    assert "hf_secret" not in str(refused.value)
 
 
 def test_folders_without_a_model_are_told(folder: Path, tmp_path: Path) -> None:

@@ -115,6 +115,20 @@ def test_other_log_probabilities_are_a_difference() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "flag"),
+    [
+        (Completion((), None), "--enable-per-request-metrics"),
+        (Completion((), EngineMetrics(2, 1.0, 2.0, 0.0, None)), "--per-request-spec-decode-metrics detailed"),
+        (said([1, 2], drafted=[4]), "--scheduler-cls engines.vllm_scheduler.AsyncSpecKScheduler"),
+    ],
+)
+def test_the_flag_a_server_was_started_without_is_named(answer: Completion, flag: str) -> None:
+    """Servers by URL are started by people."""
+    (problem,) = k_problem({2: [answer]}, always=True)
+    assert flag in problem
+
+
+@pytest.mark.parametrize(
     ("answers", "always", "problems"),
     [
         ({0: [said([1])], 2: [said([1, 2, 3], drafted=[2, 2])]}, True, 0),
