@@ -1,7 +1,7 @@
 """The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engines.registry import Heartbeat
 from policies.occupancy import Batch, Occupancy, Ticket
@@ -84,11 +84,15 @@ class Fleet:
 
     def serves(self, model: str) -> bool:
         """Whether a replica of the model is known, in whatever state."""
-        return any(entry.heartbeat.model == model for entry in self._entries.values())
+        return any(_serves(entry.heartbeat, model) for entry in self._entries.values())
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
-        return [entry.view or _viewed(entry) for entry in self._entries.values() if entry.heartbeat.model == model]
+        return [
+            _under(entry.view or _viewed(entry), model)
+            for entry in self._entries.values()
+            if _serves(entry.heartbeat, model)
+        ]
 
     def endpoint(self, replica: str) -> Endpoint:
         """Where to send a request for the replica."""
@@ -112,6 +116,18 @@ class Fleet:
         """The engine broke off this request: leave it out until it announces itself again."""
         flight._entry.suspect = True
         flight._entry.view = None
+
+
+def _serves(beat: Heartbeat, model: str) -> bool:
+    return beat.model == model or model in beat.loras
+
+
+def _under(replica: Replica, model: str) -> Replica:
+    """The replica as the server of a model; a LoRA adapter is another target, with its own acceptance."""
+    pool = replica.pool
+    if pool.model == model:
+        return replica
+    return replace(replica, pool=replace(pool, model=model, target=f"{pool.target}+{model}"))
 
 
 def _viewed(entry: _Entry) -> Replica:

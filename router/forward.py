@@ -7,12 +7,14 @@ import orjson
 
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
 from policies.words import Choice
-from router.errors import BadRequest, EngineUnreachable
+from router.body import Body, encode
+from router.dialect import Dialect
+from router.errors import EngineUnreachable
 from router.fleet import Endpoint, Flight
 from router.head import passed_on
 from router.http import JSON, RawHeaders, Send
-from router.request import Body, Generation
-from router.sse import EventStream, error_event
+from router.request import Generation
+from router.sse import EventStream
 from router.upstream import Answer, Upstream
 
 # Answers that say nothing of the request: the engine is going away, or is not the one that announced itself.
@@ -20,6 +22,15 @@ _NOT_THIS_ENGINE = frozenset({401, 502, 503, *range(300, 400)})
 
 # Of an answer whose body is worded anew.
 _OF_THE_BODY = frozenset({b"content-type", b"content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An engine's whole answer."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
 
 
 @dataclass(slots=True)
@@ -55,18 +66,14 @@ def engine_body(asked: Generation, k: int, *, speculative: bool) -> bytes:
     if speculative:
         xargs = asked.body.get("vllm_xargs")
         added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), SPEC_K: k}
-    if asked.stream and not asked.wants_usage:
+    if asked.asks_usage:
         # Usage in every chunk takes effect only together with the chunk that this client did not ask for.
         added["stream_options"] = {"include_usage": True}
     if not added:
         return asked.raw
     if asked.body.keys().isdisjoint(added):
         return b"%b,%b" % (asked.raw.rstrip()[:-1], orjson.dumps(added)[1:])
-    try:
-        return orjson.dumps({**asked.body, **added})
-    except TypeError:
-        # orjson writes fewer levels than it reads.
-        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
+    return encode({**asked.body, **added})
 
 
 def engine_headers(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
@@ -88,10 +95,8 @@ async def open_leg(
 
     Until then nothing has reached the client, so that an EngineUnreachable may still be mended elsewhere.
     """
-    answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint))
+    answer = await _open(upstream, endpoint, path, body, headers)
     try:
-        if answer.status in _NOT_THIS_ENGINE:
-            raise EngineUnreachable(f"The engine answered {answer.status}.", code=f"engine_{answer.status}")
         first = await (answer.chunk() if answer.streams else answer.body())
     except BaseException:
         answer.close()
@@ -99,29 +104,49 @@ async def open_leg(
     return Leg(choice, flight, answer, first)
 
 
+async def ask_whole(upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str]) -> Whole:
+    """Send a request that is answered in one piece; EngineUnreachable where the answer does not arrive whole."""
+    answer = await _open(upstream, endpoint, path, body, headers)
+    try:
+        return Whole(answer.status, answer.headers(), await answer.body())
+    finally:
+        answer.close()
+
+
+async def _open(upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint))
+    if answer.status in _NOT_THIS_ENGINE:
+        answer.close()
+        raise EngineUnreachable(f"The engine answered {answer.status}.", code=f"engine_{answer.status}")
+    return answer
+
+
 async def pass_on(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) -> None:
     """Hand the answer to the client, byte for byte, less the usage chunk it did not ask for."""
     if leg.answer.streams:
-        await _pass_stream(leg, EventStream(asked.wants_usage), send, extra)
-    else:
-        await _pass_whole(leg, send, extra)
-
-
-async def _pass_whole(leg: Leg, send: Send, extra: RawHeaders) -> None:
+        await _pass_stream(leg, asked, send, extra)
+        return
     leg.finished = True
-    body, headers = leg.first, leg.answer.headers()
-    if leg.answer.status == 200:
-        leg.metrics = _metrics(body)
-    elif not _is_error_object(body):
-        body = _as_error_object(body, leg.answer.status)
+    if leg.answer.status == 200 and asked.route.measured:
+        leg.metrics = _metrics(leg.first)
+    whole = Whole(leg.answer.status, leg.answer.headers(), leg.first)
+    await pass_whole(whole, asked.route.dialect, send, extra)
+
+
+async def pass_whole(answer: Whole, dialect: Dialect, send: Send, extra: RawHeaders) -> None:
+    """Hand over a whole answer; an engine's error that is not worded as the client's API does is worded anew."""
+    body, headers = answer.body, answer.headers
+    if answer.status >= 400 and not dialect.is_error(said := _decoded(body)):
+        body = dialect.reworded(answer.status, _message(said))
         headers = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
         headers.append((b"content-type", JSON))
-    headers += [(b"content-length", str(len(body)).encode()), *extra]
-    await send({"type": "http.response.start", "status": leg.answer.status, "headers": headers})
+    headers = [*headers, (b"content-length", str(len(body)).encode()), *extra]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def _pass_stream(leg: Leg, stream: EventStream, send: Send, extra: RawHeaders) -> None:
+async def _pass_stream(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) -> None:
+    stream = EventStream(asked.wants_usage)
     headers = [*leg.answer.headers(), *extra]
     await send({"type": "http.response.start", "status": leg.answer.status, "headers": headers})
     chunk = leg.first
@@ -134,8 +159,8 @@ async def _pass_stream(leg: Leg, stream: EventStream, send: Send, extra: RawHead
         leg.finished = True
         leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
     except EngineUnreachable as error:
-        # The head is out: the only way left to say it is an error event, which the OpenAI clients raise.
-        leg.failure, last = error, error_event(error.body())
+        # The head is out: the only way left to say it is an error event, which the clients raise.
+        leg.failure, last = error, asked.route.dialect.event(error)
     await send({"type": "http.response.body", "body": last})
 
 
@@ -144,19 +169,13 @@ def _metrics(body: bytes) -> EngineMetrics | None:
     return parse_metrics(said) if isinstance(said, dict) else None
 
 
-def _is_error_object(body: bytes) -> bool:
-    said = _decoded(body)
-    error = said.get("error") if isinstance(said, dict) else None
-    return isinstance(error, dict) and isinstance(error.get("message"), str)
-
-
-def _as_error_object(body: bytes, status: int) -> bytes:
-    """An engine's own words as an OpenAI error object; vLLM says a few things (401, 404) in other shapes."""
-    said = _decoded(body)
+def _message(said: object) -> str:
+    """An engine's own words; vLLM says a few things (401, 404) in other shapes than the API's."""
     if isinstance(said, dict):
         said = next((said[name] for name in ("error", "detail", "message") if said.get(name)), said)
-    text = said if isinstance(said, str) else orjson.dumps(said).decode()
-    return orjson.dumps({"error": {"message": text, "type": "engine_error", "param": None, "code": status}})
+    if isinstance(said, dict) and isinstance(said.get("message"), str):
+        said = said["message"]
+    return said if isinstance(said, str) else orjson.dumps(said).decode()
 
 
 def _decoded(body: bytes) -> object:

@@ -10,6 +10,16 @@ from router.request import SPECULATION, Speculation
 SEGMENT = "x-alpharoute-segment"
 SPECULATE = "x-alpharoute-speculation"
 
+ANSWER_HEADERS = {
+    "x-alpharoute-task": "The task the request was taken for.",
+    "x-alpharoute-pool": "The pool that answers.",
+    "x-alpharoute-replica": "The replica that answers.",
+    "x-alpharoute-k": "Drafts asked per verify step; 0 is vanilla.",
+    "x-alpharoute-decision": "Why, in a word.",
+    "x-alpharoute-overhead-ms": "The router's own time before the request went out.",
+}
+"""What every routed answer says in its head, with what it means."""
+
 # Headers of the client that the engine gets too; everything else (keys, cookies) stays here.
 PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id")
 MAX_PASSED_CHARS = 512

@@ -106,7 +106,9 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
-async def respond_error(send: Send, error: RequestError, extra: RawHeaders | None = None) -> None:
-    """An error in OpenAI's shape with the headers it needs, such as Retry-After where waiting helps."""
+async def respond_error(
+    send: Send, error: RequestError, extra: RawHeaders | None = None, body: bytes | None = None
+) -> None:
+    """An error, in OpenAI's shape unless `body` words it, with its headers, such as Retry-After where waiting helps."""
     headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    await respond(send, error.status, error.body(), extra=[*headers, *(extra or [])])
+    await respond(send, error.status, error.body() if body is None else body, extra=[*headers, *(extra or [])])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from classifiers.explicit import TASK_HEADER, explicit_label
@@ -13,11 +14,13 @@ from policies.knowledge import Knowledge
 from policies.policy import POLICIES
 from policies.words import Choice, Request
 from router import head
+from router.catalogue import Catalogue
 from router.errors import BadRequest, EngineUnreachable, MethodNotAllowed, NoEngine, NotFound, RequestError, Unexpected
 from router.fleet import Fleet
-from router.forward import Leg, engine_body, open_leg, pass_on
+from router.forward import Leg, engine_body, open_leg, pass_on, pass_whole
 from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
 from router.record import CLIENT_GONE, Recorder, Visit
+from router.relay import PLAIN_ROUTES, PlainRoute, Relay, parse_plain
 from router.request import ROUTES, Generation, Route, parse_generation
 from router.settings import Limits
 from router.status import Status
@@ -31,6 +34,9 @@ CHARS_PER_TOKEN = 4
 
 RETRY_AFTER_S = "5"
 
+API_ROUTES: Mapping[str, Route | PlainRoute] = {**ROUTES, **PLAIN_ROUTES}
+"""Every route that reaches an engine, by path."""
+
 
 @dataclass(slots=True)
 class Ingress:
@@ -38,11 +44,12 @@ class Ingress:
 
     limits: Limits
     retries: int
-    models: frozenset[str]
+    catalogue: Catalogue
     classifier: Classifier
     knowledge: Knowledge
     fleet: Fleet
     upstream: Upstream
+    relay: Relay
     recorder: Recorder
     status: Status
     clock_s: Clock
@@ -51,7 +58,8 @@ class Ingress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         path = scope["path"]
-        visit = Visit(path if path in ROUTES or path in self.status.pages else "other", self.recorder.telemetry)
+        known = path in API_ROUTES or path in self.status.pages
+        visit = Visit(path if known else "other", self.recorder.telemetry)
         try:
             await self._answer(path, scope, receive, send, visit)
         except RequestError as error:
@@ -74,13 +82,16 @@ class Ingress:
         if route := ROUTES.get(path):
             _allow(scope, "POST")
             await self._generate(route, header_map(scope), receive, send, visit)
-        elif show := self.status.pages.get(path):
+        elif plain := PLAIN_ROUTES.get(path):
+            _allow(scope, "POST")
+            await self._pass(plain, header_map(scope), receive, send, visit)
+        elif show := self.status.page(path):
             _allow(scope, "GET", "HEAD")
             page = show()
             visit.answers(page.status)
             await respond(send, page.status, page.body, page.content_type)
         else:
-            known = ", ".join(sorted([*ROUTES, *self.status.pages]))
+            known = ", ".join(sorted([*API_ROUTES, *self.status.pages]))
             raise NotFound(f"There is no {path[:128]!r} here; there are {known}.", code="unknown_route")
 
     async def _generate(
@@ -90,7 +101,7 @@ class Ingress:
         raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
         with visit.stage("parse"):
             asked = parse_generation(route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
-            self._check_model(asked.model)
+            asked = asked.under(self.catalogue.served(asked.model))
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
         async with while_connected(receive):
@@ -101,6 +112,19 @@ class Ingress:
             finally:
                 leg.close()
                 self.recorder.answered(request, leg)
+
+    async def _pass(
+        self, route: PlainRoute, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+    ) -> None:
+        limits = self.limits
+        raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+        with visit.stage("parse"):
+            asked = parse_plain(route, raw, extra_fields=limits.extra_fields)
+            asked = asked.under(self.catalogue.served(asked.model))
+        async with while_connected(receive):
+            answer = await self.relay.ask(asked, headers)
+            visit.answers(answer.status)
+            await pass_whole(answer, route.dialect, send, visit.headers())
 
     async def _forward(self, request: Request, asked: Generation, headers: dict[str, str], visit: Visit) -> Leg:
         """The first engine that answers; another one is tried only while nothing has reached the client."""
@@ -121,12 +145,6 @@ class Ingress:
                 self.recorder.broke_off(choice, flight, None)
                 raise
         raise AssertionError("the last attempt returns or raises")
-
-    def _check_model(self, model: str) -> None:
-        if model not in self.models and not self.fleet.serves(model):
-            names = ", ".join(sorted(self.models))
-            message = f"There is no model {model!r} here; there are {names}."
-            raise NotFound(message, param="model", code="model_not_found")
 
     def _decide(self, request: Request) -> Choice:
         policy = POLICIES[self.knowledge.document.policy]
@@ -162,12 +180,14 @@ class Ingress:
             tools=asked.tools,
             grammar=asked.grammar,
             speculation=head.speculation(headers),
+            measured=asked.route.measured,
         )
 
 
 async def _refuse(send: Send, error: RequestError, visit: Visit) -> None:
     visit.answers(error.status)
-    await respond_error(send, error, visit.headers())
+    route = API_ROUTES.get(visit.route)
+    await respond_error(send, error, visit.headers(), route.dialect.refusal(error) if route else None)
 
 
 def _allow(scope: Scope, *methods: str) -> None:

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from classifiers.label import Classifier
 from engines.registry import Registry
 from policies.knowledge import Knowledge
+from router.catalogue import catalogue_of
 from router.fleet import Fleet
 from router.http import Receive, Scope, Send
 from router.ingress import Ingress
 from router.overview import Decisions
 from router.record import Recorder
+from router.relay import Relay
 from router.settings import Settings
 from router.sharing import Sharing
 from router.status import Status
@@ -40,7 +42,7 @@ async def running_ingress(
     fleet = Fleet(clock_s, grace_s=settings.router.heartbeat_ttl_s)
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
     decisions = Decisions()
-    models = frozenset(pool.model for pool in settings.pools)
+    catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet, int(clock_s()))
     limits = settings.limits
     async with Upstream(connect_s=limits.connect_s, silence_s=limits.silence_s) as upstream:
         await sharing.exchange()
@@ -49,13 +51,14 @@ async def running_ingress(
             yield Ingress(
                 limits=limits,
                 retries=settings.router.retries,
-                models=models,
+                catalogue=catalogue,
                 classifier=classifier,
                 knowledge=knowledge,
                 fleet=fleet,
                 upstream=upstream,
+                relay=Relay(fleet, upstream, settings.router.retries),
                 recorder=Recorder(telemetry, sharing, knowledge, fleet, decisions, clock_s),
-                status=Status(name, models, knowledge, fleet, sharing, decisions, telemetry, clock_s),
+                status=Status(name, catalogue, knowledge, fleet, sharing, decisions, telemetry, clock_s),
                 clock_s=clock_s,
                 draws=random.Random(),
             )

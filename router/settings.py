@@ -68,6 +68,14 @@ class Limits(Part):
     )
 
 
+class Models(Part):
+    """The names that clients may use for models."""
+
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="Further names by the served model each stands for: {gpt-4: llama}."
+    )
+
+
 class ClassifierSettings(Part):
     """How a prompt's task is found where the client does not name it."""
 
@@ -121,6 +129,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     router: RouterSettings = RouterSettings()
     limits: Limits = Limits()
+    models: Models = Models()
     classifier: ClassifierSettings = ClassifierSettings()
     pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
     policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
@@ -131,6 +140,16 @@ class Settings(BaseSettings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"pools: the name {twice[0]!r} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _aliases_of_served_models(self) -> Self:
+        served = {pool.model for pool in self.pools} | {name for pool in self.pools for name in pool.loras}
+        for alias, model in self.models.aliases.items():
+            if model not in served:
+                raise ValueError(f"models.aliases: {alias!r} stands for {model!r}, but served are {sorted(served)}")
+            if alias in served:
+                raise ValueError(f"models.aliases: {alias!r} is a served model's own name")
         return self
 
     @classmethod

@@ -56,8 +56,3 @@ class EventStream:
             return False
         self.usage = body
         return True
-
-
-def error_event(body: bytes) -> bytes:
-    """An error object as an event, for a stream that has begun and cannot go on."""
-    return b"data: " + body + b"\n\n"

@@ -8,12 +8,16 @@ import orjson
 
 from policies.knowledge import Knowledge
 from router import console
+from router.catalogue import Catalogue
 from router.fleet import Fleet
 from router.http import JSON
+from router.openapi import openapi_document
 from router.overview import Decisions, acceptance_rows
 from router.sharing import Sharing
 from router.store import Clock
 from router.telemetry import CONTENT_TYPE, Telemetry
+
+MODEL_PREFIX = "/v1/models/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Status:
     def __init__(
         self,
         router: str,
-        models: frozenset[str],
+        catalogue: Catalogue,
         knowledge: Knowledge,
         fleet: Fleet,
         sharing: Sharing,
@@ -40,18 +44,18 @@ class Status:
         clock_s: Clock,
     ) -> None:
         self._router = router
-        self._models = models
+        self._catalogue = catalogue
         self._knowledge = knowledge
         self._decisions = decisions
         self._fleet = fleet
         self._sharing = sharing
         self._telemetry = telemetry
         self._clock_s = clock_s
-        self._began_s = int(clock_s())
         self.pages: Mapping[str, Callable[[], Page]] = {
             "/health": self.health,
             "/ready": self.ready,
             "/v1/models": self.models,
+            "/openapi.json": self.openapi,
             "/metrics": self.metrics,
             "/admin/v1/acceptance": self.acceptance,
             "/admin/v1/decisions": self.decisions,
@@ -64,7 +68,7 @@ class Status:
 
     def ready(self) -> Page:
         """200 when every model has an engine that can take a request; Redis being away does not change that."""
-        states: dict[str, Counter[str]] = {model: Counter() for model in sorted(self._models)}
+        states: dict[str, Counter[str]] = {model: Counter() for model in sorted(self._catalogue.models)}
         for model in states:
             states[model].update(replica.state for replica in self._fleet.replicas(model))
         ready = all(counts["ready"] for counts in states.values())
@@ -83,11 +87,19 @@ class Status:
 
     def models(self) -> Page:
         """OpenAI's list of models: what the pools serve, whether an engine is up or not."""
-        data = [
-            {"id": name, "object": "model", "created": self._began_s, "owned_by": "alpharoute"}
-            for name in sorted(self._models)
-        ]
-        return Page(orjson.dumps({"object": "list", "data": data}))
+        return Page(orjson.dumps({"object": "list", "data": self._catalogue.cards()}))
+
+    def page(self, path: str) -> Callable[[], Page] | None:
+        """The page at a path: a fixed one, or one model's; None where there is none."""
+        if path.startswith(MODEL_PREFIX):
+            return lambda: Page(orjson.dumps(self._catalogue.card(path.removeprefix(MODEL_PREFIX))))
+        return self.pages.get(path)
+
+    def openapi(self) -> Page:
+        """The OpenAPI document."""
+        summaries = {path: show.__doc__ or "" for path, show in self.pages.items()}
+        summaries[f"{MODEL_PREFIX}{{model}}"] = "One model."
+        return Page(openapi_document(summaries))
 
     def acceptance(self) -> Page:
         """Acceptance by drafter, task and temperature, as this router knows it."""

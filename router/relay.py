@@ -1,0 +1,96 @@
+"""Requests that generate no text: nothing is decided but which ready replica of the model is least busy."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from policies.words import Replica
+from router.body import Body, check_fields, decode, read_name, with_model
+from router.dialect import ANTHROPIC, OPENAI, Dialect
+from router.errors import EngineUnreachable, NoEngine
+from router.fields import COUNT_TOKENS_FIELDS, DETOKENIZE_FIELDS, EMBEDDINGS_FIELDS, TOKENIZE_FIELDS
+from router.fleet import Fleet
+from router.forward import Whole, ask_whole
+from router.upstream import Upstream
+
+RETRY_AFTER_S = "5"
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRoute:
+    """One route that is passed on as it is."""
+
+    path: str
+    summary: str
+    fields: frozenset[str]
+    required: tuple[str, ...]
+    dialect: Dialect = OPENAI
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A request for such a route: the client's JSON, and the model it names."""
+
+    route: PlainRoute
+    raw: bytes
+    body: Body
+    model: str
+
+    def under(self, model: str) -> "Plain":
+        """The same for the name under which engines serve the model."""
+        return self if model == self.model else replace(self, raw=with_model(self.raw, self.body, model), model=model)
+
+
+def parse_plain(route: PlainRoute, raw: bytes, *, extra_fields: frozenset[str]) -> Plain:
+    """Decode a body and check its fields' names; BadRequest names the first wrong one."""
+    body = decode(raw)
+    check_fields(body, route.fields | extra_fields)
+    return Plain(route, raw, body, read_name(body, "model"))
+
+
+@dataclass(slots=True)
+class Relay:
+    """Passes such requests on; `own` counts those that this router has at each replica."""
+
+    fleet: Fleet
+    upstream: Upstream
+    retries: int
+    own: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, asked: Plain, headers: dict[str, str]) -> Whole:
+        """The first engine's whole answer; others are tried where one breaks off. Asking twice changes nothing."""
+        tried: list[str] = []
+        for attempt in range(self.retries + 1):
+            replica = self._least_busy(asked.model, tried)
+            if replica is None:
+                break
+            tried.append(replica)
+            self.own[replica] += 1
+            try:
+                endpoint = self.fleet.endpoint(replica)
+                return await ask_whole(self.upstream, endpoint, asked.route.path, asked.raw, headers)
+            except EngineUnreachable:
+                if attempt == self.retries:
+                    raise
+            finally:
+                self.own[replica] -= 1
+        why = f"{len(tried)} broke off" if tried else "none is ready"
+        message = f"No engine of model {asked.model!r} answers: {why}."
+        raise NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
+
+    def _least_busy(self, model: str, tried: Collection[str]) -> str | None:
+        ready = [r for r in self.fleet.replicas(model) if r.state == "ready" and r.name not in tried]
+        return min(ready, key=self._busy).name if ready else None
+
+    def _busy(self, replica: Replica) -> float:
+        return (replica.running + replica.waiting + self.own[replica.name]) / replica.max_running
+
+
+EMBEDDINGS = PlainRoute("/v1/embeddings", "Embed text", EMBEDDINGS_FIELDS, ("model",))
+TOKENIZE = PlainRoute("/tokenize", "The tokens of a prompt or chat", TOKENIZE_FIELDS, ("model",))
+DETOKENIZE = PlainRoute("/detokenize", "The text of tokens", DETOKENIZE_FIELDS, ("model", "tokens"))
+COUNT_TOKENS = PlainRoute(
+    "/v1/messages/count_tokens", "Count a message's tokens", COUNT_TOKENS_FIELDS, ("model", "messages"), ANTHROPIC
+)
+PLAIN_ROUTES = {route.path: route for route in (EMBEDDINGS, TOKENIZE, DETOKENIZE, COUNT_TOKENS)}
+"""Routes that generate no text, by path."""
