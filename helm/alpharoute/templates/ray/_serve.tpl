@@ -1,0 +1,86 @@
+{{/* serveConfigV2: the product's settings and how many replicas of each deployment there are. */}}
+
+{{/* One pool as router.settings wants it. Replica counts are not in it: they stand under `deployments`, because a
+     change of `args` makes Serve restart every deployment and a change there only the one it names. */}}
+{{- define "alpharoute.pool" -}}
+{{- $pool := . -}}
+{{- $own := pick $pool "name" "model" "engine" "target" "drafter" "method" "k_max" "urls" "loras" -}}
+{{- if hasKey $pool "drainSeconds" -}}{{- $_ := set $own "drain_s" $pool.drainSeconds -}}{{- end -}}
+{{- if $pool.apiKeySecret -}}{{- $_ := set $own "api_key_env" (include "alpharoute.engineKeyName" $pool) -}}{{- end -}}
+{{- toYaml (merge $own (default dict $pool.settings)) -}}
+{{- end }}
+
+{{/* The variable that carries the key of an engine outside Ray. */}}
+{{- define "alpharoute.engineKeyName" -}}
+ENGINE_KEY_{{ .name | upper | replace "-" "_" }}
+{{- end }}
+
+{{/* The settings: what the values say of the product, and `settings` for the rest. */}}
+{{- define "alpharoute.settings" -}}
+{{- $pools := list -}}
+{{- range .Values.pools -}}{{- $pools = append $pools (include "alpharoute.pool" . | fromYaml) -}}{{- end -}}
+{{- $router := dict "engine_host" "node" "drain_s" .Values.router.drainSeconds "max_ongoing_requests" .Values.router.maxOngoingRequests -}}
+{{- $own := dict "redis" (dict "prefix" (include "alpharoute.redis.prefix" .)) "router" $router "pools" $pools -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $own) -}}
+{{- end }}
+
+{{/* num_replicas or autoscaling_config: (dict "min" … "max" … "target" … "policy" …) */}}
+{{- define "alpharoute.replicas" -}}
+{{- if eq (int .min) (int .max) }}
+num_replicas: {{ .min }}
+{{- else }}
+autoscaling_config:
+  min_replicas: {{ .min }}
+  max_replicas: {{ .max }}
+  target_ongoing_requests: {{ .target }}
+{{- end }}
+{{- end }}
+
+{{- define "alpharoute.deployment.router" -}}
+{{- $router := .Values.router -}}
+name: router
+{{- include "alpharoute.replicas" (dict "min" $router.replicas.min "max" $router.replicas.max "target" $router.targetOngoingRequests) }}
+max_surge_percent: 100
+ray_actor_options:
+  num_cpus: {{ $router.cpus }}
+  resources: {alpharoute_router: 0.001}
+{{- end }}
+
+{{- define "alpharoute.deployment.pool" -}}
+{{- $pool := .pool -}}
+{{- $replicas := default dict $pool.replicas -}}
+{{- $min := default 1 $replicas.min -}}
+name: engine-{{ $pool.name }}
+{{- include "alpharoute.replicas" (dict "min" $min "max" (default $min $replicas.max) "target" (default 32 $replicas.targetRequests)) }}
+max_surge_percent: {{ ternary 100 0 (and .root.Values.upgrade.surge (or .root.Values.autoscaling.enabled (eq "url" (default "vllm" $pool.engine)))) }}
+ray_actor_options:
+{{- if eq "url" (default "vllm" $pool.engine) }}
+  num_cpus: 0.1
+  resources: {alpharoute_router: 0.001}
+{{- else }}
+  num_cpus: {{ default 1 $pool.cpus }}
+  num_gpus: {{ default 0 $pool.gpus }}
+  resources: {alpharoute_on_{{ $pool.accelerator | replace "-" "_" }}: 0.001}
+{{- end }}
+{{- end }}
+
+{{- define "alpharoute.serveConfig" -}}
+proxy_location: EveryNode
+http_options:
+  host: 0.0.0.0
+  port: 8000
+logging_config:
+  encoding: JSON
+  enable_access_log: false
+applications:
+  - name: alpharoute
+    route_prefix: /
+    import_path: router.app:build_app
+    args:
+      {{- include "alpharoute.settings" . | nindent 6 }}
+    deployments:
+      - {{ include "alpharoute.deployment.router" . | nindent 8 | trim }}
+      {{- range .Values.pools }}
+      - {{ include "alpharoute.deployment.pool" (dict "root" $ "pool" .) | nindent 8 | trim }}
+      {{- end }}
+{{- end }}
