@@ -68,6 +68,20 @@ class Keys:
         """Set: names of replicas that may be alive."""
         return f"{{{self.prefix}}}:replicas"
 
+    @property
+    def keys(self) -> str:
+        """Hash: id of an API key → what is stored of it as JSON, its hash and never itself."""
+        return f"{{{self.prefix}}}:keys"
+
+    @property
+    def key_state(self) -> str:
+        """Hash: `changes` to API keys, counted, and the `secret` that signs the console's cookies."""
+        return f"{{{self.prefix}}}:key-state"
+
+    def use(self, minute: int) -> str:
+        """Hash with a time to live: router|key id → requests, tokens and running requests of that minute."""
+        return f"{{{self.prefix}}}:use:{minute}"
+
 
 def connect(url: str, *, timeout_s: float) -> AsyncRedis:
     """A client for a redis://, rediss:// or unix:// URL; it connects when first used and gives up after `timeout_s`.
@@ -85,7 +99,8 @@ def connect(url: str, *, timeout_s: float) -> AsyncRedis:
 
 
 @asynccontextmanager
-async def _or_store_error() -> AsyncIterator[None]:
+async def or_store_error() -> AsyncIterator[None]:
+    """What goes wrong with Redis, as StoreError."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
@@ -106,7 +121,7 @@ class RedisStore:
     async def merge(self, deltas: Sequence[Delta], batch: str = "") -> None:
         """See Store; one round trip however many deltas."""
         written = self._keys.batch(batch)
-        async with _or_store_error(), self._redis.pipeline(transaction=True) as pipe:
+        async with or_store_error(), self._redis.pipeline(transaction=True) as pipe:
             for delta in deltas:
                 keys = [*self._keys_of(delta.key), written]
                 await self._merge(keys=keys, args=self._arguments(delta), client=pipe)
@@ -116,7 +131,7 @@ class RedisStore:
 
     async def changes(self, cursor: int) -> Changes:
         """See Store; a cursor ahead of the store's (it was wiped) asks for everything."""
-        async with _or_store_error():
+        async with or_store_error():
             version = int(await self._redis.get(self._keys.version) or 0)
             if version == cursor:
                 return Changes(cursor=cursor)
@@ -132,7 +147,7 @@ class RedisStore:
 
     async def restore(self, records: Mapping[str, Record]) -> frozenset[str]:
         """See Store; one round trip, each record atomically."""
-        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             for name, record in records.items():
                 fields = [part for item in record.fields.items() for part in item]
                 args = [name, RECORD_EXPIRY_S, "@t", record.at_s, "@e", record.epoch, *fields]
@@ -142,7 +157,7 @@ class RedisStore:
 
     async def emit(self, events: Sequence[Event]) -> None:
         """See Store."""
-        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
             await pipe.execute()
@@ -173,21 +188,21 @@ class RedisRegistry:
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
         """See Registry."""
-        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             pipe.set(self._keys.replica(heartbeat.replica), _dumps(heartbeat), px=max(1, int(ttl_s * 1000)))
             pipe.sadd(self._keys.replicas, heartbeat.replica)
             await pipe.execute()
 
     async def withdraw(self, replica: str) -> None:
         """See Registry."""
-        async with _or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
             pipe.delete(self._keys.replica(replica))
             pipe.srem(self._keys.replicas, replica)
             await pipe.execute()
 
     async def replicas(self) -> list[Heartbeat]:
         """See Registry."""
-        async with _or_store_error():
+        async with or_store_error():
             names = sorted(await self._redis.smembers(self._keys.replicas))
             if not names:
                 return []

@@ -51,6 +51,9 @@ class Telemetry:
         self.unmeasured = counter(
             "alpharoute_unmeasured_requests_total", "Answers from which nothing was learnt.", ["reason"]
         )
+        self.refused = counter(
+            "alpharoute_refused_requests_total", "Requests turned away at the door, by error code.", ["code"]
+        )
         self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
         self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
         self.redis_up = gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.")
