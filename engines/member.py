@@ -12,7 +12,9 @@ import aiohttp
 from engines.engine import Engine
 from engines.pool import PoolSettings
 from engines.registry import Heartbeat, Registry, State
+from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.vllm_command import max_running
+from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_load import EngineLoad
 from engines.vllm_probe import probe
 from engines.vllm_selfcheck import SelfCheck, self_check
@@ -28,12 +30,23 @@ class UnfitEngineError(Exception):
     """An engine whose self-check failed: it must not get traffic."""
 
 
+class LeftEarlyError(Exception):
+    """A replica that was told to leave before it was ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class Announcing:
     """How often a replica announces itself, and for how long one announcement holds; seconds."""
 
     every_s: float = 0.5
     ttl_s: float = 5.0
+    read_s: float = 1.0
+    """Routers read announcements at least this often."""
+
+    @property
+    def notice_s(self) -> float:
+        """When every router has read what was announced now."""
+        return max(self.read_s, 2 * self.every_s)
 
 
 class Member:
@@ -53,39 +66,65 @@ class Member:
         self._checked: SelfCheck | None = None
         self._probe: tuple[StepTime, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
+        self._still = StillWatch()
+        self._failed = asyncio.Event()
         self.failure: Exception | None = None
 
     async def join(self) -> None:
-        """Start the engine, verify and measure it, and announce it as ready; raises what the engine's start raises."""
-        self._tasks.append(asyncio.create_task(self._announce()))
+        """Start the engine, verify and measure it, and announce it as ready; raises what the engine's start raises.
+
+        LeftEarlyError where `leave` was called meanwhile: that wins, and ends the start.
+        """
+        starting = asyncio.create_task(self._start())
+        self._tasks += [starting, asyncio.create_task(self._announce())]
         try:
-            await self._engine.start()
-            await self._while_alive(self._verify())
-        except BaseException:
-            await self._leave()
-            raise
-        self._state, self._phase = "ready", ""
+            await starting
+        except BaseException as error:
+            if self._state == "starting":
+                await self._leave()
+            if self._state == "starting" or _cancelled():
+                raise
+            raise LeftEarlyError(f"{self.name} was told to leave before it was ready") from error
         self._tasks.append(asyncio.create_task(self._watch()))
+
+    async def _start(self) -> None:
+        await self._engine.start()
+        await self._while_alive(self._verify())
+        if self._state == "starting":
+            self._still.reset()
+            self._state, self._phase = "ready", ""
 
     async def leave(self, drain_s: float) -> None:
         """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
         served, self._state = self._state == "ready", "draining"
-        if served and self.failure is None:
-            with contextlib.suppress(Exception):  # Redis being away must not cost running requests their end
-                await self._say(await self._load())
-            # Routers read the registry within a second: what they sent meanwhile is drained too.
-            await asyncio.sleep(2 * self._announcing.every_s)
-            if not await self._engine.drain(drain_s):
-                logger.warning("%s: requests were still running after %s s and are cut off", self.name, drain_s)
-        await self._leave()
+        try:
+            if served and self.failure is None:
+                await self._drain(drain_s)
+        finally:
+            await self._leave()
+
+    async def failed(self) -> Exception:
+        """Wait until the engine that was ready no longer serves; why."""
+        await self._failed.wait()
+        assert self.failure is not None
+        return self.failure
+
+    async def _drain(self, limit_s: float) -> None:
+        with contextlib.suppress(Exception):  # Redis being away must not cost running requests their end
+            await self._say(await self._load())
+        await asyncio.sleep(self._announcing.notice_s)  # what routers sent meanwhile is drained too
+        if not await self._engine.drain(limit_s):
+            logger.warning("%s: requests were still running after %s s and are cut off", self.name, limit_s)
 
     async def _leave(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._engine.stop()
-        with contextlib.suppress(Exception):
-            await self._registry.withdraw(self.name)
+        try:
+            await self._engine.stop()
+        finally:
+            with contextlib.suppress(Exception):
+                await self._registry.withdraw(self.name)
 
     async def _while_alive(self, work: Coroutine[None, None, None]) -> None:
         """Do the work, or raise how the engine died meanwhile: its last words say more than a refused connection."""
@@ -116,18 +155,39 @@ class Member:
             self._phase = "measuring step times"
             batches = [batch for batch in PROBED_BATCHES if batch <= self._max_running]
             self._probe = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches)
+            if not self._probe:
+                logger.warning("%s: no step time could be measured; is it started with %s?", self.name, METRICS_FLAG)
 
     async def _watch(self) -> None:
-        self.failure = await self._engine.died()
+        dying, stalling = asyncio.ensure_future(self._engine.died()), asyncio.ensure_future(self._stalled())
+        try:
+            done, _ = await asyncio.wait((dying, stalling), return_when=asyncio.FIRST_COMPLETED)
+            self.failure = done.pop().result()
+        finally:
+            for task in (dying, stalling):
+                task.cancel()
+            await asyncio.gather(dying, stalling, return_exceptions=True)
         logger.error("%s: %s", self.name, self.failure)
+        self._failed.set()
         with contextlib.suppress(Exception):
             await self._registry.withdraw(self.name)
 
+    async def _stalled(self) -> Exception:
+        """Return when the engine stands still for the pool's `stall_s` and then answers no test request either."""
+        engine, limit_s = self._engine, self._pool.stall_s
+        while True:
+            await asyncio.sleep(max(0.0, limit_s - self._still.still_s))
+            if self._still.still_s < limit_s:
+                continue
+            if await generates(engine.url, engine.api_key, self._pool.model, limit_s * TEST_SHARE):
+                self._still.reset()
+            elif self._still.still_s >= limit_s:
+                return StalledError(self._still.still_s)
+
     async def _announce(self) -> None:
         """Announce until cancelled; an engine that does not answer stays silent, and is gone when its time runs out."""
-        task = asyncio.current_task()
         # redis-py may swallow a cancellation while it connects: the count of requests for it is what holds.
-        while self.failure is None and not (task is not None and task.cancelling()):
+        while self.failure is None and not _cancelled():
             try:
                 await self._say(IDLE if self._state == "starting" else await self._load())
             except Exception as error:
@@ -136,11 +196,13 @@ class Member:
 
     async def _load(self) -> EngineLoad:
         try:
-            return await self._engine.load()
+            load = await self._engine.load()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             if self._state == "draining":
                 return IDLE
             raise
+        self._still.observe(load)
+        return load
 
     async def _say(self, load: EngineLoad) -> None:
         pool = self._pool
@@ -169,3 +231,9 @@ class Member:
             ),
             self._announcing.ttl_s,
         )
+
+
+def _cancelled() -> bool:
+    """Whether the running task was asked to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,7 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from engines.vllm_methods import method_problem
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Kind = Literal["vllm", "simulator", "url"]
@@ -10,14 +21,16 @@ Kind = Literal["vllm", "simulator", "url"]
 DEMO = "demo"
 """As `target` or `drafter`: the demo pair, built on first use."""
 
-LOADED_METHODS = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mtp", "dflash"})
-"""Methods that load weights of their own."""
-
 
 class Part(BaseModel):
     """Base of every part of the settings: frozen, unknown keys refused by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # input may hold secrets
+
+
+def _number_as_text(value: object) -> object:
+    """A number written without quotes in YAML, as the environment variable it stands for."""
+    return str(value) if type(value) in (int, float) else value
 
 
 class VllmOptions(Part):
@@ -33,7 +46,9 @@ class VllmOptions(Part):
         default_factory=dict, description="Further fields of vLLM's speculative_config, passed on as they are."
     )
     args: tuple[str, ...] = Field(default=(), description="Further arguments of vLLM's server.")
-    env: dict[str, str] = Field(default_factory=dict, description="Further environment variables of vLLM's server.")
+    env: dict[str, Annotated[SecretStr, BeforeValidator(_number_as_text)]] = Field(
+        default_factory=dict, description="Further environment variables of vLLM's server; values are never shown."
+    )
     start_timeout_s: float = Field(default=600.0, gt=0, description="Longest wait for vLLM to become healthy.")
 
 
@@ -46,7 +61,13 @@ class SimulatorOptions(Part):
 
 
 class PoolSettings(Part):
-    """One pool; `k_max` = 0 makes it vanilla."""
+    """One pool; `k_max` = 0 makes it vanilla.
+
+    A vLLM server by url must be started with `--enable-per-request-metrics`; one that speculates also with
+    `--per-request-spec-decode-metrics detailed` and, for k per request, with this project on its PYTHONPATH and
+    `--scheduler-cls engines.vllm_scheduler.AsyncSpecKScheduler` (SpecKScheduler with `--no-async-scheduling`). Each of
+    the servers is verified, left out and taken back on its own.
+    """
 
     name: Name = Field(description="Short name, used in headers, metrics and as the Serve deployment's name.")
     model: str = Field(default="demo", min_length=1, max_length=128, description="The model name clients ask for.")
@@ -62,11 +83,16 @@ class PoolSettings(Part):
     replicas: int = Field(default=1, ge=1, description="Engine replicas to keep.")
     cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray reserves for a replica.")
     gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica.")
-    urls: tuple[str, ...] = Field(default=(), description="For engine: url, the servers' base URLs without /v1.")
+    urls: tuple[str, ...] = Field(
+        default=(), description="For engine: url, the servers' base URLs; see docs/engines-by-url.md."
+    )
     api_key: SecretStr | None = Field(default=None, description="For engine: url, the key those servers want.")
     max_running: int = Field(default=256, ge=1, description="For url and simulator: requests one runs at a time.")
     drain_s: float = Field(default=60.0, ge=0, description="How long running requests may finish on shutdown.")
     self_check: bool = Field(default=True, description="Verify a speculative engine before its first request.")
+    stall_s: float = Field(
+        default=120.0, gt=0, description="Replace an engine that generates nothing for so long while it is asked to."
+    )
     probe: bool = Field(default=True, description="Measure the step time before the first request.")
     vllm: VllmOptions = Field(default=VllmOptions(), description="For engine: vllm.")
     simulator: SimulatorOptions = Field(default=SimulatorOptions(), description="For engine: simulator.")
@@ -77,7 +103,10 @@ class PoolSettings(Part):
         for url in urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is not an http:// or https:// URL")
-        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+        bases = tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+        if twice := [url for i, url in enumerate(bases) if url in bases[:i]]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return bases
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,8 +115,15 @@ class PoolSettings(Part):
                 f"pool {self.name!r}: a speculative pool sets both method and k_max, a vanilla one neither "
                 f"(method is {self.method!r}, k_max is {self.k_max!r})"
             )
-        if self.method in LOADED_METHODS and self.method != "mtp" and self.drafter is None and self.engine == "vllm":
-            raise ValueError(f"pool {self.name!r}: method {self.method!r} needs a drafter")
+        if self.drafter is not None and self.method is None:
+            raise ValueError(f"pool {self.name!r}: drafter {self.drafter!r} is given without a method")
+        if problem := self.engine == "vllm" and self.method and method_problem(self.method, self.drafter):
+            raise ValueError(f"pool {self.name!r}: {problem}")
         if (self.engine == "url") != bool(self.urls):
             raise ValueError(f"pool {self.name!r}: urls go with engine 'url' alone (it is {self.engine!r})")
+        if self.engine == "url" and self.replicas != 1:
+            raise ValueError(
+                f"pool {self.name!r}: a pool by url has one replica, which watches all its servers "
+                f"(replicas is {self.replicas!r}); to have more servers, add to urls"
+            )
         return self

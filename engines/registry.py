@@ -1,10 +1,15 @@
 """Who is there: what every engine replica says of itself, and the seam through which it says so."""
 
+import json
+import logging
+from collections import Counter
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.words import StepTime
+
+logger = logging.getLogger("alpharoute.engines")
 
 State = Literal["starting", "ready", "draining"]
 
@@ -17,7 +22,7 @@ class Heartbeat(BaseModel):
     `kv_usage` is a share, 0–1; `phase` says what a starting replica is busy with. `clock_s` is the sender's Unix time.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # while an upgrade rolls, a newer replica says more
 
     replica: str
     pool: str
@@ -39,6 +44,33 @@ class Heartbeat(BaseModel):
     sampled_speculation: bool = True
     probe: tuple[StepTime, ...] = ()
     clock_s: float = 0.0
+
+
+class HeartbeatReader:
+    """Reads heartbeats of other versions too, and says once each what it did not understand of them."""
+
+    def __init__(self) -> None:
+        self.unknown: Counter[str] = Counter()
+        """How often each thing that was not understood was seen."""
+
+    def read(self, text: str | bytes) -> Heartbeat | None:
+        """The heartbeat without the fields this version does not know; None where those it knows do not fit."""
+        try:
+            heartbeat = Heartbeat.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            self._tell(
+                f"a heartbeat cannot be read and is left out: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            )
+            return None
+        for name in json.loads(text).keys() - Heartbeat.model_fields.keys():
+            self._tell(f"the heartbeat field {name!r} is unknown to this version and ignored")
+        return heartbeat
+
+    def _tell(self, what: str) -> None:
+        self.unknown[what] += 1
+        if self.unknown[what] == 1:
+            logger.warning("%s (told once)", what)
 
 
 class Registry(Protocol):
