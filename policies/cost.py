@@ -4,9 +4,8 @@ t ≈ θ · x with x = [1(K=0), B, ΣK, 1(K>0), K, V, P]: B requests in the batc
 largest k, V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the
 mean step: without P they would pass for the price of a larger batch). A step without drafts has a base of its own: k =
 0 in a speculative engine can cost more than drafting suggests, and one base for both would charge that to the others.
-The sums XᵀX and Xᵀt, each row divided by its step time so that
-errors are relative, are the record:
-records of several routers add, and with decay they are recursive least squares with forgetting.
+The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record: records of several
+routers add, and with decay they are recursive least squares with forgetting.
 """
 
 import math
@@ -34,6 +33,12 @@ BATCH_EDGES = (4, 16, 64)
 TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
 PROBE_WEIGHT = 2.0
 RIDGE = 0.02
+SHAPE = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0)
+"""Relative deviation of each coefficient that a probe leaves open; it has seen no KV and no prefills."""
+
+SLACK = 0.02
+"""Share of a typical step by which each may be off besides, however small it was."""
+
 TIE = 0.5
 """Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
 
@@ -153,7 +158,10 @@ class Probe:
 def solve_probe(points: Sequence[StepTime]) -> Probe:
     """Solve a probe once; it is the prior of every later fit."""
     sums = probe_sums(points)
-    return Probe(sums, _solve(sums, _scaled(STEP_S, sums), RIDGE) if sums else STEP_S)
+    if not sums:
+        return Probe(sums, STEP_S)
+    scaled = _scaled(STEP_S, sums)
+    return Probe(sums, _solve(sums, scaled, _drawn(scaled, RIDGE)))
 
 
 def fit(buckets: Sequence[Mapping[str, float]], probe: Probe) -> StepModel:
@@ -169,8 +177,10 @@ def fit(buckets: Sequence[Mapping[str, float]], probe: Probe) -> StepModel:
             seen[name] += probe.sums[name]
         for name in RIGHT:
             seen[name] += factor * probe.sums[name]
-    overall = _solve(seen, _scaled(prior, seen), RIDGE)
-    thetas = tuple(_solve(b, overall, BUCKET_PULL) if b.get("w", 0.0) > 1 else overall for b in buckets)
+    scaled = _scaled(prior, seen)
+    overall = _solve(seen, scaled, _believed(scaled) if probe.sums else _drawn(scaled, RIDGE))
+    drawn = _drawn(overall, BUCKET_PULL)
+    thetas = tuple(_solve(b, overall, drawn) if b.get("w", 0.0) > 1 else overall for b in buckets)
     weight = sum(b.get("w", 0.0) for b in present)
     noise = (sum(b.get("rr", 0.0) for b in present) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
     return StepModel(thetas, weight, noise)
@@ -192,18 +202,36 @@ def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
     return (pull + sum([fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)])) / own
 
 
-def _solve(fields: Mapping[str, float], prior: Theta, pull: float) -> Theta:
-    """Non-negative θ from sums, drawn to `prior` as by `pull` rows of a typical batch at its predicted time."""
-    typical = sum(a * b for a, b in zip(prior, TYPICAL, strict=True)) - prior[0]  # it drafts
+def _typical_s(prior: Theta) -> float:
+    return sum(a * b for a, b in zip(prior, TYPICAL, strict=True)) - prior[0]  # it drafts
+
+
+def _drawn(prior: Theta, rows: float) -> list[float]:
+    """Weights that draw θ to a prior as by so many rows of a typical batch at its predicted time."""
+    typical_s = _typical_s(prior)
+    return [rows * (x / typical_s) ** 2 for x in TYPICAL]
+
+
+def _believed(prior: Theta) -> list[float]:
+    """Weights that believe each coefficient of a probe to within `SHAPE` of itself (normal, against `RELATIVE_NOISE`).
+
+    Rows of a busy replica are much alike: without this the price of drafts, of requests and of KV tokens trade places.
+    """
+    slack_s = SLACK * _typical_s(prior)
+    spreads = [s * p + slack_s / x for s, p, x in zip(SHAPE, prior, TYPICAL, strict=True)]
+    return [(RELATIVE_NOISE / spread) ** 2 for spread in spreads]
+
+
+def _solve(fields: Mapping[str, float], prior: Theta, weights: Sequence[float]) -> Theta:
+    """Non-negative θ from sums, each coefficient drawn to `prior` by its weight."""
     a = [[0.0] * SIZE for _ in range(SIZE)]
     for name, (i, j) in zip(GRAM, PAIRS, strict=True):
         a[i][j] = a[j][i] = fields.get(name, 0.0)
     b = [fields.get(name, 0.0) for name in RIGHT]
-    for i in range(SIZE):
-        ridge = pull * TYPICAL[i] ** 2 / typical**2
-        a[i][i] += ridge
-        b[i] += ridge * prior[i]
-    tie = TIE / typical**2
+    for i, weight in enumerate(weights):
+        a[i][i] += weight
+        b[i] += weight * prior[i]
+    tie = TIE / _typical_s(prior) ** 2
     a[0][0], a[3][3], a[0][3], a[3][0] = a[0][0] + tie, a[3][3] + tie, a[0][3] - tie, a[3][0] - tie
     b[0], b[3] = b[0] - tie * (prior[3] - prior[0]), b[3] + tie * (prior[3] - prior[0])
     x0, x1, x2, x3, x4, x5, x6 = nonnegative(a, b)
