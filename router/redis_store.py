@@ -7,13 +7,12 @@ from importlib import resources
 from typing import Any, Final
 
 import orjson
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from engines.registry import Heartbeat
+from engines.registry import Heartbeat, HeartbeatReader
 from policies.records import Delta, Record
 from policies.words import Event
 from router.store import Changes, StoreError
@@ -180,11 +179,12 @@ def _record(row: dict[str, str]) -> Record:
 
 
 class RedisRegistry:
-    """`engines.registry.Registry` over Redis; a heartbeat that this version cannot read is left out."""
+    """`engines.registry.Registry` over Redis, of which replicas of other versions may be part too."""
 
     def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._reader = HeartbeatReader()
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
         """See Registry."""
@@ -210,16 +210,9 @@ class RedisRegistry:
             gone = [name for name, text in zip(names, texts, strict=True) if text is None]
             if gone:
                 await self._redis.srem(self._keys.replicas, *gone)
-        heartbeats = (_loads(text) for text in texts if text is not None)
+        heartbeats = (self._reader.read(text) for text in texts if text is not None)
         return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
 
 
 def _dumps(heartbeat: Heartbeat) -> bytes:
     return orjson.dumps(heartbeat.model_dump(mode="json"))
-
-
-def _loads(text: str) -> Heartbeat | None:
-    try:
-        return Heartbeat.model_validate_json(text)
-    except ValidationError:
-        return None
