@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,8 +13,11 @@ from ray.serve.handle import DeploymentHandle
 from engines.member import Announcing
 from engines.registry import Registry
 from engines.replica import deployment_of
+from router.door import DoorStores, guarded
 from router.errors import SetupError
-from router.ingress import Ingress
+from router.exposure import check_cluster
+from router.guard import Guard
+from router.redis_door import RedisKeyStore, RedisUsageStore
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.service import Application, running_ingress
 from router.settings import EMBEDDED, RedisSettings, Settings
@@ -24,15 +28,21 @@ ROUTER_CPUS = 0.1
 
 
 @asynccontextmanager
-async def _over_redis(settings: Settings) -> AsyncIterator[Ingress]:
+async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
     redis = connect(settings.redis.url.get_secret_value(), timeout_s=settings.redis.timeout_s)
     keys = Keys(settings.redis.prefix)
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
         keeping = asyncio.create_task(keep_current(classifier, settings.classifier.refresh_s))
-        async with running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress:
-            yield ingress
+        stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
+        async with (
+            running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress,
+            guarded(
+                ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
+            ) as guard,
+        ):
+            yield guard
         keeping.cancel()
     finally:
         await redis.aclose()
@@ -60,8 +70,14 @@ class Router:
 def build_app(settings: Settings) -> ServeApplication:
     """The whole product as one Serve application; `serve deploy` calls it with the settings as `args`.
 
-    Raises SetupError where `redis.url` is not a server that all replicas reach.
+    Raises SetupError where `redis.url` is not a server that all replicas reach, or everybody could come in.
     """
+    check_cluster(settings)
+    return application_of(settings)
+
+
+def application_of(settings: Settings) -> ServeApplication:
+    """The same for whoever has seen to it who reaches the address that Serve listens on."""
     if settings.redis.url.get_secret_value() == EMBEDDED:
         raise SetupError(
             "redis.url is 'embedded': only `alpharoute serve` starts a Redis itself. "

@@ -15,12 +15,14 @@ from classifiers.commands import app as classifier_commands
 from engines.pool import DEMO, PoolSettings
 from router.acceptance_command import acceptance_table, read_acceptance
 from router.errors import SetupError
+from router.keys_command import app as key_commands
 from router.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.settings_page import settings_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 
 app.add_typer(classifier_commands, name="classifier")
+app.add_typer(key_commands, name="keys")
 
 console = Console(stderr=True)
 

@@ -19,6 +19,8 @@ from pydantic import SecretStr
 
 from router.embedded_redis import EmbeddedRedis
 from router.errors import SetupError
+from router.haproxy import write_guarded_haproxy
+from router.exposure import check_local
 from router.settings import EMBEDDED, Settings
 
 APP = "alpharoute"
@@ -33,6 +35,9 @@ RAY_ENV = {
     # A router replica that ends waits this long for load balancers to notice; here HAProxy is told at once.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's way to say that no other machine takes part: all of its own ports are then bound to loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -65,6 +70,7 @@ class LocalService:
         return f"http://{host}:{listen.port}"
 
     def __enter__(self) -> Self:
+        check_local(self.settings)
         try:
             self._check_port()
             self._start_redis()
@@ -146,17 +152,19 @@ class LocalService:
     def _start_ray(self) -> None:
         for name, value in {**RAY_ENV, **self._haproxy_env()}.items():
             os.environ.setdefault(name, value)
+        os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         # Ray reads its environment when it is imported, so that comes after.
         import ray
         from ray import serve
 
-        from router.app import ROUTER_CPUS, build_app
+        from router.app import ROUTER_CPUS, application_of
 
         pools, routers = self.settings.pools, self.settings.router.replicas
         cpus = sum(pool.cpus * pool.replicas for pool in pools) + ROUTER_CPUS * routers
         self._ray = True
         ray.init(
+            address="local",
             num_cpus=max(os.cpu_count() or 1, int(cpus) + 1),
             include_dashboard=False,
             log_to_driver=False,
@@ -166,7 +174,7 @@ class LocalService:
         )
         serve.start(http_options={"host": self.settings.listen.host, "port": self.settings.listen.port})
         serve.run_many(
-            [serve.RunTarget(build_app(self.settings), name=APP, route_prefix="/")],
+            [serve.RunTarget(application_of(self.settings), name=APP, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
@@ -177,7 +185,10 @@ class LocalService:
         where.mkdir(parents=True, exist_ok=True)
         # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
         first = 20_000 + self.settings.listen.port % 90 * 100
+        metrics_port, stats_port = free_port(), free_port()
+        program = write_guarded_haproxy(where, (metrics_port, stats_port))
         return {
+            **({"RAY_SERVE_HAPROXY_BINARY_PATH": str(program)} if program else {}),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
@@ -187,8 +198,8 @@ class LocalService:
             # Left at its default, two services answer for each other here until their own routers are up.
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         }
 
     def _engine_phases(self) -> dict[str, str]:

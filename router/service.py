@@ -12,6 +12,7 @@ from engines.registry import Registry
 from policies.knowledge import Knowledge
 from router.catalogue import catalogue_of
 from router.fleet import Fleet
+from router.guard import App
 from router.http import Receive, Scope, Send
 from router.ingress import Ingress
 from router.overview import Decisions
@@ -71,14 +72,14 @@ async def running_ingress(
 class Application:
     """The ASGI application: starts with `start` or on lifespan startup, stops on lifespan shutdown."""
 
-    def __init__(self, running: contextlib.AbstractAsyncContextManager[Ingress]) -> None:
+    def __init__(self, running: contextlib.AbstractAsyncContextManager[App]) -> None:
         self._running = running
-        self._ingress: Ingress | None = None
+        self._app: App | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI conversation."""
-        if scope["type"] == "http" and self._ingress is not None:
-            await self._ingress(scope, receive, send)
+        if scope["type"] == "http" and self._app is not None:
+            await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -86,12 +87,12 @@ class Application:
 
     async def start(self) -> None:
         """Start now, so that what goes wrong reaches the caller: servers swallow what a lifespan raises."""
-        self._ingress = await self._running.__aenter__()
+        self._app = await self._running.__aenter__()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            if self._ingress is None:
+            if self._app is None:
                 await self.start()
         except Exception as error:
             logger.exception("the router cannot start")
@@ -99,6 +100,6 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._ingress = None
+        self._app = None
         await self._running.__aexit__(None, None, None)
         await send({"type": "lifespan.shutdown.complete"})

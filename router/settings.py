@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from engines.pool import DEMO, Part, PoolSettings
 from policies.document import Document
+from router.auth_settings import AdminSettings, AuthSettings
 from router.errors import SetupError
 
 EMBEDDED = "embedded"
@@ -126,6 +127,8 @@ class Settings(BaseSettings):
     )
 
     listen: Listen = Listen()
+    auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
     redis: RedisSettings = RedisSettings()
     router: RouterSettings = RouterSettings()
     limits: Limits = Limits()
