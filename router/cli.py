@@ -5,17 +5,19 @@ import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from classifiers.commands import app as classifier_commands
 from engines.pool import DEMO, PoolSettings
 from router.acceptance_command import acceptance_table, read_acceptance
 from router.errors import SetupError
 from router.keys_command import app as key_commands
+from router.masking import shown
 from router.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.settings_page import settings_table
 
@@ -52,8 +54,7 @@ def serve(
         settings = local_settings(config, engine, model, draft, port)
         run_locally(settings)
     except SetupError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(USAGE_ERROR) from None
+        raise refused(error) from None
 
 
 @app.command("settings")
@@ -62,10 +63,9 @@ def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> N
     try:
         settings = load_settings(config)
     except SetupError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(USAGE_ERROR) from None
+        raise refused(error) from None
     if as_json:
-        sys.stdout.write(orjson.dumps(settings.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(orjson.dumps(shown(settings), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         Console().print(settings_table(settings))
 
@@ -78,8 +78,7 @@ def acceptance(
     try:
         rows = read_acceptance(url)
     except SetupError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
-        raise typer.Exit(USAGE_ERROR) from None
+        raise refused(error) from None
     if as_json:
         sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
@@ -94,16 +93,15 @@ def local_settings(
         raise SetupError("--config names the pools: leave out --model and --draft.")
     if draft is not None and model is None:
         raise SetupError("--draft needs --model: the drafter must share the model's tokenizer.")
-    overrides: dict[str, Any] = {}
-    if config is None:
-        overrides["pools"] = own_pools(model, draft)
+    settings = load_settings(config)
+    pools, listen = settings.pools, settings.listen
+    if model is not None or "pools" not in settings.model_fields_set:
+        pools = own_pools(model, draft)
     if engine is EngineChoice.SIM:
-        pools = overrides.get("pools") or load_settings(config).pools
-        overrides["pools"] = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
-    settings = load_settings(config, overrides)
+        pools = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
     if port is not None:
-        settings = settings.model_copy(update={"listen": settings.listen.model_copy(update={"port": port})})
-    return settings
+        listen = listen.model_copy(update={"port": port})
+    return settings.model_copy(update={"pools": pools, "listen": listen})
 
 
 def own_pools(model: str | None, draft: str | None) -> tuple[PoolSettings, ...]:
@@ -162,6 +160,12 @@ def greeting(url: str, settings: Settings) -> str:
         f"  console: {url}/console\n\n"
         "Ctrl-C ends it."
     )
+
+
+def refused(error: SetupError) -> typer.Exit:
+    """Say what is wrong; the exit of a command that was asked for what cannot be."""
+    console.print(Text(str(error), style="red"), soft_wrap=True)
+    return typer.Exit(USAGE_ERROR)
 
 
 def end_on_signals() -> None:

@@ -1,23 +1,26 @@
 """Every setting of the product: one YAML file and environment variables, checked by name and value.
 
 `alpharoute settings` prints them all. A variable is `ALPHAROUTE_` and the path in capitals, levels joined by two
-underscores: `ALPHAROUTE_REDIS__URL=redis://10.0.0.5:6379/0`. Variables win over the file.
+underscores: `ALPHAROUTE_REDIS__URL=redis://10.0.0.5:6379/0`. Variables win over the file, options of the command line
+over both. A variable that is no setting is refused, but for ALPHAROUTE_CACHE and ALPHAROUTE_LOG_DIR, which are read
+where they are used.
 """
 
+import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from engines.pool import DEMO, Part, PoolSettings
 from policies.document import Document
 from router.auth_settings import AdminSettings, AuthSettings
 from router.errors import SetupError
+from router.redis_url import parse_address
+from router.settings_check import problem, unknown_variables
 
 EMBEDDED = "embedded"
 
@@ -33,11 +36,36 @@ class RedisSettings(Part):
     """The state that routers and engines share."""
 
     url: SecretStr = Field(
-        default=SecretStr(EMBEDDED), description="redis://, rediss:// or unix:// URL; 'embedded' starts one as a child."
+        default=SecretStr(EMBEDDED),
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL (see docs/redis.md); "
+        "'embedded' starts one as a child.",
     )
+    username: str | None = Field(default=None, description="ACL user, where the URL has none.")
+    password: SecretStr | None = Field(default=None, description="Its password, where the URL has none.")
+    sentinel_username: str | None = Field(default=None, description="ACL user of the Sentinels themselves.")
+    sentinel_password: SecretStr | None = Field(default=None, description="Their password; unset for none.")
+    ca_file: Path | None = Field(default=None, description="With rediss: who signs certificates; unset: the system's.")
+    cert_file: Path | None = Field(default=None, description="With rediss: our own certificate, where one is wanted.")
+    key_file: Path | None = Field(default=None, description="With rediss: its private key.")
     prefix: str = Field(default="alpharoute", pattern=r"^[\w.-]{1,64}$", description="First part of every key.")
     timeout_s: float = Field(default=1.0, gt=0, description="Longest wait for an answer; no request waits.")
     directory: Path | None = Field(default=None, description="Where the embedded server keeps data; unset forgets.")
+
+    @model_validator(mode="after")
+    def _connects(self) -> Self:
+        url = self.url.get_secret_value()
+        if url == EMBEDDED:
+            return self
+        try:
+            address = parse_address(url)
+        except ValueError as error:
+            raise ValueError(f"url {error}") from None
+        files = [name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name) is not None]
+        if files and not address.tls:
+            raise ValueError(f"{files[0]} is for encrypted connections: begin the url with rediss")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
 
 
 class RouterSettings(Part):
@@ -53,6 +81,15 @@ class RouterSettings(Part):
     )
     drain_s: float = Field(default=60.0, ge=0, description="How long a router that stops may finish its requests.")
     retries: int = Field(default=2, ge=0, description="Other replicas tried while no byte was sent to the client.")
+
+    @model_validator(mode="after")
+    def _outlives_a_heartbeat(self) -> Self:
+        if self.heartbeat_ttl_s <= 2 * self.heartbeat_s:
+            raise ValueError(
+                f"heartbeat_ttl_s must be more than twice heartbeat_s ({self.heartbeat_s!r}), "
+                f"or one late heartbeat takes a live engine away; it is {self.heartbeat_ttl_s!r}"
+            )
+        return self
 
 
 class Limits(Part):
@@ -169,16 +206,33 @@ class Settings(BaseSettings):
 
 
 def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a YAML file (defaults without one), the environment, and overrides by the command line.
+    """Settings from a YAML file (defaults without one), over it the environment, over both the `overrides` by field.
 
     Raises SetupError with one line per problem: path, value, what is allowed.
     """
     data = _read(file) if file is not None else {}
+    where = f" in {file}" if file else ""
+    refuse_unknown_variables()
     try:
-        return Settings(**{**data, **(overrides or {})})
+        settings = Settings(**data)
+        chosen = {name: _checked(name, value) for name, value in (overrides or {}).items()}
     except ValidationError as error:
-        problems = "\n".join(f"  {_problem(detail)}" for detail in error.errors())
-        raise SetupError(f"The settings{f' in {file}' if file else ''} are wrong:\n{problems}") from None
+        problems = "\n".join(f"  {problem(Settings, detail)}" for detail in error.errors())
+        raise SetupError(f"The settings{where} are wrong:\n{problems}") from None
+    except SettingsError as error:  # a variable that must hold JSON and does not
+        raise SetupError(f"The settings are wrong:\n  {error}") from None
+    return settings.model_copy(update=chosen)
+
+
+def _checked(name: str, value: object) -> object:
+    annotation: Any = Settings.model_fields[name].annotation
+    return TypeAdapter[object](annotation).validate_python(value)
+
+
+def refuse_unknown_variables() -> None:
+    """Raise SetupError where the environment holds ALPHAROUTE_ variables that are no settings."""
+    if unknown := unknown_variables(Settings, os.environ):
+        raise SetupError("The environment is wrong:\n" + "\n".join(f"  {line}" for line in unknown))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -186,35 +240,20 @@ def _read(file: Path) -> dict[str, Any]:
         data = yaml.safe_load(file.read_text())
     except OSError as error:
         raise SetupError(f"The settings file {str(file)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SetupError(f"The settings file {str(file)!r} is not YAML: {error}") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"The settings file {str(file)!r} is not YAML: it is not UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SetupError(f"The settings file {str(file)!r} is not YAML{_where_wrong(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise SetupError(f"The settings file {str(file)!r} must hold a mapping, it holds a {type(data).__name__}")
+    if odd := [key for key in data if not isinstance(key, str)]:
+        raise SetupError(f"The settings file {str(file)!r} must have names as keys, not {odd[0]!r}")
     return data
 
 
-def _problem(detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"]) or "settings"
-    if detail["type"] == "extra_forbidden":
-        near = get_close_matches(str(detail["loc"][-1]), _names_at(detail["loc"][:-1]), n=1)
-        return f"{path}: unknown setting{f', did you mean {near[0]!r}?' if near else ''}"
-    shown = "" if isinstance(detail["input"], dict | list | tuple) else f" {detail['input']!r}:"
-    return f"{path}:{shown} {detail['msg']}"
-
-
-def _names_at(path: tuple[int | str, ...]) -> list[str]:
-    """The settings there are where an unknown one was found."""
-    model: type[BaseModel] = Settings
-    for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _part_of(model.model_fields[part].annotation) or model
-    return list(model.model_fields)
-
-
-def _part_of(annotation: object) -> type[BaseModel] | None:
-    """The model inside an annotation: itself, an item of a list, a value of a mapping."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _part_of(inner))), None)
+def _where_wrong(error: yaml.YAMLError) -> str:
+    """The place alone: YAML's own message quotes the line, which may hold a password."""
+    mark = getattr(error, "problem_mark", None)
+    return f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""

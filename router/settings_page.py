@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.table import Table
+from rich.text import Text
 
-from router.settings import EMBEDDED, Settings
+from router.masking import shown
+from router.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ def settings_table(settings: Settings) -> Table:
     """A table of all settings; a value that is not the default is set off."""
     table = Table("setting", "value", "default", "what it means", title="Alpharoute's settings", show_lines=False)
     for row in rows(settings):
-        changed = row.value != row.default
-        table.add_row(row.path, f"[bold]{row.value}[/]" if changed else row.value, row.default, row.about)
+        value = Text(row.value, style="bold" if row.value != row.default else "")
+        table.add_row(Text(row.path), value, Text(row.default), Text(row.about))
     return table
 
 
@@ -45,7 +46,7 @@ def _rows(prefix: str, model: type[BaseModel], value: BaseModel) -> Iterator[Row
             for i, each in enumerate(here):
                 yield from _rows(f"{path}[{i}].", item, each)
         else:
-            yield Row(path, _shown(here), _default(info), info.description or "")
+            yield Row(path, _text(here, name), _default(info, name), info.description or "")
 
 
 def _item(info: FieldInfo) -> type[BaseModel] | None:
@@ -54,28 +55,17 @@ def _item(info: FieldInfo) -> type[BaseModel] | None:
     return first if isinstance(first, type) and issubclass(first, BaseModel) else None
 
 
-def _default(info: FieldInfo) -> str:
-    return "(required)" if info.is_required() else _shown(info.get_default(call_default_factory=True))
+def _default(info: FieldInfo, name: str) -> str:
+    return "(required)" if info.is_required() else _text(info.get_default(call_default_factory=True), name)
 
 
-def masked(secret: SecretStr) -> str:
-    """A secret as it may be shown: a URL without its password, anything else as stars."""
-    text = secret.get_secret_value()
-    if text == EMBEDDED:
-        return text
-    parts = urlsplit(text)
-    if not parts.scheme:
-        return str(secret)
-    return text if parts.password is None else text.replace(f":{parts.password}@", ":***@")
-
-
-def _shown(value: object) -> str:
-    if value is None:
+def _text(value: object, name: str) -> str:
+    """A value in a cell of the table."""
+    public = shown(value, name)
+    if public is None:
         return "unset"
-    if isinstance(value, SecretStr):
-        return masked(value)
-    if isinstance(value, set | frozenset | tuple | list):
-        return ", ".join(sorted(map(str, value))) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items()) or "none"
-    return str(value)
+    if isinstance(public, list):
+        return ", ".join(map(str, public)) or "none"
+    if isinstance(public, dict):
+        return ", ".join(f"{key}: {item}" for key, item in public.items()) or "none"
+    return str(public)

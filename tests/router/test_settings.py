@@ -1,13 +1,14 @@
 """Settings: one file and the environment, every mistake named."""
 
+import json
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from router.cli import EngineChoice, local_settings
 from router.errors import SetupError
 from router.settings import Settings, load_settings
-from router.settings_page import masked, rows
+from router.settings_page import rows
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -67,14 +68,65 @@ def test_every_setting_is_listed_with_its_meaning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("name", "value", "near"),
     [
-        ("embedded", "embedded"),
-        ("redis://10.0.0.5:6379/0", "redis://10.0.0.5:6379/0"),
-        ("rediss://user:p%40ss@host/0", "rediss://user:***@host/0"),
-        ("hunter2", "**********"),
+        ("ALPHAROUTE_LISTEN_PORT", "9000", "ALPHAROUTE_LISTEN__PORT"),
+        ("ALPHAROUTE_REDIS__URI", "redis://h/0", "ALPHAROUTE_REDIS__URL"),
+        ("ALPHAROUTE_LIMTS__BODY_S", "3", "ALPHAROUTE_LIMITS__BODY_S"),
+        ("ALPHAROUTE_LOGDIR", "/tmp", "ALPHAROUTE_LOG_DIR"),
+        ("ALPHAROUTE_LISTEN__PORT__X", "1", "ALPHAROUTE_LISTEN__PORT"),
     ],
 )
-def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    """A URL is shown without its password."""
-    assert masked(SecretStr(url)) == shown
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, near: str) -> None:
+    """A misspelt variable would change nothing and say nothing: it is named, with the nearest right one."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError) as error:
+        load_settings()
+    assert name in str(error.value)
+    assert repr(near) in str(error.value)
+    assert value not in str(error.value).replace(name, "").replace(near, "")
+
+
+def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those a process reads elsewhere, those below a mapping, and those by which Kubernetes describes its Services."""
+    for name, value in {
+        "ALPHAROUTE_LOG_DIR": "/tmp/x",
+        "ALPHAROUTE_CACHE": "/tmp/x",
+        "alpharoute_limits__body_s": "9",
+        "ALPHAROUTE_POLICY__TASKS__LEGAL_ANALYSIS__MODE": "vanilla",
+        "ALPHAROUTE_PORT": "tcp://10.0.0.1:8000",
+        "ALPHAROUTE_REDIS_SERVICE_HOST": "10.0.0.2",
+        "ALPHAROUTE_REDIS_SERVICE_PORT": "6379",
+        "ALPHAROUTE_REDIS_SERVICE_PORT_REDIS": "6379",
+        "ALPHAROUTE_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.limits.body_s == 9
+    assert settings.policy.tasks["legal_analysis"].mode == "vanilla"
+
+
+def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists and mappings are JSON there; what is not is an error with a name, not a traceback."""
+    monkeypatch.setenv("ALPHAROUTE_POOLS", "[{")
+    with pytest.raises(SetupError, match="pools"):
+        load_settings()
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An override holds whatever a variable says; without one the variable does."""
+    pool = {"name": "env", "engine": "simulator"}
+    monkeypatch.setenv("ALPHAROUTE_POOLS", json.dumps([pool]))
+    assert [pool.name for pool in load_settings().pools] == ["env"]
+    chosen = load_settings(None, {"pools": [{**pool, "name": "cli"}]})
+    assert [pool.name for pool in chosen.pools] == ["cli"]
+    assert [pool.name for pool in local_settings(None, EngineChoice.SIM, None, None, None).pools] == ["env"]
+    own = local_settings(None, EngineChoice.SIM, "org/big", None, None).pools
+    assert [pool.name for pool in own] == ["vanilla", "ngram"]
+
+
+@pytest.mark.parametrize("ttl_s", [0.5, 1.0])
+def test_an_engine_outlives_a_lost_heartbeat(tmp_path: Path, ttl_s: float) -> None:
+    """A time to live of two heartbeats or less would remove engines at random."""
+    with pytest.raises(SetupError, match="more than twice heartbeat_s"):
+        load_settings(_file(tmp_path, f"router: {{heartbeat_ttl_s: {ttl_s}, heartbeat_s: 0.5}}"))
