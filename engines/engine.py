@@ -67,6 +67,7 @@ class SimulatorEngine:
             SimulatedEngine(
                 SimulatorSettings(
                     model=pool.model,
+                    loras=tuple(pool.loras),
                     method=pool.method,
                     drafter=pool.drafter,
                     k_max=pool.k_max,

@@ -16,6 +16,7 @@ from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.vllm_command import max_running
 from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_load import EngineLoad
+from engines.vllm_models import read_context
 from engines.vllm_probe import probe
 from engines.vllm_selfcheck import SelfCheck, self_check
 from policies.words import StepTime
@@ -64,6 +65,7 @@ class Member:
         self._state: State = "starting"
         self._phase = ""
         self._checked: SelfCheck | None = None
+        self._context_tokens = pool.vllm.max_model_len
         self._probe: tuple[StepTime, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
         self._still = StillWatch()
@@ -141,6 +143,7 @@ class Member:
 
     async def _verify(self) -> None:
         pool, engine = self._pool, self._engine
+        self._context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
         if pool.self_check and pool.method is not None and pool.engine != "simulator":
             self._phase = "checking itself"
             self._checked = await self_check(
@@ -224,7 +227,7 @@ class Member:
                 waiting=load.waiting,
                 kv_usage=load.kv_usage,
                 max_running=self._max_running,
-                max_context_tokens=pool.vllm.max_model_len,
+                max_context_tokens=self._context_tokens,
                 sampled_speculation=self._checked is None or self._checked.sampled_ok,
                 probe=self._probe,
                 clock_s=time.time(),

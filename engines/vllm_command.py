@@ -54,6 +54,7 @@ def build_command(pool: PoolSettings, *, host: str, port: int, api_key: str) -> 
         *(METRICS_FLAG, "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
         *(("--enforce-eager",) if cpu else ()),
         *_speculation(pool),
+        *_adapters(pool),
         *pool.vllm.args,
     ]
     return Command(tuple(argv), _environment(pool, api_key))
@@ -133,6 +134,14 @@ def _check_weights(pool: PoolSettings, field: str, name: str) -> None:
         raise ModelNotFoundError(f"pool {pool.name!r}: {field} {name!r} is not a folder")
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"pool {pool.name!r}: {field} {name!r} holds no config.json: not a Hugging Face model")
+
+
+def _adapters(pool: PoolSettings) -> tuple[str, ...]:
+    if not pool.loras:
+        return ()
+    # A place may hold "=": JSON is the form that vLLM does not split.
+    modules = [json.dumps({"name": name, "path": place}) for name, place in pool.loras.items()]
+    return ("--enable-lora", "--max-loras", str(len(modules)), "--lora-modules", *modules)
 
 
 def _speculation(pool: PoolSettings) -> tuple[str, ...]:

@@ -7,12 +7,15 @@ from http import HTTPStatus
 import orjson
 
 from engines.simulator.control import ControlRoutes
+from engines.simulator.embedding_routes import EmbeddingRoutes
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.errors import ApiError
 from engines.simulator.exchange import Exchange, Receive, Routes, Scope, Send
 from engines.simulator.failures import Failure, FailureKind
 from engines.simulator.generation_routes import GenerationRoutes
 from engines.simulator.information_routes import InformationRoutes
+from engines.simulator.messages_api import MessagesRoutes
+from engines.simulator.responses_api import ResponsesRoutes
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere", "/simulator")
 """Paths that want the key: vLLM's, and the simulator's own."""
@@ -26,8 +29,10 @@ class SimulatorApp:
         self._on_exit = on_exit
         self._key = (engine.settings.api_key or "").encode()
         self._control: Routes = ControlRoutes(engine).routes()
-        self._generation: Routes = GenerationRoutes(engine).routes()
-        self._routes: Routes = {**InformationRoutes(engine).routes(), **self._generation, **self._control}
+        chat = GenerationRoutes(engine)
+        self._generation: Routes = {**chat.routes(), **MessagesRoutes(chat).routes(), **ResponsesRoutes(chat).routes()}
+        shown = {**InformationRoutes(engine).routes(), **EmbeddingRoutes(engine).routes()}
+        self._routes: Routes = {**shown, **self._generation, **self._control}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""

@@ -144,5 +144,5 @@ class SimulatedEngine:
 
     def check_model(self, asked: str | None) -> None:
         """Refuse a model this engine does not serve; none means the one it serves."""
-        if asked and asked != self.settings.model:
+        if asked and asked != self.settings.model and asked not in self.settings.loras:
             raise unknown_model(asked, self.settings.model)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from engines.simulator.batching import Batch, Sequence
 from engines.simulator.exchange import Exchange
 from engines.simulator.measurements import request_metrics
-from engines.simulator.replies import DONE, Choice, Dialect, Usage
+from engines.simulator.replies import Choice, Dialect, Usage
 
 
 class Mailbox:
@@ -121,7 +121,7 @@ class Generation:
             sent += len(events)
             if running:
                 await exchange.stream(b"".join(events))
-        await exchange.stream(b"".join((*events, self._tail(), DONE)), last=True)
+        await exchange.stream(b"".join((*events, self._tail(), self._dialect.done)), last=True)
         return True
 
     def _openings(self) -> list[bytes]:

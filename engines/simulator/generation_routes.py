@@ -10,11 +10,12 @@ from engines.simulator.engine import Prompt, RequestRecord, SimulatedEngine
 from engines.simulator.errors import ApiError
 from engines.simulator.exchange import Exchange, Handler, Routes
 from engines.simulator.failures import Failure, FailureKind
+from engines.simulator.frames import Frame
 from engines.simulator.generation import Generation, Mailbox, Wanted
 from engines.simulator.outputs import Sampling
 from engines.simulator.parsing import parse_body
 from engines.simulator.replies import ChatDialect, CompletionDialect, Dialect, Head
-from engines.simulator.requests import ChatRequest, CompletionRequest, GenerateRequest
+from engines.simulator.requests import ChatRequest, CompletionRequest, GenerateRequest, Message
 from engines.simulator.tokens import count_tokens, decode
 
 
@@ -52,11 +53,13 @@ class GenerationRoutes:
     def routes(self) -> Routes:
         """By path and method."""
         return {
-            "/v1/chat/completions": {"POST": self._handler(self._chat)},
-            "/v1/completions": {"POST": self._handler(self._completion)},
+            "/v1/chat/completions": {"POST": self.handler(self._chat)},
+            "/v1/completions": {"POST": self.handler(self._completion)},
         }
 
-    def _handler(self, read: Callable[[bytes, str], Job]) -> Handler:
+    def handler(self, read: Callable[[bytes, str], Job]) -> Handler:
+        """Answers what `read` makes of a body and the request's id."""
+
         async def generate(exchange: Exchange) -> None:
             exchange.want_json()
             raw = await exchange.read_body()
@@ -81,36 +84,45 @@ class GenerationRoutes:
         record.output_tokens = sum(sequence.produced for sequence in sequences)
         engine.tally.end(record, "served" if answered else "aborted" if cut_after is None else "failed")
 
+    def check(self, model: str | None, messages: list[Message]) -> None:
+        """Refuse a model that is not served, and a chat without messages."""
+        self._engine.check_model(model)
+        if not messages:
+            raise ApiError("messages must hold at least one message.", param="messages")
+
+    def job(
+        self, request: GenerateRequest, prompt: Prompt, asked: int | None, dialect: Dialect, frame: Frame | None
+    ) -> Job:
+        """One answer to one prompt, of at most `asked` tokens; `frame` is what stands around its text."""
+        wanted = _wanted(request, prompt.tokens)
+        if frame is not None:
+            wanted = replace(wanted, before=frame.before, after=frame.after)
+        return Job(request, (prompt,), self._limit(request, (prompt,), asked), dialect, wanted)
+
     def _chat(self, raw: bytes, request_id: str) -> Job:
         request = parse_body(ChatRequest, raw)
-        self._engine.check_model(request.model)
-        if not request.messages:
-            raise ApiError("messages must hold at least one message.", param="messages")
+        self.check(request.model, request.messages)
         text = request.prompt
         prompt = Prompt(text, count_tokens(text), request.instructions)
         asked = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-        limit = self._limit(request, (prompt,), asked)
         tool = request.forced_tool
         dialect = ChatDialect(
-            self._head("chatcmpl", request_id),
+            self.head("chatcmpl", request_id, request.model),
             stream=bool(request.stream),
             logprobs=bool(request.logprobs),
             include_usage=request.include_usage,
-            tool=tool,
+            tool=tool.function.name if tool else None,
             named=request.tool_choice != "required",
         )
-        wanted = _wanted(request, prompt.tokens)
-        if tool is not None:
-            wanted = replace(wanted, before='{"input":"', after='"}')
-        return Job(request, (prompt,), limit, dialect, wanted)
+        return self.job(request, prompt, asked, dialect, request.frame)
 
     def _completion(self, raw: bytes, request_id: str) -> Job:
         request = parse_body(CompletionRequest, raw)
         self._engine.check_model(request.model)
-        prompts = _prompts(request.prompt)
+        prompts = prompts_of(request.prompt)
         limit = self._limit(request, prompts, 16 if request.max_tokens is None else request.max_tokens)
         dialect = CompletionDialect(
-            self._head("cmpl", request_id),
+            self.head("cmpl", request_id, request.model),
             logprobs=request.logprobs is not None,
             include_usage=request.include_usage,
         )
@@ -124,8 +136,10 @@ class GenerationRoutes:
         request.check(limit)
         return limit
 
-    def _head(self, prefix: str, request_id: str) -> Head:
-        return Head(f"{prefix}-{request_id}", int(time.time()), self._engine.settings.model)
+    def head(self, prefix: str, request_id: str, model: str | None) -> Head:
+        """What the answer repeats; its model is the adapter that was asked for, else the model itself."""
+        served = self._engine.settings
+        return Head(f"{prefix}-{request_id}", int(time.time()), model if model in served.loras else served.model)
 
 
 def _apply(failure: Failure | None, sequences: list[Sequence]) -> int | None:
@@ -149,7 +163,7 @@ def _wanted(request: GenerateRequest, prompt_tokens: int) -> Wanted:
     )
 
 
-def _prompts(given: str | list[str] | list[int] | list[list[int]]) -> tuple[Prompt, ...]:
+def prompts_of(given: str | list[str] | list[int] | list[list[int]]) -> tuple[Prompt, ...]:
     """One per prompt, of text or of token ids."""
     if not given:
         raise ApiError("You must pass at least one prompt")

@@ -46,7 +46,8 @@ class InformationRoutes:
             "max_model_len": settings.max_model_len,
             "permission": [],
         }
-        await exchange.answer(orjson.dumps({"object": "list", "data": [card]}))
+        adapters = [card | {"id": name, "root": name, "parent": settings.model} for name in settings.loras]
+        await exchange.answer(orjson.dumps({"object": "list", "data": [card, *adapters]}))
 
     async def _tokenize(self, exchange: Exchange) -> None:
         exchange.want_json()

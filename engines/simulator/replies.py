@@ -55,7 +55,9 @@ class Choice:
 
 
 class Dialect(ABC):
-    """How one endpoint words its answers."""
+    """How one endpoint words its answers; `done` ends its streams."""
+
+    done = DONE
 
     def __init__(self, head: Head, object_name: str, *, logprobs: bool, include_usage: bool) -> None:
         self.head = head

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engines.simulator.errors import ApiError, bad_value
+from engines.simulator.frames import Frame, frame_of
 
 StopStrings = str | Annotated[list[str], Field(max_length=4)] | None
 TokenId = Annotated[int, Field(ge=0)]
@@ -111,6 +112,7 @@ class Function(Body):
     """A function a tool offers."""
 
     name: str
+    parameters: dict[str, object] | None = None
 
 
 class Tool(Body):
@@ -120,10 +122,24 @@ class Tool(Body):
     function: Function
 
 
+class JsonSchema(Body):
+    """A named schema."""
+
+    wanted: dict[str, object] | None = Field(default=None, alias="schema")
+
+
+class ResponseFormat(Body):
+    """How the text of an answer is constrained."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(GenerateRequest):
     """POST /v1/chat/completions."""
 
     messages: list[Message]
+    response_format: ResponseFormat | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     logprobs: bool | None = False
@@ -142,11 +158,22 @@ class ChatRequest(GenerateRequest):
         return "\n".join(message.text for message in self.messages)
 
     @property
-    def forced_tool(self) -> str | None:
-        """The function the model has to call, or None."""
-        if isinstance(self.tool_choice, Tool):
-            return self.tool_choice.function.name
-        return self.tools[0].function.name if self.tool_choice == "required" and self.tools else None
+    def forced_tool(self) -> Tool | None:
+        """The tool the model has to call, or None."""
+        choice = self.tool_choice
+        if isinstance(choice, Tool):
+            return next((tool for tool in self.tools or [] if tool.function.name == choice.function.name), choice)
+        return self.tools[0] if choice == "required" and self.tools else None
+
+    @property
+    def frame(self) -> Frame | None:
+        """What stands around the text: a call's arguments, or the JSON that was asked for."""
+        if (tool := self.forced_tool) is not None:
+            return frame_of(tool.function.parameters)
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return None
+        return frame_of(wanted.json_schema.wanted if wanted.json_schema else None)
 
 
 class CompletionRequest(GenerateRequest):
@@ -156,6 +183,15 @@ class CompletionRequest(GenerateRequest):
     max_tokens: int | None = 16
     logprobs: int | None = None
     echo: bool | None = False
+
+
+class EmbeddingsRequest(Body):
+    """POST /v1/embeddings."""
+
+    model: str | None = None
+    input: list[TokenId] | list[list[TokenId]] | str | list[str]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1, le=4096)
 
 
 class TokenizeRequest(Body):

@@ -18,6 +18,7 @@ class SimulatorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(default="simulated", min_length=1)
+    loras: tuple[str, ...] = Field(default=(), description="names of adapters that are served as the model is")
     method: str | None = None
     drafter: str | None = None
     k_max: int = Field(default=4, ge=0, le=64)

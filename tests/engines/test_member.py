@@ -11,6 +11,7 @@ from engines.engine import SimulatorEngine
 from engines.member import Announcing, LeftEarlyError, Member
 from engines.pool import PoolSettings, SimulatorOptions
 from engines.registry import Heartbeat
+from engines.simulator.settings import SimulatorSettings
 from router.store import MemoryRegistry
 
 FAST = SimulatorOptions(calibration="cpu-demo", time_scale=100)
@@ -49,6 +50,7 @@ async def test_it_is_announced_from_its_start_and_ready_once_measured(member: Me
     (ready,) = await _until(lambda beats: [beat.state for beat in beats] == ["ready"], registry)
     assert {(point.batch, point.k) for point in ready.probe} == {(b, k) for b in (1, 4) for k in (0, 1, 2)}
     assert (ready.api_key, ready.k_max, ready.max_running, ready.phase) == ("key", 2, POOL.max_running, "")
+    assert ready.max_context_tokens == SimulatorSettings().max_model_len, "as the engine's own /v1/models says"
 
 
 async def test_it_goes_on_announcing(member: Member, registry: MemoryRegistry) -> None:

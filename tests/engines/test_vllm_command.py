@@ -182,3 +182,15 @@ def test_vllm_knows_every_flag(folder: Path, device: str) -> None:
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(argv)
     assert parsed.speculative_config["num_speculative_tokens"] == 2
     assert parsed.middleware == ["engines.vllm_auth.RequireKey"]
+
+
+def test_adapters_are_served_under_their_names(folder: Path) -> None:
+    """Every adapter may be in one batch; JSON carries places that hold an equals sign."""
+    argv = command(pool(folder, loras={"legal": "org/legal-lora", "sql": "/models/a=b"})).argv
+    assert argv[argv.index("--max-loras") + 1] == "2"
+    at = argv.index("--lora-modules")
+    assert [json.loads(module) for module in argv[at + 1 : at + 3]] == [
+        {"name": "legal", "path": "org/legal-lora"},
+        {"name": "sql", "path": "/models/a=b"},
+    ]
+    assert "--enable-lora" not in command(pool(folder)).argv
