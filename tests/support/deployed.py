@@ -54,15 +54,26 @@ def deployed(redis_url: str, folder: Path, *arguments: str, env: Mapping[str, st
         _until_listening(process, log)
         yield Deployed(f"http://127.0.0.1:{port}", redis_url, prefix, process, log)
     finally:
-        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(STOP_LIMIT_S) == 0, log.read_text()
-            _, alive = psutil.wait_procs(family, timeout=20)
-            assert alive == [], "the service left processes running"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"the service did not end in {STOP_LIMIT_S:.0f} s:\n{log.read_text()}") from None
+        _end(process, log)
+
+
+def _end(process: subprocess.Popen[bytes], log: Path) -> None:
+    """End it by SIGTERM; whatever stays behind is killed before that is said, for the next test is not to find it."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_LIMIT_S)
+    _, left = psutil.wait_procs(family, timeout=20 if process.poll() == 0 else 1)
+    code, names = process.poll(), [one.name() for one in left if one.is_running()]
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its group, and those of its family that made groups of their own
+    for one in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+    assert code is not None, f"the service did not end in {STOP_LIMIT_S:.0f} s:\n{log.read_text()}"
+    assert code == 0, f"the service ended with {code}:\n{log.read_text()}"
+    assert names == [], f"the service left processes running: {names}"
 
 
 def _until_listening(process: subprocess.Popen[bytes], log: Path) -> None:
