@@ -50,6 +50,7 @@ class EngineMetrics:
     generation_ms: float
     queue_ms: float
     steps: VerifySteps | None
+    prompt_tokens: int = 0
 
 
 def parse_metrics(body: Mapping[str, object]) -> EngineMetrics | None:
@@ -67,6 +68,7 @@ def parse_metrics(body: Mapping[str, object]) -> EngineMetrics | None:
             generation_ms=float(metrics["generation_time_ms"]),
             queue_ms=float(metrics.get("queue_time_ms") or 0.0),
             steps=_verify_steps(metrics.get("speculative_decoding")),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
         )
     except (KeyError, TypeError, ValueError):
         return None

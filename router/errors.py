@@ -8,9 +8,13 @@ RequestError                 an answer for the client, in OpenAI's error shape
 ├── RequestTimeout    408    the body did not arrive in time
 ├── TooLarge          413    the body is over `limits.body_bytes`
 ├── Unsupported       415    the body is not JSON by its content type
+├── Overloaded        429    the pool and the queue before it are full
 ├── Unexpected        500    a fault of the router's own
 ├── EngineUnreachable 502    every engine tried broke off before its first byte
-└── NoEngine          503    no engine of this model is ready
+│   ├── NotConnected  502    nothing listens there: the request was never sent
+│   └── EngineTimeout 504    the engine took the request and said nothing for too long
+├── NoEngine          503    no engine of this model is ready
+└── DeadlineExceeded  504    the client's or the operator's time for the whole ran out
 """
 
 from collections.abc import Mapping
@@ -97,11 +101,40 @@ class Unexpected(RequestError):
     """A fault of the router's own; the log has it."""
 
 
+class Overloaded(RequestError):
+    """The pool and the queue before it are full; `retry-after` says when to come back."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+
 class EngineUnreachable(RequestError):
-    """Every engine that was tried broke off before its first byte."""
+    """Every engine that was tried broke off before its first byte.
+
+    `repeatable`: the engine is certainly not working on the request (any more), so that another may be asked.
+    """
 
     status = 502
     kind = "engine_error"
+    repeatable = True
+
+
+class NotConnected(EngineUnreachable):
+    """Nothing listens there: the request was never sent."""
+
+
+class EngineTimeout(EngineUnreachable):
+    """The engine took the request and said nothing for too long: it may still be working on it."""
+
+    status = 504
+    repeatable = False
+
+
+class DeadlineExceeded(RequestError):
+    """The time for the whole answer ran out."""
+
+    status = 504
+    kind = "timeout_error"
 
 
 class NoEngine(RequestError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from engines.registry import Heartbeat
 from policies.occupancy import Batch, Occupancy, Ticket
 from policies.words import Choice, Pool, Replica, Request
+from router.breaker import Breaker, Circuit, Tolerance
 from router.store import Clock
 
 
@@ -19,9 +20,10 @@ class Endpoint:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One request on its way through a replica."""
+    """One request on its way through a replica; `trial`: how it ends decides about the replica's breaker."""
 
     ticket: Ticket
+    trial: bool
     _entry: "_Entry"
 
 
@@ -31,13 +33,13 @@ class _Entry:
 
     heartbeat: Heartbeat
     occupancy: Occupancy
-    suspect: bool = False
+    breaker: Breaker
     missing_since_s: float | None = None
     view: Replica | None = None
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """Take what the replica says of itself now."""
-        self.heartbeat, self.suspect, self.view = heartbeat, False, None
+        self.heartbeat, self.view = heartbeat, None
         self.occupancy.max_running = heartbeat.max_running
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
 
@@ -45,10 +47,14 @@ class _Entry:
 class Fleet:
     """Every engine replica known, by model; held as it is while the registry cannot be read."""
 
-    def __init__(self, clock_s: Clock, grace_s: float) -> None:
-        """`grace_s`: how long a replica that vanished from the registry is still tried; a wiped Redis loses nobody."""
+    def __init__(self, clock_s: Clock, grace_s: float, tolerance: Tolerance) -> None:
+        """`grace_s`: how long a replica that vanished from the registry is still tried; a wiped Redis loses nobody.
+
+        `tolerance` is that of each replica's breaker.
+        """
         self._clock_s = clock_s
         self._grace_s = grace_s
+        self._tolerance = tolerance
         self._entries: dict[str, _Entry] = {}
 
     def update(self, heartbeats: Sequence[Heartbeat]) -> None:
@@ -57,7 +63,9 @@ class Fleet:
         for heartbeat in heartbeats:
             entry = self._entries.get(heartbeat.replica)
             if entry is None or entry.heartbeat.url != heartbeat.url:
-                entry = self._entries[heartbeat.replica] = _Entry(heartbeat, Occupancy(at_s=now_s))
+                entry = self._entries[heartbeat.replica] = _Entry(
+                    heartbeat, Occupancy(at_s=now_s), Breaker(self._tolerance)
+                )
                 entry.beat(heartbeat, now_s)
             elif heartbeat.clock_s != entry.heartbeat.clock_s:
                 entry.beat(heartbeat, now_s)
@@ -88,8 +96,9 @@ class Fleet:
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
+        now_s = self._clock_s()
         return [
-            _under(entry.view or _viewed(entry), model)
+            _under((entry.breaker.well and entry.view) or _viewed(entry, now_s), model)
             for entry in self._entries.values()
             if _serves(entry.heartbeat, model)
         ]
@@ -99,23 +108,48 @@ class Fleet:
         heartbeat = self._entries[replica].heartbeat
         return Endpoint(heartbeat.url, heartbeat.api_key)
 
+    def has_room(self, pool: str, concurrency: float) -> bool:
+        """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`."""
+        now_s, inside, places = self._clock_s(), 0, 0
+        for entry in self._entries.values():
+            if entry.heartbeat.pool == pool:
+                seen = (entry.breaker.well and entry.view) or _viewed(entry, now_s)
+                if seen.state == "ready":
+                    inside, places = inside + seen.running + seen.waiting, places + seen.max_running
+        return inside < concurrency * places
+
     def begin(self, choice: Choice, request: Request) -> Flight:
         """A request goes out; its context grows to prompt and answer, so that half the answer is its mean."""
         entry = self._entries[choice.replica]
         context_tokens = request.prompt_tokens + choice.expected_output_tokens / 2
         ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self._clock_s())
         entry.view = None
-        return Flight(ticket, entry)
+        return Flight(ticket, entry.breaker.goes_out(), entry)
 
     def end(self, flight: Flight) -> Batch:
         """The request is over, however it ended; what its batch was like meanwhile."""
         flight._entry.view = None
         return flight._entry.occupancy.leave(flight.ticket, self._clock_s())
 
-    def suspect(self, flight: Flight) -> None:
-        """The engine broke off this request: leave it out until it announces itself again."""
-        flight._entry.suspect = True
+    def failed(self, flight: Flight, *, at_once: bool) -> bool:
+        """The engine broke off this request; True where that takes the replica out for a while (`at_once`: surely)."""
         flight._entry.view = None
+        return flight._entry.breaker.failed(self._clock_s(), at_once=at_once, trial=flight.trial)
+
+    def answered(self, flight: Flight) -> bool:
+        """The engine answered this request to its end; True where that brings the replica back."""
+        flight._entry.view = None
+        return flight._entry.breaker.succeeded(trial=flight.trial)
+
+    def abandoned(self, flight: Flight) -> None:
+        """The request ended for a reason that is not the engine's."""
+        flight._entry.breaker.came_to_nothing(trial=flight.trial)
+
+    def circuits(self) -> list[tuple[str, str, Circuit]]:
+        """Pool, replica and breaker of every replica known."""
+        now_s = self._clock_s()
+        entries = self._entries.items()
+        return [(entry.heartbeat.pool, name, entry.breaker.circuit(now_s)) for name, entry in entries]
 
 
 def _serves(beat: Heartbeat, model: str) -> bool:
@@ -130,9 +164,9 @@ def _under(replica: Replica, model: str) -> Replica:
     return replace(replica, pool=replace(pool, model=model, target=f"{pool.target}+{model}"))
 
 
-def _viewed(entry: _Entry) -> Replica:
+def _viewed(entry: _Entry, now_s: float) -> Replica:
     beat = entry.heartbeat
-    down = entry.suspect or beat.state == "starting"
+    down = beat.state == "starting" or not entry.breaker.admits(now_s)
     replica = Replica(
         name=beat.replica,
         pool=Pool(beat.pool, beat.model, beat.target, beat.drafter, beat.method, beat.k_max, beat.max_context_tokens),

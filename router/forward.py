@@ -8,8 +8,9 @@ import orjson
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
 from policies.words import Choice
 from router.body import Body, encode
+from router.deadline import UNBOUNDED, Deadline
 from router.dialect import Dialect
-from router.errors import EngineUnreachable
+from router.errors import DeadlineExceeded, EngineUnreachable
 from router.fleet import Endpoint, Flight
 from router.head import passed_on
 from router.http import JSON, RawHeaders, Send
@@ -90,14 +91,15 @@ async def open_leg(
     path: str,
     body: bytes,
     headers: dict[str, str],
+    deadline: Deadline,
 ) -> Leg:
     """Send the request and wait for the first bytes of the answer, the whole of it where it does not stream.
 
     Until then nothing has reached the client, so that an EngineUnreachable may still be mended elsewhere.
     """
-    answer = await _open(upstream, endpoint, path, body, headers)
+    answer = await _open(upstream, endpoint, path, body, headers, deadline)
     try:
-        first = await (answer.chunk() if answer.streams else answer.body())
+        first = await (answer.first() if answer.streams else answer.body())
     except BaseException:
         answer.close()
         raise
@@ -113,8 +115,15 @@ async def ask_whole(upstream: Upstream, endpoint: Endpoint, path: str, body: byt
         answer.close()
 
 
-async def _open(upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-    answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint))
+async def _open(
+    upstream: Upstream,
+    endpoint: Endpoint,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    deadline: Deadline = UNBOUNDED,
+) -> Answer:
+    answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint), deadline)
     if answer.status in _NOT_THIS_ENGINE:
         answer.close()
         raise EngineUnreachable(f"The engine answered {answer.status}.", code=f"engine_{answer.status}")
@@ -158,6 +167,8 @@ async def _pass_stream(leg: Leg, asked: Generation, send: Send, extra: RawHeader
         last = stream.end()
         leg.finished = True
         leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
+    except DeadlineExceeded as error:
+        last = asked.route.dialect.event(error)
     except EngineUnreachable as error:
         # The head is out: the only way left to say it is an error event, which the clients raise.
         leg.failure, last = error, asked.route.dialect.event(error)

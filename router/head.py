@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from policies.words import Choice
+from router.deadline import TIMEOUT
 from router.errors import BadRequest
 from router.http import RawHeaders
 from router.request import SPECULATION, Speculation
@@ -21,7 +22,7 @@ ANSWER_HEADERS = {
 """What every routed answer says in its head, with what it means."""
 
 # Headers of the client that the engine gets too; everything else (keys, cookies) stays here.
-PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id")
+PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id", TIMEOUT)
 MAX_PASSED_CHARS = 512
 
 

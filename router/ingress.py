@@ -2,37 +2,35 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
-from policies.errors import NoReplica
 from policies.knowledge import Knowledge
-from policies.policy import POLICIES
-from policies.words import Choice, Request
+from policies.words import Request
 from router import head
+from router.affinity import affinity
 from router.catalogue import Catalogue
-from router.errors import BadRequest, EngineUnreachable, MethodNotAllowed, NoEngine, NotFound, RequestError, Unexpected
+from router.deadline import deadline
+from router.dispatch import Dispatch
+from router.errors import BadRequest, MethodNotAllowed, NotFound, RequestError, Unexpected
+from router.feedback import FeedbackKeeper
 from router.fleet import Fleet
-from router.forward import Leg, engine_body, open_leg, pass_on, pass_whole
+from router.forward import pass_on, pass_whole
 from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
 from router.record import CLIENT_GONE, Recorder, Visit
 from router.relay import PLAIN_ROUTES, PlainRoute, Relay, parse_plain
 from router.request import ROUTES, Generation, Route, parse_generation
 from router.settings import Limits
 from router.status import Status
-from router.store import Clock
 from router.upstream import Upstream
 
 logger = logging.getLogger("alpharoute.ingress")
 
 CHARS_PER_TOKEN = 4
 """Characters of a token in English text, roughly: prompt lengths are estimates, only their order matters."""
-
-RETRY_AFTER_S = "5"
 
 API_ROUTES: Mapping[str, Route | PlainRoute] = {**ROUTES, **PLAIN_ROUTES}
 """Every route that reaches an engine, by path."""
@@ -43,17 +41,16 @@ class Ingress:
     """Answers HTTP; everything it needs is given to it, so that it runs in Ray Serve as in a test."""
 
     limits: Limits
-    retries: int
     catalogue: Catalogue
     classifier: Classifier
+    feedback: FeedbackKeeper
     knowledge: Knowledge
     fleet: Fleet
     upstream: Upstream
+    dispatch: Dispatch
     relay: Relay
     recorder: Recorder
     status: Status
-    clock_s: Clock
-    draws: random.Random
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -98,17 +95,20 @@ class Ingress:
         self, route: Route, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
     ) -> None:
         limits = self.limits
-        raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+        until = deadline(headers, limits.request_s, asyncio.get_running_loop().time())
+        with visit.waiting("read"):
+            raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
         with visit.stage("parse"):
             asked = parse_generation(route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
             asked = asked.under(self.catalogue.served(asked.model))
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
         async with while_connected(receive):
-            leg = await self._forward(request, asked, headers, visit)
+            leg = await self.dispatch.first_bytes(request, asked, headers, until, visit)
             try:
                 visit.answers(leg.answer.status)
-                await pass_on(leg, asked, send, visit.headers())
+                with visit.waiting("pass_on"):
+                    await pass_on(leg, asked, send, visit.headers())
             finally:
                 leg.close()
                 self.recorder.answered(request, leg)
@@ -126,40 +126,11 @@ class Ingress:
             visit.answers(answer.status)
             await pass_whole(answer, route.dialect, send, visit.headers())
 
-    async def _forward(self, request: Request, asked: Generation, headers: dict[str, str], visit: Visit) -> Leg:
-        """The first engine that answers; another one is tried only while nothing has reached the client."""
-        for attempt in range(self.retries + 1):
-            with visit.stage("decide"):
-                choice = visit.choice = self._decide(request)
-                endpoint = self.fleet.endpoint(choice.replica)
-                body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
-            flight = self.recorder.chosen(request, choice)
-            try:
-                return await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers)
-            except EngineUnreachable as error:
-                self.recorder.broke_off(choice, flight, error)
-                if attempt == self.retries:
-                    raise
-                self.recorder.telemetry.retries.labels(choice.pool).inc()
-            except BaseException:
-                self.recorder.broke_off(choice, flight, None)
-                raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _decide(self, request: Request) -> Choice:
-        policy = POLICIES[self.knowledge.document.policy]
-        replicas = self.fleet.replicas(request.model)
-        try:
-            return policy.decide(request, replicas, self.knowledge, self.clock_s(), self.draws.random())
-        except NoReplica as error:
-            states = ", ".join(f"{name} is {why}" for name, why in error.refused.items()) or "none has announced itself"
-            message = f"No engine of model {request.model!r} is ready: {states}."
-            raise NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S}) from None
-
     def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
         tasks = {*self.classifier.tasks, *self.knowledge.document.tasks}
         named = explicit_label(headers, asked.body)
         if named is not None and named.task in tasks:
+            self.feedback.offer(asked.body, headers, named)
             return named
         if named is not None and named.source == "header":
             message = f"{TASK_HEADER} must be one of {', '.join(sorted(tasks))}, got {named.task!r}."
@@ -180,12 +151,13 @@ class Ingress:
             tools=asked.tools,
             grammar=asked.grammar,
             speculation=head.speculation(headers),
+            affinity=affinity(headers, asked.body),
             measured=asked.route.measured,
         )
 
 
 async def _refuse(send: Send, error: RequestError, visit: Visit) -> None:
-    visit.answers(error.status)
+    visit.refused(error)
     route = API_ROUTES.get(visit.route)
     await respond_error(send, error, visit.headers(), route.dialect.refusal(error) if route else None)
 

@@ -2,18 +2,19 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
-from engines.contract import EngineMetrics
+from engines.contract import EngineMetrics, VerifySteps
 from policies.knowledge import Knowledge
 from policies.occupancy import Batch
 from policies.policy import POLICIES
 from policies.words import Choice, Outcome, Request
-from router.errors import EngineUnreachable
+from router.breaker import Circuit
+from router.errors import EngineUnreachable, NotConnected, RequestError
 from router.fleet import Fleet, Flight
 from router.forward import Leg
+from router.gate import Gate
 from router.head import decided
 from router.http import RawHeaders
 from router.overview import Decisions
@@ -41,22 +42,29 @@ class Visit:
     request: Request | None = None
     choice: Choice | None = None
     overhead_s: float = 0.0
+    began_s: float = field(default_factory=time.perf_counter)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the router's own work."""
-        began_s = time.perf_counter()
-        try:
-            yield
-        finally:
-            took_s = time.perf_counter() - began_s
-            self.overhead_s += took_s
-            self.telemetry.stage.labels(name).observe(took_s)
+    def stage(self, name: str) -> "Stage":
+        """Time a stage of the router's own work: it counts as overhead."""
+        return Stage(self, name, own=True)
+
+    def waiting(self, name: str) -> "Stage":
+        """Time a stage that waits for somebody else."""
+        return Stage(self, name, own=False)
+
+    def waited(self, name: str, took_s: float) -> None:
+        """A stage that waited for somebody else took so long."""
+        self.telemetry.stages[name].observe(took_s)
 
     def answers(self, status: int) -> None:
         """The head of an answer goes out."""
         self.status = status
         self.answering = True
+
+    def refused(self, error: RequestError) -> None:
+        """The router answers with an error of its own, or with what an engine failed by."""
+        self.telemetry.refused.labels(error.code or "unknown").inc()
+        self.answers(error.status)
 
     def headers(self) -> RawHeaders:
         """A fresh list of the decision headers; empty before there is a decision."""
@@ -68,6 +76,25 @@ class Visit:
         """Count the request."""
         model, task = (self.request.model, self.request.task) if self.request else ("", "")
         self.telemetry.requests.labels(self.route, model, task, str(self.status)).inc()
+        self.telemetry.request_time.labels(self.route).observe(time.perf_counter() - self.began_s)
+
+
+class Stage:
+    """A stage of a visit as a context manager; a class, for a generator costs three times as much."""
+
+    __slots__ = ("_began_s", "_name", "_own", "_visit")
+
+    def __init__(self, visit: Visit, name: str, *, own: bool) -> None:
+        self._visit, self._name, self._own = visit, name, own
+
+    def __enter__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __exit__(self, *failure: object) -> None:
+        took_s = time.perf_counter() - self._began_s
+        self._visit.waited(self._name, took_s)
+        if self._own:
+            self._visit.overhead_s += took_s
 
 
 @dataclass(slots=True)
@@ -78,6 +105,7 @@ class Recorder:
     sharing: Sharing
     knowledge: Knowledge
     fleet: Fleet
+    gate: Gate
     decisions: Decisions
     clock_s: Clock
 
@@ -88,6 +116,8 @@ class Recorder:
         self.decisions.add(request, choice, now_s)
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
+        if choice.vanilla_tpot_s and choice.tpot_s > 0:
+            self.telemetry.speedup.labels(request.task).observe(choice.vanilla_tpot_s / choice.tpot_s)
         return self.fleet.begin(choice, request)
 
     def broke_off(self, choice: Choice, flight: Flight, error: EngineUnreachable | None) -> None:
@@ -96,27 +126,47 @@ class Recorder:
         if error is not None:
             self._failed(choice, flight, error)
         else:
+            self.fleet.abandoned(flight)
             self.telemetry.aborted.labels(choice.pool).inc()
 
     def answered(self, request: Request, leg: Leg) -> None:
         """The answer is out, whole or cut off. What cannot be learnt from it never costs the client its answer."""
         batch = self._landed(leg.choice, leg.flight)
-        if leg.failure is not None:
-            self._failed(leg.choice, leg.flight, leg.failure)
-        elif leg.answer.status == 200:
+        self._judge(leg)
+        if leg.answer.status == 200 and leg.failure is None:
             try:
                 self._learn(request, leg, batch)
             except Exception:
                 self.telemetry.unmeasured.labels("error").inc()
                 logger.exception("nothing was learnt from an answer of replica %s", leg.choice.replica)
 
+    def _judge(self, leg: Leg) -> None:
+        """What the answer says of the engine's health: a client's error is an answer, an engine's own is not."""
+        if leg.failure is None and leg.finished and leg.answer.status >= 500:
+            why = f"The engine answered {leg.answer.status}."
+            self._failed(leg.choice, leg.flight, EngineUnreachable(why, code=f"engine_{leg.answer.status}"))
+        elif leg.failure is not None:
+            self._failed(leg.choice, leg.flight, leg.failure)
+        elif leg.finished:
+            if self.fleet.answered(leg.flight):
+                self._turned(leg.choice, Circuit.CLOSED)
+        else:
+            self.fleet.abandoned(leg.flight)
+
     def _landed(self, choice: Choice, flight: Flight) -> Batch:
         self.telemetry.in_flight.labels(choice.pool).dec()
-        return self.fleet.end(flight)
+        batch = self.fleet.end(flight)
+        self.gate.left(choice.pool)
+        return batch
 
     def _failed(self, choice: Choice, flight: Flight, error: EngineUnreachable) -> None:
-        self.fleet.suspect(flight)
         self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
+        if self.fleet.failed(flight, at_once=isinstance(error, NotConnected)):
+            self._turned(choice, Circuit.OPEN)
+            logger.warning("replica %s is left out for a while: %s", choice.replica, error)
+
+    def _turned(self, choice: Choice, circuit: Circuit) -> None:
+        self.telemetry.breaker_turns.labels(choice.pool, str(circuit)).inc()
 
     def _learn(self, request: Request, leg: Leg, batch: Batch) -> None:
         choice, metrics = leg.choice, leg.metrics
@@ -130,10 +180,14 @@ class Recorder:
             self._measure(request, choice, metrics)
             outcome = measured(request, choice, metrics, batch)
         policy = POLICIES[self.knowledge.document.policy]
-        self.sharing.learn(policy.learn(outcome, self.knowledge, self.clock_s()))
+        lesson = policy.learn(outcome, self.knowledge, self.clock_s())
+        for event in lesson.events:
+            self.telemetry.events.labels(event.kind).inc()
+        self.sharing.learn(lesson)
 
     def _measure(self, request: Request, choice: Choice, metrics: EngineMetrics) -> None:
         telemetry, task, pool = self.telemetry, request.task, choice.pool
+        telemetry.prompt_tokens.labels(task, pool).inc(metrics.prompt_tokens)
         telemetry.output_tokens.labels(task, pool).inc(metrics.output_tokens)
         telemetry.time_to_first_token.labels(pool).observe(metrics.time_to_first_token_ms / 1000)
         if metrics.output_tokens > 1:
@@ -143,6 +197,15 @@ class Recorder:
             drafter = choice.engine.pool.drafter_id
             telemetry.proposed.labels(drafter, task).inc(sum(metrics.steps.drafted))
             telemetry.accepted.labels(drafter, task).inc(sum(metrics.steps.accepted))
+            self._count_positions(drafter, task, metrics.steps)
+
+    def _count_positions(self, drafter: str, task: str, steps: VerifySteps) -> None:
+        for outcome, lengths in (("proposed", steps.drafted), ("accepted", steps.accepted)):
+            reached = Counter(lengths)
+            count = 0
+            for position in range(max(reached, default=0), 0, -1):
+                count += reached[position]
+                self.telemetry.positions.labels(drafter, task, str(position), outcome).inc(count)
 
 
 def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Batch) -> Outcome:

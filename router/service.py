@@ -5,13 +5,19 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from classifiers.label import Classifier
+from engines.pool import PoolSettings
 from engines.registry import Registry
 from policies.knowledge import Knowledge
+from router.breaker import Tolerance
+from router.budget import RetryBudget
 from router.catalogue import catalogue_of
+from router.dispatch import Dispatch
+from router.feedback import kept_feedback
 from router.fleet import Fleet
+from router.gate import Gate
 from router.guard import App
 from router.http import Receive, Scope, Send
 from router.ingress import Ingress
@@ -23,7 +29,9 @@ from router.sharing import Sharing
 from router.status import Status
 from router.store import Clock, Store
 from router.telemetry import Telemetry
-from router.upstream import Upstream
+from router.traffic_settings import QueueSettings, ResilienceSettings
+from router.upstream import Patience, Upstream
+from router.waiting import Waiting
 
 logger = logging.getLogger("alpharoute")
 
@@ -40,33 +48,65 @@ async def running_ingress(
     """An ingress in step with the store for as long as the context lasts; `name` tells routers apart."""
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
-    fleet = Fleet(clock_s, grace_s=settings.router.heartbeat_ttl_s)
+    fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
     decisions = Decisions()
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet, int(clock_s()))
     limits = settings.limits
-    async with Upstream(connect_s=limits.connect_s, silence_s=limits.silence_s) as upstream:
+    gate = _gate(settings.queue, fleet, telemetry)
+    recorder = Recorder(telemetry, sharing, knowledge, fleet, gate, decisions, clock_s)
+    patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
+    async with Upstream(patience) as upstream, kept_feedback(settings.classifier) as feedback:
         await sharing.exchange()
-        syncing = asyncio.create_task(sharing.run(settings.router.sync_s))
+        tasks = [
+            asyncio.create_task(sharing.run(settings.router.sync_s)),
+            asyncio.create_task(gate.watch(settings.router.sync_s)),
+        ]
         try:
             yield Ingress(
                 limits=limits,
-                retries=settings.router.retries,
                 catalogue=catalogue,
                 classifier=classifier,
+                feedback=feedback,
                 knowledge=knowledge,
                 fleet=fleet,
                 upstream=upstream,
                 relay=Relay(fleet, upstream, settings.router.retries),
-                recorder=Recorder(telemetry, sharing, knowledge, fleet, decisions, clock_s),
+                dispatch=Dispatch(
+                    knowledge=knowledge,
+                    fleet=fleet,
+                    gate=gate,
+                    budget=RetryBudget(settings.resilience.retry_share, settings.resilience.retry_floor),
+                    retries=settings.router.retries,
+                    pools=_pools_by_model(settings.pools),
+                    upstream=upstream,
+                    recorder=recorder,
+                    clock_s=clock_s,
+                    draws=random.Random(),
+                ),
+                recorder=recorder,
                 status=Status(name, catalogue, knowledge, fleet, sharing, decisions, telemetry, clock_s),
-                clock_s=clock_s,
-                draws=random.Random(),
             )
         finally:
-            syncing.cancel()
-            await asyncio.gather(syncing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await sharing.exchange()
+
+
+def _tolerance(resilience: ResilienceSettings) -> Tolerance:
+    return Tolerance(resilience.breaker_failures, resilience.breaker_backoff_s, resilience.breaker_backoff_max_s)
+
+
+def _gate(queue: QueueSettings, fleet: Fleet, telemetry: Telemetry) -> Gate:
+    return Gate(fleet, Waiting(queue.size, queue.wait_s, queue.priorities), queue.concurrency, telemetry)
+
+
+def _pools_by_model(pools: Iterable[PoolSettings]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for pool in pools:
+        found.setdefault(pool.model, set()).add(pool.name)
+    return {model: frozenset(names) for model, names in found.items()}
 
 
 class Application:

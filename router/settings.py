@@ -21,6 +21,7 @@ from router.auth_settings import AdminSettings, AuthSettings
 from router.errors import SetupError
 from router.redis_url import parse_address
 from router.settings_check import problem, unknown_variables
+from router.traffic_settings import LogSettings, QueueSettings, ResilienceSettings, TracingSettings
 
 EMBEDDED = "embedded"
 
@@ -98,7 +99,15 @@ class Limits(Part):
     body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body.")
     body_s: float = Field(default=30.0, gt=0, description="Longest wait for a request's body.")
     connect_s: float = Field(default=2.0, gt=0, description="Longest wait for a connection to an engine.")
-    silence_s: float = Field(default=600.0, gt=0, description="Longest silence of an engine, first byte or next.")
+    first_byte_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Longest wait for an answer's first byte, the whole of one that does not stream.",
+    )
+    silence_s: float = Field(default=120.0, gt=0, description="Longest silence of an engine within a stream.")
+    request_s: float = Field(
+        default=3600.0, gt=0, description="Longest time of a request in all; x-request-timeout-ms may ask for less."
+    )
     extra_fields: frozenset[str] = Field(default=frozenset(), description="Further body fields to pass on.")
     xargs: frozenset[str] = Field(default=frozenset(), description="vllm_xargs keys that clients may set.")
     segments: frozenset[str] = Field(
@@ -118,8 +127,22 @@ class ClassifierSettings(Part):
     """How a prompt's task is found where the client does not name it."""
 
     artefact: Path | None = Field(default=None, description="A trained classifier; unset uses the shipped one.")
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The only version that may be used, checked at start and at every reload; unset takes any.",
+    )
     refresh_s: float = Field(default=10.0, gt=0, description="How often a new version is looked for.")
     min_confidence: float = Field(default=0.35, ge=0, le=1, description="Below it the task is 'other'.")
+    feedback: Path | None = Field(
+        default=None,
+        description="File that keeps prompts whose task clients named, to train on; unset keeps none. They are "
+        "personal data as your users typed them: choose who reads the file and for how long it stays. "
+        "x-alpharoute-feedback: off keeps a request out.",
+    )
+    feedback_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=64 * 1024, description="When the feedback file becomes NAME.1, replacing that one."
+    )
 
 
 def demo_pools(gpus: int = 0) -> tuple[PoolSettings, ...]:
@@ -170,6 +193,10 @@ class Settings(BaseSettings):
     router: RouterSettings = RouterSettings()
     limits: Limits = Limits()
     models: Models = Models()
+    resilience: ResilienceSettings = ResilienceSettings()
+    queue: QueueSettings = QueueSettings()
+    logs: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
     policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")

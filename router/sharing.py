@@ -179,3 +179,6 @@ class Sharing:
         self._telemetry.replicas.clear()
         for heartbeat in self._fleet.heartbeats():
             self._telemetry.replicas.labels(heartbeat.pool, heartbeat.state).inc()
+        self._telemetry.breakers.clear()
+        for pool, _, circuit in self._fleet.circuits():
+            self._telemetry.breakers.labels(pool, str(circuit)).inc()

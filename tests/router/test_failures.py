@@ -19,7 +19,8 @@ EVENT = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0
 async def two() -> AsyncIterator[Service]:
     """Two replicas of one vanilla pool, and little patience."""
     engines = {"vanilla-1": simulator(VANILLA), "vanilla-2": simulator(VANILLA)}
-    async with running_service(settings_with([VANILLA], limits={"silence_s": 0.4}), engines) as running:
+    limits = {"first_byte_s": 0.4, "silence_s": 0.4}
+    async with running_service(settings_with([VANILLA], limits=limits), engines) as running:
         yield running
 
 
@@ -45,7 +46,6 @@ def fail(service: Service, name: str, **order: object) -> None:
         {"kind": "error", "status": 503},
         {"kind": "error", "status": 401},
         {"kind": "error", "status": 502},
-        {"kind": "hang"},
         {"kind": "exit"},
         {"kind": "die_mid_stream", "after_chunks": 0},
     ],
@@ -82,20 +82,26 @@ async def test_a_500_is_the_engine_s_answer(two: Service) -> None:
     assert two.total("retries_total") == 0
 
 
-async def test_a_suspect_replica_comes_back_with_its_next_heartbeat(two: Service) -> None:
-    """One broken call leaves a replica out until it has announced itself again."""
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_request_that_may_be_at_work_is_not_sent_twice(two: Service, streams: bool) -> None:
+    """An engine that took a request and says nothing may still do the work: its time-out goes to the client."""
     for name in two.engines:
-        fail(two, name, kind="refuse", requests=1)
+        fail(two, name, kind="hang")
+    async with two.session.post("/v1/chat/completions", json={**ASKED, "stream": streams}) as got:
+        assert got.status == 504
+        assert (await got.json())["error"]["code"] == "engine_timeout"
+    assert sum(two.simulator(name).engine.tally.failed for name in two.engines) == 1
+    assert two.metric("retries_refused_total", pool="vanilla", reason="may_be_at_work") == 1
+
+
+async def test_the_last_failure_is_told_and_not_that_no_engine_is_left(two: Service) -> None:
+    """Both replicas break off: the client hears what happened, and each was asked once."""
+    for name in two.engines:
+        fail(two, name, kind="refuse")
     async with two.session.post("/v1/chat/completions", json=ASKED) as got:
-        assert got.status == 503
-        assert got.headers["retry-after"]
-        assert (await got.json())["error"]["code"] == "no_engine"
-    assert {replica.state for replica in two.ingress.fleet.replicas("demo")} == {"down"}
-    async with two.session.get("/ready") as got:
-        assert got.status == 503
-    await two.announce("vanilla-2")
-    await two.until(lambda: "ready" in {replica.state for replica in two.ingress.fleet.replicas("demo")})
-    assert await served_by(two, ASKED) == "vanilla-2"
+        assert got.status == 502
+        assert (await got.json())["error"]["code"] == "engine_lost"
+    assert two.total("engine_failures_total") == 2
 
 
 async def test_a_pool_that_is_down_is_replaced_by_the_other(service: Service) -> None:
@@ -117,7 +123,7 @@ async def test_a_redirect_is_not_followed_nor_shown(status: str) -> None:
         running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service,
         service.session.post("/v1/chat/completions", json=ASKED, allow_redirects=False) as got,
     ):
-        assert got.status == 503
+        assert (got.status, (await got.json())["error"]["code"]) == (502, f"engine_{status[:3]}")
         assert b"10.0.0.1" not in await got.read()
 
 
@@ -203,5 +209,5 @@ async def test_an_engine_that_falls_silent_is_given_up() -> None:
         async with service.session.post("/v1/chat/completions", json={**ASKED, "stream": True}) as got:
             first, last, end = (await got.read()).split(b"\n\n")
         assert (first + b"\n\n", end) == (EVENT, b"")
-        assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == "engine_silent"
+        assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == "engine_timeout"
         await service.until(lambda: engine.lost == 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat
 from policies.occupancy import Batch
 from policies.words import Choice, Reason, Request
+from router.breaker import Tolerance
 from router.fleet import Fleet, Flight
 
 
@@ -21,7 +22,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         """The clock is this scene's."""
-        self.fleet = Fleet(lambda: self.now_s, grace_s=5.0)
+        self.fleet = Fleet(lambda: self.now_s, 5.0, Tolerance(failures=2, backoff_s=1, backoff_max_s=4))
 
     def beat(self, *names: str, **facts: object) -> None:
         """These replicas announce themselves now."""
@@ -84,7 +85,7 @@ def test_a_request_outlives_its_replica_s_address() -> None:
     scene.now_s += 1
     scene.beat("a", url="http://new")
     assert scene.fleet.endpoint("a").url == "http://new"
-    scene.fleet.suspect(flight)
+    assert scene.fleet.failed(flight, at_once=True)
     assert (scene.fleet.replicas("m")[0].state, scene.fleet.replicas("m")[0].running) == ("ready", 0)
     scene.now_s += 10
     scene.beat()
@@ -95,16 +96,36 @@ def test_a_request_outlives_its_replica_s_address() -> None:
     assert (seen.mean_batch, seen.mean_k, seen.mean_max_k) == (1.0, 4.0, 4.0)
 
 
-def test_only_a_new_heartbeat_ends_suspicion() -> None:
-    """Reading the old one again does not."""
+def test_heartbeats_do_not_bring_a_failing_replica_back() -> None:
+    """A hung engine still announces itself: after its back-off one request tries it, and that one's end decides."""
     scene = Scene()
     scene.beat("a")
-    scene.fleet.suspect(scene.begin("a", 0))
-    scene.beat("a")
-    assert scene.fleet.replicas("m")[0].state == "down"
-    scene.now_s += 0.5
-    scene.beat("a")
+    assert scene.fleet.failed(scene.begin("a", 0), at_once=True)
+    for _ in range(9):
+        scene.now_s += 0.1
+        scene.beat("a")
+        assert scene.fleet.replicas("m")[0].state == "down"
+    scene.now_s += 0.2
     assert scene.fleet.replicas("m")[0].state == "ready"
+    trial = scene.begin("a", 0)
+    assert scene.fleet.replicas("m")[0].state == "down"
+    assert scene.fleet.answered(trial)
+    assert scene.fleet.replicas("m")[0].state == "ready"
+
+
+def test_a_pool_has_room_for_what_its_ready_replicas_run_at_a_time() -> None:
+    """A replica that is out gives no room; what it holds does not count either."""
+    scene = Scene()
+    scene.beat("a", "b", max_running=2)
+    lost = scene.begin("a", 0)
+    assert scene.fleet.has_room("p", 1.0)
+    for _ in range(2):
+        scene.begin("b", 0)
+    assert scene.fleet.has_room("p", 1.0)
+    scene.fleet.failed(lost, at_once=True)
+    assert not scene.fleet.has_room("p", 1.0)
+    assert scene.fleet.has_room("p", 1.5)
+    assert not scene.fleet.has_room("elsewhere", 9)
 
 
 @pytest.mark.parametrize(("said", "seen"), [("starting", "down"), ("draining", "draining"), ("ready", "ready")])

@@ -200,4 +200,5 @@ async def test_what_the_engine_is_told_of_the_client() -> None:
     assert (told["x-request-id"], told["traceparent"]) == ("r-1", "00-1-2-01")
     assert told.keys() == {
         "host", "accept", "content-type", "content-length", "authorization", "x-request-id", "traceparent",
+            "x-request-timeout-ms",
     }  # fmt: skip
