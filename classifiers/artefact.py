@@ -48,7 +48,7 @@ def load(folder: Path = SHIPPED, sha256: str | None = None) -> Artefact:
     if not isinstance(card, dict):
         raise ArtefactError(f"classifier {str(folder)!r} has a card.json that is no object")
     found = hashlib.sha256(content).hexdigest()
-    for name, wanted in (("card.json", card.get("sha256")), ("the setting", sha256 or found)):
+    for name, wanted in (("its card.json", card.get("sha256")), ("the setting classifier.sha256", sha256 or found)):
         if wanted != found:
             raise ArtefactError(f"classifier {str(folder)!r} has SHA-256 {found!r}, {name} demands {wanted!r}")
     if card.get("format") != FORMAT:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import orjson
 
 from classifiers.explicit import TASK_HEADER
+from classifiers.feedback import FEEDBACK_HEADER
 from router.dialect import ANTHROPIC
 from router.errors import RequestError
 from router.head import ANSWER_HEADERS, SEGMENT, SPECULATE
@@ -26,6 +27,7 @@ _PARAMETERS: list[Schema] = [
         (TASK_HEADER, "Names the task, so that it need not be guessed.", {"type": "string"}),
         (SEGMENT, "Names a segment that keeps its own acceptance.", {"type": "string"}),
         (SPECULATE, "Whether to speculate.", {"type": "string", "enum": list(SPECULATION), "default": "auto"}),
+        (FEEDBACK_HEADER, "off keeps the prompt out of training feedback.", {"type": "string", "enum": ["on", "off"]}),
     )
 ]
 
