@@ -36,14 +36,14 @@ class Reloading:
     def refresh(self) -> bool:
         """Take up the folder's version if its card changed, and say whether one was taken up.
 
-        Raises ArtefactError where the new version cannot be loaded; the one in use stays, and the folder is looked at
-        again when it changes again. A swap is one assignment: requests see the old version or the new.
+        Raises ArtefactError where the new version cannot be loaded; the one in use stays, and the next call tries
+        again, for it may have been half written. A swap is one assignment: requests see the old version or the new.
         """
         stamp = _stamp(self._folder)
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         artefact = load(self._folder, self._sha256)
+        self._stamp = stamp
         if artefact.sha256 == self._artefact.sha256:
             return False
         self._use(artefact)

@@ -1,7 +1,11 @@
-"""The Serve application: the router at `/` and one deployment per engine pool. The only file of this room with Ray."""
+"""The Serve application: the router at `/` and one deployment per engine pool; `router.local` runs it on one machine.
 
-import asyncio
+These two are this room's only files with Ray.
+"""
+
 import functools
+import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from engines.member import Announcing
 from engines.registry import Registry
 from engines.replica import deployment_of
+from router.data_path import slower_path
 from router.door import DoorStores, guarded
 from router.errors import SetupError
 from router.exposure import check_cluster
@@ -20,8 +25,10 @@ from router.guard import Guard
 from router.redis_door import RedisKeyStore, RedisUsageStore
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.service import Application, running_ingress
-from router.settings import EMBEDDED, RedisSettings, Settings
-from router.tasks import keep_current, load_classifier
+from router.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
+from router.tasks import kept_current, load_classifier
+
+logger = logging.getLogger("alpharoute")
 
 ROUTER_CPUS = 0.1
 """Reserved for a router replica: it waits more than it works, and must fit beside engines on a small machine."""
@@ -34,16 +41,15 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
-        keeping = asyncio.create_task(keep_current(classifier, settings.classifier.refresh_s))
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
         async with (
+            kept_current(classifier, settings.classifier.refresh_s),
             running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress,
             guarded(
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
             ) as guard,
         ):
             yield guard
-        keeping.cancel()
     finally:
         await redis.aclose()
 
@@ -70,14 +76,18 @@ class Router:
 def build_app(settings: Settings) -> ServeApplication:
     """The whole product as one Serve application; `serve deploy` calls it with the settings as `args`.
 
-    Raises SetupError where `redis.url` is not a server that all replicas reach, or everybody could come in.
+    Raises SetupError where `redis.url` is not a server that all replicas reach, everybody could come in, or an
+    ALPHAROUTE_ variable is no setting.
     """
+    refuse_unknown_variables()
     check_cluster(settings)
     return application_of(settings)
 
 
 def application_of(settings: Settings) -> ServeApplication:
     """The same for whoever has seen to it who reaches the address that Serve listens on."""
+    for warning in slower_path(os.environ):
+        logger.warning("%s", warning)
     if settings.redis.url.get_secret_value() == EMBEDDED:
         raise SetupError(
             "redis.url is 'embedded': only `alpharoute serve` starts a Redis itself. "

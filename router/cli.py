@@ -1,6 +1,5 @@
 """The command line: `alpharoute`."""
 
-import signal
 import subprocess
 import sys
 from enum import StrEnum
@@ -124,7 +123,7 @@ def gpu_count() -> int:
 
 def run_locally(settings: Settings) -> None:
     """Start, say where it listens, and wait for Ctrl-C or SIGTERM; nothing is left running."""
-    from router.local import LocalService
+    from router.local import LocalService, end_on_signals
     from router.progress import StartProgress
 
     end_on_signals()
@@ -135,7 +134,10 @@ def run_locally(settings: Settings) -> None:
             with StartProgress(console) as progress:
                 service.wait(progress.show)
             console.print(greeting(service.url, settings), highlight=False, soft_wrap=True)
-            service.watch(lambda problem: console.print(f"[yellow]{problem}[/]", highlight=False))
+            try:
+                service.watch(lambda problem: console.print(f"[yellow]{problem}[/]", highlight=False))
+            finally:
+                console.print("Stopping; requests in flight may finish. Ctrl-C again cuts them off.", highlight=False)
     except KeyboardInterrupt:
         console.print("Stopped.")
 
@@ -166,16 +168,6 @@ def refused(error: SetupError) -> typer.Exit:
     """Say what is wrong; the exit of a command that was asked for what cannot be."""
     console.print(Text(str(error), style="red"), soft_wrap=True)
     return typer.Exit(USAGE_ERROR)
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM end the service as Ctrl-C does, and Ctrl-C also where a shell started it with SIGINT ignored."""
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, _interrupt)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

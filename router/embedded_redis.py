@@ -14,6 +14,7 @@ from engines.child import die_with_parent
 from router.errors import SetupError
 
 START_LIMIT_S = 10.0
+STOP_LIMIT_S = 5.0
 
 
 def redis_binary() -> Path:
@@ -62,7 +63,8 @@ class EmbeddedRedis:
         self.port = self.port or _free_port()
         log = where / "redis.log"
         command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
-        command += ["--save", "60 1", "--logfile", str(log), "--daemonize", "no"]
+        # Every write is in the file before it is answered, so that a server that is killed comes back with all of it.
+        command += ["--appendonly", "yes", "--save", "", "--logfile", str(log), "--daemonize", "no"]
         # In a session of its own, so that a Ctrl-C in the terminal ends it last, by `stop`.
         self._process = subprocess.Popen(
             command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True
@@ -81,19 +83,30 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """End the server; harmless when it is not running."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(timeout=START_LIMIT_S)
-            self._process = None
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
+        try:
+            if self._process is not None:
+                _end(self._process)
+                self._process = None
+        finally:
+            if self._scratch is not None:
+                self._scratch.cleanup()
+                self._scratch = None
 
     def __enter__(self) -> "EmbeddedRedis":
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and kill it where it does not: it may be stopped, or saving to a disk that hangs."""
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

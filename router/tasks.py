@@ -1,7 +1,9 @@
 """The classifier that the settings ask for, kept at the version in its folder."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 
 from classifiers.artefact import SHIPPED, ArtefactError
 from classifiers.prompt import prompt_of
@@ -15,19 +17,35 @@ logger = logging.getLogger("alpharoute.classifier")
 def load_classifier(settings: ClassifierSettings) -> Reloading:
     """The trained model; raises SetupError where its artefact cannot be used."""
     try:
-        classifier = Reloading(settings.artefact or SHIPPED, settings.min_confidence)
+        classifier = Reloading(settings.artefact or SHIPPED, settings.min_confidence, settings.sha256)
     except ArtefactError as error:
         raise SetupError(f"classifier.artefact: {error}") from None
     classifier.classify(prompt_of("Warm up: the first prompt costs seven times the next."))
     return classifier
 
 
-async def keep_current(classifier: Reloading, every_s: float) -> None:
-    """Take up new versions as they appear, until cancelled; one that cannot be used is said and left."""
+@contextlib.asynccontextmanager
+async def kept_current(classifier: Reloading, every_s: float) -> AsyncIterator[None]:
+    """Take up new versions as they appear, for as long as the context lasts."""
+    keeping = asyncio.create_task(_keep_current(classifier, every_s))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep_current(classifier: Reloading, every_s: float) -> None:
+    """Look again and again; whatever is wrong with a new version is said once, and the one in use stays."""
+    said = ""
     while True:
         await asyncio.sleep(every_s)
         try:
             if await asyncio.to_thread(classifier.refresh):
                 logger.info("classifier %s is in use", classifier.version[:12])
-        except ArtefactError as error:
-            logger.warning("the classifier in use stays: %s", error)
+            said = ""
+        except Exception as error:
+            why = str(error) if isinstance(error, ArtefactError) else f"{type(error).__name__}: {error}"
+            if why != said:
+                logger.warning("the classifier in use stays: %s", why)
+            said = why

@@ -1,0 +1,150 @@
+"""One machine: everything that was started is ended, whatever goes wrong on the way and however often one asks."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import psutil
+import pytest
+from service import settings_with
+
+from router import embedded_redis
+from router.data_path import FASTEST_PATH, slower_path
+from router.embedded_redis import EmbeddedRedis
+from router.local import RAY_ENV, LocalService
+
+
+def test_the_fastest_path_is_set_or_missed_aloud() -> None:
+    """On one machine it is set; elsewhere each missing variable is named with what it costs."""
+    assert slower_path(RAY_ENV) == []
+    missing = slower_path({"RAY_SERVE_ENABLE_HA_PROXY": "0"})
+    assert [name for name in FASTEST_PATH if any(name in line for line in missing)] == list(FASTEST_PATH)
+    assert "22 ms" in missing[0]
+
+
+def test_a_redis_that_does_not_end_is_killed() -> None:
+    """A stopped process ignores a request to end; its folder is removed as well."""
+    with patch.object(embedded_redis, "STOP_LIMIT_S", 0.2):
+        redis = EmbeddedRedis().start()
+        assert redis.pid is not None
+        process, folder = psutil.Process(redis.pid), Path(psutil.Process(redis.pid).cwd())
+        os.kill(redis.pid, signal.SIGSTOP)
+        redis.stop()
+    assert not process.is_running()
+    assert not folder.exists()
+
+
+def test_a_killed_redis_comes_back_with_what_it_had_answered() -> None:
+    """Each write is in its file before the answer; the port stays."""
+    with EmbeddedRedis() as redis:
+        assert redis.pid is not None
+        port = redis.port
+        _say(port, b"SET a 1\r\n", b"+OK")
+        os.kill(redis.pid, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(redis.pid)], timeout=5)
+        assert redis.revive()
+        assert redis.port == port
+        _say(port, b"GET a\r\n", b"$1\r\n1")
+
+
+class Parts(LocalService):
+    """A service whose parts only say that they were ended; one of them fails."""
+
+    def __init__(self, drain: Callable[[], None], fails: str = "") -> None:
+        super().__init__(settings_with())
+        self._deployed = True
+        self.ended: list[str] = []
+        self.drain, self.fails = drain, fails
+
+    def _end(self, name: str) -> None:
+        self.ended.append(name)
+        if name == self.fails:
+            raise OSError(name)
+
+    def _drain(self) -> None:
+        self.drain()
+
+    def _stop_ray(self) -> None:
+        self._end("ray")
+
+    def _stop_redis(self) -> None:
+        self._end("redis")
+
+
+@pytest.mark.parametrize("fails", ["ray", "redis"])
+def test_each_part_is_ended_though_another_fails(fails: str) -> None:
+    """Ray, Redis and the folder, in this order; what went wrong is raised in the end."""
+    service = Parts(lambda: None, fails)
+    with pytest.raises(OSError, match=fails):
+        service.stop()
+    assert service.ended == ["ray", "redis"]
+    assert not service.scratch.exists()
+
+
+def test_a_drain_that_fails_ends_the_rest() -> None:
+    """Serve's controller may be dead: its error is said, and everything is ended."""
+
+    def dead() -> None:
+        raise RuntimeError("the controller died")
+
+    service = Parts(dead)
+    with pytest.raises(RuntimeError, match="controller"):
+        service.stop()
+    assert service.ended == ["ray", "redis"]
+
+
+def test_a_second_interrupt_cuts_the_drain_short_and_nothing_else() -> None:
+    """It ends the wait for requests; one that comes later still changes nothing."""
+
+    def impatient() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(30)
+
+    service, began_s = Parts(impatient), time.monotonic()
+    before = signal.getsignal(signal.SIGINT)
+    real_end = service._end
+
+    def end(name: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        real_end(name)
+
+    with patch.object(Parts, "_end", lambda self, name: end(name)):
+        service.stop()
+    assert time.monotonic() - began_s < 20
+    assert service.ended == ["ray", "redis"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_volley_of_interrupts_is_one() -> None:
+    """Between the first and `stop` no other is raised: it would skip the stop."""
+    program = """
+import os, signal, sys
+from router.local import end_on_signals
+end_on_signals()
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("ended")
+except KeyboardInterrupt:
+    print("once")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["ended", "once"], done.stderr
+
+
+def _say(port: int, command: bytes, answer: bytes) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(command)
+        assert connection.recv(100).startswith(answer)
