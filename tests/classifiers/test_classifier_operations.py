@@ -1,7 +1,6 @@
 """Reloading, feedback, examples on disk, and the command line."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,6 @@ from typer.testing import CliRunner
 from classifiers.artefact import SHIPPED, ArtefactError, load, save
 from classifiers.commands import app
 from classifiers.examples import read_examples, write_examples
-from classifiers.feedback import Feedback
-from classifiers.label import Label
 from classifiers.model import Model
 from classifiers.prompt import prompt_of
 from classifiers.reloading import Reloading
@@ -66,30 +63,6 @@ def test_a_folder_that_goes_away_is_reported(tmp_path: Path) -> None:
     (tmp_path / "c" / "card.json").unlink()
     with pytest.raises(ArtefactError, match="cannot be read"):
         classifier.refresh()
-
-
-def test_feedback_is_training_data(tmp_path: Path) -> None:
-    """What clients labelled is read back as examples; the model's own guesses are not kept."""
-    feedback = Feedback(tmp_path / "kept" / "feedback.jsonl")
-    prompt = prompt_of("ship \ud800 ahoy", system="sail", has_tools=True)
-    assert feedback.keep(prompt, Label("sailing", 1.0, "header"))
-    assert feedback.keep(prompt_of("more foam"), Label("brewing", 1.0, "metadata"))
-    assert not feedback.keep(prompt, Label("sailing", 0.9, "model"))
-    assert not feedback.keep(prompt_of(""), Label("sailing", 1.0, "header"))
-    kept = read_examples(tmp_path / "kept" / "feedback.jsonl")
-    assert [example.task for example in kept] == ["sailing", "brewing"]
-    assert kept[0].prompt == prompt
-    assert kept[0].prompt.has_tools
-
-
-def test_feedback_is_bounded_and_private(tmp_path: Path) -> None:
-    """The file stops growing at its limit, also after a restart, and others cannot read it."""
-    path = tmp_path / "feedback.jsonl"
-    label = Label("sailing", 1.0, "header")
-    while Feedback(path, max_bytes=2_000).keep(prompt_of("x" * 200), label):
-        pass
-    assert 1_500 < path.stat().st_size <= 2_000
-    assert os.stat(path).st_mode & 0o077 == 0
 
 
 def test_examples_survive_a_round_trip(tmp_path: Path, file: Path) -> None:
