@@ -1,8 +1,12 @@
-"""What `helm test` runs: the models are listed, and each answers one request. Standard library only."""
+"""What `helm test` runs: it is ready, lists its models, and each answers one request. Standard library only.
+
+Where keys are needed and API_KEY holds none, that strangers are turned away is all that can be seen.
+"""
 
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 
 
@@ -18,7 +22,15 @@ def call(url: str, body: object = None) -> tuple[dict[str, str], dict[str, objec
 
 def main(url: str) -> None:
     """Ask each model once and print how it was routed."""
-    _, listed = call(f"{url}/v1/models")
+    _, ready = call(f"{url}/ready")
+    assert ready["status"] == "ready", ready
+    try:
+        _, listed = call(f"{url}/v1/models")
+    except urllib.error.HTTPError as error:
+        assert error.code == 401, error
+        assert "API_KEY" not in os.environ, "the key in test.apiKeySecret is not accepted"
+        print("ready; keys are needed and test.apiKeySecret names none")
+        return
     models = [model["id"] for model in listed["data"]]
     assert models, "no model is listed"
     for model in models:

@@ -64,7 +64,7 @@
 {{- end }}
 
 {{- define "alpharoute.checks.settings" -}}
-{{- $own := dict "pools" "pools" "redis" "redis" "policy" "policy.document" "listen" "service.port" "policy_file" "policy" "auth" "auth" -}}
+{{- $own := dict "pools" "pools" "redis" "redis" "policy" "policy.document" "listen" "service.port" "policy_file" "policy" "auth" "auth" "tracing" "tracing" -}}
 {{- range $key, $instead := $own -}}
 {{- if hasKey $.Values.settings $key -}}{{- fail (printf "settings.%s: the chart sets it itself, use %s" $key $instead) -}}{{- end -}}
 {{- end -}}
@@ -97,8 +97,12 @@
 {{- if and .Values.policy.document .Values.policy.existingConfigMap -}}{{- fail "policy: document and existingConfigMap exclude each other" -}}{{- end -}}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled (eq .Values.ingress.host (first (append .Values.httpRoute.hostnames ""))) -}}{{- fail (printf "ingress and httpRoute both claim the host %q" .Values.ingress.host) -}}{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}{{- fail "httpRoute.enabled: parentRefs names no gateway" -}}{{- end -}}
-{{- if and .Values.ingress.enabled (or (has "/" .Values.ingress.paths) (has "/admin" .Values.ingress.paths)) (not .Values.auth.existingSecret) -}}{{- fail "ingress.paths opens the console and /admin to everybody: set auth.existingSecret, or leave paths at [/v1]" -}}{{- end -}}
-{{- if and .Values.httpRoute.enabled (or (has "/" .Values.httpRoute.paths) (has "/admin" .Values.httpRoute.paths)) (not .Values.auth.existingSecret) -}}{{- fail "httpRoute.paths opens the console and /admin to everybody: set auth.existingSecret, or leave paths at [/v1]" -}}{{- end -}}
+{{- if and .Values.ingress.enabled (or (has "/" .Values.ingress.paths) (has "/admin" .Values.ingress.paths)) .Values.auth.allowAnonymous -}}{{- fail "ingress.paths opens the console and /admin to everybody: auth.allowAnonymous is true; set it to false, or leave paths at [/v1]" -}}{{- end -}}
+{{- if and .Values.httpRoute.enabled (or (has "/" .Values.httpRoute.paths) (has "/admin" .Values.httpRoute.paths)) .Values.auth.allowAnonymous -}}{{- fail "httpRoute.paths opens the console and /admin to everybody: auth.allowAnonymous is true; set it to false, or leave paths at [/v1]" -}}{{- end -}}
+{{- $auth := .Values.auth -}}
+{{- if and $auth.allowAnonymous $auth.existingSecret -}}{{- fail (printf "auth: allowAnonymous serves everybody, existingSecret %q holds keys: choose one" $auth.existingSecret) -}}{{- end -}}
+{{- if not (or $auth.allowAnonymous $auth.redisKeys $auth.existingSecret) -}}{{- fail "auth: nobody could come in; set redisKeys, existingSecret or allowAnonymous" -}}{{- end -}}
+{{- if and (ne $auth.metricsFor "anyone") .Values.metrics.podMonitor.enabled (not .Values.metrics.podMonitor.authorization) -}}{{- fail (printf "auth.metricsFor is %q: metrics.podMonitor.authorization must name a Secret with a key of that role" $auth.metricsFor) -}}{{- end -}}
 {{- $pools := dict -}}
 {{- range .Values.pools -}}{{- $_ := set $pools .name (default "vllm" .engine) -}}{{- end -}}
 {{- range $i, $scaling := .Values.engineScaling -}}

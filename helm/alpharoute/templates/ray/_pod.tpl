@@ -22,16 +22,8 @@
 - name: HF_HOME
   value: /var/cache/alpharoute/hub
 {{ include "alpharoute.redis.env" . }}
-{{- with .Values.tracing.endpoint }}
-- name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ . | quote }}
-- name: OTEL_SERVICE_NAME
-  value: {{ include "alpharoute.fullname" $ }}
-- name: OTEL_TRACES_SAMPLER
-  value: parentbased_traceidratio
-- name: OTEL_TRACES_SAMPLER_ARG
-  value: {{ $.Values.tracing.ratio | quote }}
-{{- end }}
+- name: ALPHAROUTE_REDIS__PREFIX
+  value: {{ include "alpharoute.redis.prefix" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -15,13 +15,28 @@
 ENGINE_KEY_{{ .name | upper | replace "-" "_" }}
 {{- end }}
 
-{{/* The settings: what the values say of the product, and `settings` for the rest. */}}
+{{- define "alpharoute.auth" -}}
+{{- if .Values.auth.allowAnonymous }}
+allow_anonymous: true
+{{- else }}
+redis_keys: {{ .Values.auth.redisKeys }}
+{{- if .Values.auth.existingSecret }}
+keys_file: /etc/alpharoute/keys/{{ .Values.auth.key }}
+{{- end }}
+{{- end }}
+metrics_for: {{ .Values.auth.metricsFor }}
+{{- end }}
+
+{{/* The settings: what the values say of the product, over `settings` for the rest. What every pod needs for itself,
+     where Redis is, comes by environment, so that `alpharoute keys` in a pod finds it too. */}}
 {{- define "alpharoute.settings" -}}
 {{- $pools := list -}}
 {{- range .Values.pools -}}{{- $pools = append $pools (include "alpharoute.pool" . | fromYaml) -}}{{- end -}}
 {{- $router := dict "engine_host" "node" "drain_s" .Values.router.drainSeconds "max_ongoing_requests" .Values.router.maxOngoingRequests -}}
-{{- $own := dict "redis" (dict "prefix" (include "alpharoute.redis.prefix" .)) "router" $router "pools" $pools -}}
-{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $own) -}}
+{{- $own := dict "router" $router "pools" $pools "auth" (include "alpharoute.auth" . | fromYaml) -}}
+{{- with .Values.tracing.endpoint -}}{{- $_ := set $own "tracing" (dict "endpoint" . "share" $.Values.tracing.share) -}}{{- end -}}
+{{- $defaults := dict "logs" (dict "format" "json") -}}
+{{- toYaml (mergeOverwrite $defaults (deepCopy .Values.settings) $own) -}}
 {{- end }}
 
 {{/* num_replicas or autoscaling_config: (dict "min" … "max" … "target" … "policy" …) */}}
