@@ -24,8 +24,8 @@ _COMPLETIONS = """
 """
 # OpenAI's own fields that vLLM takes and ignores: clients written for that API send them.
 _OPENAI = """
-    audio function_call functions metadata modalities prediction prompt_cache_key prompt_cache_retention
-    safety_identifier service_tier store verbosity web_search_options best_of
+    audio best_of function_call functions metadata modalities moderation prediction prompt_cache_key
+    prompt_cache_options prompt_cache_retention safety_identifier service_tier store verbosity web_search_options
 """
 
 CHAT_FIELDS = frozenset((_BOTH + _CHAT + _OPENAI).split())
@@ -44,7 +44,8 @@ _RESPONSES = """
     truncation user vllm_xargs watermarking
 """
 _OPENAI_RESPONSES = """
-    conversation prompt_cache_retention safety_identifier stream_options
+    access_programs background_options context_management conversation image moderation prompt_cache_options
+    prompt_cache_retention safety_identifier stream_options
 """
 _COUNT = """
     chat_template_kwargs messages model output_config system thinking tool_choice tools
@@ -55,7 +56,8 @@ _MESSAGES = """
 """
 # Anthropic's own fields that vLLM takes and ignores.
 _ANTHROPIC = """
-    cache_control container context_management inference_geo mcp_servers service_tier
+    cache_control container context_management diagnostics inference_geo mcp_servers service_tier speed user_profile_id
+    workspace_id
 """
 _EMBEDDINGS = """
     add_generation_prompt add_special_tokens cache_salt chat_template chat_template_kwargs continue_final_message

@@ -1,4 +1,4 @@
-"""Text that fits a JSON schema: what stands before and after the generated words, so that the whole is an instance."""
+"""Text that fits a JSON schema: what stands around the generated words, or in their place, to make an instance."""
 
 import json
 from collections.abc import Mapping
@@ -10,23 +10,24 @@ HOLE = "\x00"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """JSON around a generated text."""
+    """JSON around a generated text, or where `silent` in place of it: a schema may have no room for words."""
 
     before: str
     after: str
+    silent: bool = False
 
 
 ANY_OBJECT = Frame('{"input":"', '"}')
-"""For a schema that asks for nothing, or that has no place for a text."""
+"""For what asks for an object and says nothing of its fields."""
 
 
 def frame_of(schema: object) -> Frame:
     """The smallest instance of an object's schema whose first string is the generated text."""
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, Mapping) or not schema.get("properties"):
         return ANY_OBJECT
     text = json.dumps(_instance(schema, schema.get("$defs"), [HOLE]), separators=(",", ":"), ensure_ascii=False)
     before, hole, after = text.partition(json.dumps(HOLE)[1:-1])
-    return Frame(before, after) if hole and before.startswith("{") else ANY_OBJECT
+    return Frame(before, after, silent=not hole)
 
 
 def _instance(schema: object, named: object, hole: list[str]) -> object:

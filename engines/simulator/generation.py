@@ -49,7 +49,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How the client wants its answer. `before` and `after` frame the text: an echoed prompt, a call's arguments."""
+    """How the client wants its answer. `before` and `after` frame the text, or where `silent` replace it."""
 
     stream: bool
     include_usage: bool
@@ -57,6 +57,7 @@ class Wanted:
     prompt_tokens: int
     before: str = ""
     after: str = ""
+    silent: bool = False
 
 
 class Generation:
@@ -96,7 +97,9 @@ class Generation:
             await exchange.cut()
             return False
         choices = [
-            Choice(index, f"{self._wanted.before}{sequence.plan.text}{self._ending(sequence)}", sequence.plan)
+            Choice(
+                index, f"{self._wanted.before}{self._said(sequence.plan.text)}{self._ending(sequence)}", sequence.plan
+            )
             for index, sequence in enumerate(self.sequences)
         ]
         await exchange.answer(self._dialect.body(choices, self._usage(), self._metrics()))
@@ -129,13 +132,16 @@ class Generation:
 
     def _event(self, sequence: Sequence, first: int, last: int) -> bytes:
         done = last >= sequence.plan.tokens
-        text = sequence.plan.piece(first, last)
+        text = self._said(sequence.plan.piece(first, last))
         if not first:
             text = self._wanted.before + text
         if done:
             text += self._ending(sequence)
         usage = Usage(self._wanted.prompt_tokens, last) if self._wanted.continuous_usage else None
         return self._dialect.piece(self._index[id(sequence)], text, sequence.plan, done, usage)
+
+    def _said(self, text: str) -> str:
+        return "" if self._wanted.silent else text
 
     def _ending(self, sequence: Sequence) -> str:
         return self._wanted.after if sequence.plan.finish_reason == "stop" else ""

@@ -96,7 +96,7 @@ class GenerationRoutes:
         """One answer to one prompt, of at most `asked` tokens; `frame` is what stands around its text."""
         wanted = _wanted(request, prompt.tokens)
         if frame is not None:
-            wanted = replace(wanted, before=frame.before, after=frame.after)
+            wanted = replace(wanted, before=frame.before, after=frame.after, silent=frame.silent)
         return Job(request, (prompt,), self._limit(request, (prompt,), asked), dialect, wanted)
 
     def _chat(self, raw: bytes, request_id: str) -> Job:

@@ -86,6 +86,7 @@ class Service:
             "replica": name,
             "pool": pool.name,
             "model": pool.model,
+            "loras": tuple(pool.loras),
             "target": "sim@1",
             "drafter": pool.drafter,
             "method": pool.method,
