@@ -71,5 +71,5 @@ def limit_reached(refused: Refused) -> RateLimited:
     message = (
         f"Rate limit reached: this key may use {room.limit} {what} {unit}. Please try again in {duration(room.wait_s)}."
     )
-    headers = {"retry-after": str(max(1, math.ceil(room.wait_s)))}
+    headers = {"retry-after": str(max(1, math.ceil(room.wait_s - 0.01)))}
     return RateLimited(message, code="rate_limit_exceeded", headers=headers)

@@ -105,7 +105,8 @@ def _room(limit: int, now: int, before: int, gone: float) -> Room:
     used = now + before * (1 - gone)
     left = min(limit, max(0, math.floor(limit - used)))
     reset_s = MINUTE_S * ((2 - gone) if now > 0 else (1 - gone) if before > 0 else 0.0)
-    return Room(limit, left, reset_s, 0.0 if left >= 1 else _wait_s(limit, now, before, gone))
+    wait_s = 0.0 if left >= 1 else round(_wait_s(limit, now, before, gone), 3) + 0.001
+    return Room(limit, left, reset_s, wait_s)
 
 
 def _wait_s(limit: int, now: int, before: int, gone: float) -> float:

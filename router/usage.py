@@ -49,7 +49,8 @@ class MemoryUsageStore:
     async def exchange(self, router: str, mine: Mapping[int, Sheet]) -> Mapping[int, Mapping[str, Sheet]]:
         """See UsageStore."""
         for minute, sheet in mine.items():
-            self._minutes[minute][router] = {**self._minutes[minute].get(router, {}), **sheet}
+            if sheet:
+                self._minutes[minute][router] = {**self._minutes[minute].get(router, {}), **sheet}
         for minute in [minute for minute in self._minutes if minute < min(mine, default=0)]:
             del self._minutes[minute]
         return {minute: dict(self._minutes[minute]) for minute in mine}

@@ -214,7 +214,8 @@ async def test_anthropic_s_route_words_its_errors_so(door: Doorway) -> None:
 
 
 def _ask_as(url: str, key: str) -> None:
-    OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0).models.list()
+    with OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+        client.models.list()
 
 
 async def test_openai_s_client_raises_its_own_errors(door: Doorway) -> None:

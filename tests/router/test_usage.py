@@ -1,0 +1,272 @@
+"""Limits of a key over several routers: what is refused, what is told, and by how much a limit may be exceeded."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+from doorway import USED, Doorway, doorway, key_of
+from openai import OpenAI, RateLimitError
+
+from router.keys import Key, KeyLimits, new_key
+from router.quota import Use
+from router.redis_door import RedisUsageStore
+from router.redis_store import Keys, connect
+from router.store import StoreError
+from router.usage import Admitted, MemoryUsageStore, Refused, Sheet, Usage, UsageStore
+
+START_S = 1_800_000_000.0
+
+
+def _limited(**limits: int) -> Key:
+    return key_of(new_key(), "team-a", limits=limits)
+
+
+class At:
+    """A clock that a test moves."""
+
+    def __init__(self, now_s: float = START_S) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """The time it stands at."""
+        return self.now_s
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[UsageStore]:
+    """Both implementations of the seam."""
+    if request.param == "memory":
+        yield MemoryUsageStore()
+    else:
+        redis = connect(redis_url, timeout_s=5)
+        yield RedisUsageStore(redis, Keys(f"test-{uuid.uuid4().hex[:8]}"))
+        await redis.aclose()
+
+
+async def test_the_contract_of_a_usage_store(store: UsageStore) -> None:
+    """Totals are absolute: what is written again counts once, and every router's stand side by side."""
+    mine: dict[int, dict[str, Use]] = {6: {"a": Use(1, 10, 0)}, 7: {"a": Use(2, 20, 1), "b.c-d": Use(3, 30, 2)}}
+    for _ in range(3):
+        assert await store.exchange("r1", mine) == {6: {"r1": mine[6]}, 7: {"r1": mine[7]}}
+    told = await store.exchange("r2", {6: {}, 7: {"a": Use(5, 50, 5)}})
+    assert told == {6: {"r1": mine[6]}, 7: {"r1": mine[7], "r2": {"a": Use(5, 50, 5)}}}
+
+
+def _ask(usage: Usage, key: Key, times: int) -> int:
+    """How many of so many requests are admitted."""
+    return sum(isinstance(usage.admit(key, 0), Admitted) for _ in range(times))
+
+
+async def test_two_routers_keep_one_limit(store: UsageStore) -> None:
+    """Once they have told each other, what one admitted the other does not."""
+    clock, key = At(), _limited(requests_per_minute=10)
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    assert _ask(one, key, 6) == 6
+    assert _ask(two, key, 1) == 1
+    for usage in (one, two, one):
+        await usage.exchange()
+    assert _ask(two, key, 20) == 3
+    await two.exchange()
+    await one.exchange()
+    assert _ask(one, key, 20) == 0
+    clock.now_s += 120
+    await one.exchange()
+    assert _ask(one, key, 20) == 10
+
+
+async def test_the_most_by_which_a_limit_is_exceeded(store: UsageStore) -> None:
+    """Before they have told each other, each of R routers admits up to what is left: R times it, once, then nothing."""
+    clock, key = At(), _limited(requests_per_minute=10)
+    routers = [Usage(store, f"r{number}", clock) for number in range(3)]
+    assert [_ask(usage, key, 50) for usage in routers] == [10, 10, 10]
+    for usage in [*routers, *routers]:
+        await usage.exchange()
+    assert [_ask(usage, key, 50) for usage in routers] == [0, 0, 0]
+    clock.now_s += 60 + 39
+    for usage in [*routers, *routers]:
+        await usage.exchange()
+    assert [_ask(usage, key, 50) for usage in routers] == [0, 0, 0], "the excess is paid back in the next minute"
+
+
+class Away:
+    """A store that can be away."""
+
+    def __init__(self, inner: UsageStore) -> None:
+        self.inner = inner
+        self.away = False
+
+    async def exchange(self, router: str, mine: Mapping[int, Sheet]) -> Mapping[int, Mapping[str, Sheet]]:
+        """Fails while away."""
+        if self.away:
+            raise StoreError("away")
+        return await self.inner.exchange(router, mine)
+
+
+async def test_without_redis_each_router_takes_its_share(caplog: pytest.LogCaptureFixture) -> None:
+    """Two routers that have known each other halve the limit between them; nobody is locked out, one line says it."""
+    clock, key, store = At(), _limited(requests_per_minute=10), Away(MemoryUsageStore())
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    assert _ask(one, key, 1) + _ask(two, key, 1) == 2
+    for usage in (one, two, one):
+        await usage.exchange()
+    store.away = True
+    clock.now_s += 180
+    for _ in range(5):
+        for usage in (one, two):
+            await usage.exchange()
+    assert (_ask(one, key, 50), _ask(two, key, 50)) == (5, 5)
+    assert caplog.text.count("keeps to its share") == 2
+    store.away = False
+    clock.now_s += 180
+    for usage in (one, two, one):
+        await usage.exchange()
+    assert _ask(one, key, 50) == 10
+
+
+async def test_running_requests_are_limited_over_routers(store: UsageStore) -> None:
+    """One that ends makes room for one at any router."""
+    clock, key = At(), _limited(concurrent=2)
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    first = one.admit(key, 0)
+    assert isinstance(first, Admitted)
+    assert _ask(two, key, 1) == 1
+    for usage in (one, two):
+        await usage.exchange()
+    refused = two.admit(key, 0)
+    assert isinstance(refused, Refused)
+    assert refused.what == "concurrent"
+    one.close(first, 0)
+    for usage in (one, two):
+        await usage.exchange()
+    assert _ask(two, key, 5) == 1
+
+
+async def test_what_is_idle_is_forgotten() -> None:
+    """Accounts do not pile up: two minutes after a key's last request nothing of it is held or exchanged."""
+    clock, key = At(), _limited(requests_per_minute=10)
+    usage = Usage(MemoryUsageStore(), "r1", clock)
+    admitted = usage.admit(key, 5)
+    assert isinstance(admitted, Admitted)
+    usage.close(admitted, 5)
+    clock.now_s += 180
+    await usage.exchange()
+    assert usage._accounts == {}
+
+
+@pytest.fixture
+def bearer(door: Doorway) -> dict[str, str]:
+    """The limited client's header."""
+    return door.bearer("client")
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Doorway]:
+    """A client that may 3 requests and 100 tokens a minute; the clock stands at the start of one."""
+    limits = KeyLimits(requests_per_minute=3, tokens_per_minute=100)
+    async with doorway(tmp_path, limits=limits, clock_s=At()) as running:
+        yield running
+
+
+async def _post(door: Doorway, headers: Mapping[str, str], body: bytes = b"{}") -> aiohttp.ClientResponse:
+    async with door.session.post("/v1/chat/completions", data=body, headers=headers) as answer:
+        await answer.read()
+        return answer
+
+
+async def test_answers_say_what_is_left(door: Doorway, bearer: dict[str, str]) -> None:
+    """Under OpenAI's names, the request itself counted."""
+    answer = await _post(door, bearer)
+    said = {name.removeprefix("x-ratelimit-"): value for name, value in answer.headers.items() if "ratelimit" in name}
+    assert said == {
+        "limit-requests": "3",
+        "remaining-requests": "2",
+        "reset-requests": "2m0s",
+        "limit-tokens": "100",
+        "remaining-tokens": "100",
+        "reset-tokens": "0ms",
+    }
+    answer = await _post(door, bearer)
+    assert answer.headers["x-ratelimit-remaining-tokens"] == str(100 - USED)
+
+
+async def test_past_the_limit_is_a_429_that_says_when(door: Doorway, bearer: dict[str, str]) -> None:
+    """Retry-After is when one more fits; a request that is refused reaches nothing and counts nothing."""
+    for _ in range(3):
+        assert (await _post(door, bearer)).status == 200
+    for _ in range(3):
+        refused = await _post(door, bearer)
+        assert refused.status == 429
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        # 3 of 3 in this minute: in the next one they have shrunk to 2 after a third of it.
+        assert refused.headers["retry-after"] == "80"
+    assert len(door.app.scopes) == 3
+
+
+async def test_reading_does_not_count(door: Doorway, bearer: dict[str, str]) -> None:
+    """Lists of models may be asked for however often."""
+    for _ in range(5):
+        async with door.session.get("/v1/models", headers=bearer) as answer:
+            assert answer.status == 200
+            assert "x-ratelimit-limit-requests" not in answer.headers
+
+
+async def test_a_refused_request_costs_no_tokens(door: Doorway, bearer: dict[str, str]) -> None:
+    """What the engine did not answer is not charged, whatever its body was estimated at."""
+    await _post(door, {**bearer, "x-fails": "1", "x-used": "none"}, b"x" * 360)
+    answer = await _post(door, {**bearer})
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "100"
+
+
+async def test_tokens_nobody_reported_are_estimated(door: Doorway, bearer: dict[str, str]) -> None:
+    """A quarter of the body's bytes: leaving early, or an engine that counts nothing, is no way round the limit."""
+    await _post(door, {**bearer, "x-used": "none"}, b"x" * 360)
+    answer = await _post(door, bearer)
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "10"
+    assert (await _post(door, bearer)).status == 429
+
+
+def _chat(url: str, key: str) -> None:
+    with OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+
+
+async def test_openai_s_client_raises_rate_limit_error(door: Doorway) -> None:
+    """The exception that programs written for OpenAI catch and wait on."""
+    for _ in range(3):
+        await asyncio.to_thread(_chat, door.url, door.keys["client"])
+    with pytest.raises(RateLimitError) as raised:
+        await asyncio.to_thread(_chat, door.url, door.keys["client"])
+    assert raised.value.code == "rate_limit_exceeded"
+    assert raised.value.response.headers["retry-after"] == "80"
+
+
+@pytest.mark.redis
+async def test_two_guards_over_one_redis(tmp_path: Path, redis_url: str) -> None:
+    """Real HTTP, real Redis: what one router admitted counts at the other within a moment."""
+    redis, keys, limits = (
+        connect(redis_url, timeout_s=5),
+        Keys(f"test-{uuid.uuid4().hex[:8]}"),
+        KeyLimits(concurrent=99),
+    )
+    secret = new_key()
+    shared = key_of(secret, "shared", limits={"requests_per_minute": 20})
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    async with (
+        doorway(tmp_path / "1", [shared], usage=RedisUsageStore(redis, keys), name="r1", limits=limits) as one,
+        doorway(tmp_path / "2", [shared], usage=RedisUsageStore(redis, keys), name="r2", limits=limits) as two,
+    ):
+        statuses = [(await _post(one, {"x-api-key": secret})).status for _ in range(18)]
+        assert statuses == [200] * 18
+        deadline = time.monotonic() + 10
+        while two.guard.usage._accounts.get("shared") is None or len(two.guard.usage._accounts["shared"].others) == 0:
+            assert time.monotonic() < deadline, "the routers do not agree"
+            if "shared" not in two.guard.usage._accounts:
+                assert (await _post(two, {"x-api-key": secret})).status == 200
+            await asyncio.sleep(0.005)
+        assert [(await _post(two, {"x-api-key": secret})).status for _ in range(3)] == [200, 429, 429]
+    await redis.aclose()
