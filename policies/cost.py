@@ -33,16 +33,19 @@ BATCH_EDGES = (4, 16, 64)
 TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
 PROBE_WEIGHT = 2.0
 RIDGE = 0.02
-SHAPE = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0)
+SHAPE: Theta = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0)
 """Relative deviation of each coefficient that a probe leaves open; it has seen no KV and no prefills."""
 
-SLACK = 0.02
-"""Share of a typical step by which each may be off besides, however small it was."""
+OWN: Theta = (0.15, 0.15, 0.15, 0.15, 0.15, 0.6, 0.6)
+"""The same for a replica against its pool at its speed, and for a batch bucket against its replica. Looser, marginal
+prices were off by up to 50 % at 110 % load in the simulator (rms over replicas); with these by 10–20 %."""
+
+SLACK = 0.04
+"""Share of a typical step added to each coefficient before its share is taken, so that a price of 0 can rise."""
 
 TIE = 0.5
 """Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
 
-BUCKET_PULL = 4.0
 HUBER = 2.0
 UNSURE_ROWS = 10.0
 """Up to here every observation counts in full: a young model cannot tell an outlier from its own error."""
@@ -164,26 +167,41 @@ def solve_probe(points: Sequence[StepTime]) -> Probe:
     return Probe(sums, _solve(sums, scaled, _drawn(scaled, RIDGE)))
 
 
-def fit(buckets: Sequence[Mapping[str, float]], probe: Probe) -> StepModel:
-    """Solve θ over all buckets and the probe, then each bucket drawn towards that: buckets speak once they have
-    data."""
+def fit(
+    buckets: Sequence[Mapping[str, float]], probe: Probe, siblings: Sequence[Mapping[str, float]] = ()
+) -> StepModel:
+    """Solve θ over the probe and what all replicas of the pool saw, then over this replica, then over each batch
+    bucket, each drawn to the one before.
+
+    `siblings` are the summed records of the pool's other replicas: they share the shape of the step time, whatever
+    their speeds. Their batches differ more than one replica's do, and that tells the prices apart.
+    """
     present = [fields for fields in buckets if fields]
-    seen = {name: sum(fields.get(name, 0.0) for fields in present) for name in (*GRAM, *RIGHT)}
+    seen = total(present)
+    sources = [_at_speed(fields, probe.theta) for fields in (seen, *siblings)]
+    # The probe's shape stays true when the machine slows down; its times do not.
+    pooled = total([*sources, probe.sums])
     prior = probe.theta
-    if probe.sums:
-        # The probe's shape stays true when the machine slows down; its times do not.
-        factor = _factor(prior, seen, 1.0)
-        for name in GRAM:
-            seen[name] += probe.sums[name]
-        for name in RIGHT:
-            seen[name] += factor * probe.sums[name]
-    scaled = _scaled(prior, seen)
-    overall = _solve(seen, scaled, _believed(scaled) if probe.sums else _drawn(scaled, RIDGE))
-    drawn = _drawn(overall, BUCKET_PULL)
+    shape = _solve(pooled, prior, _believed(prior, SHAPE) if probe.sums else _drawn(prior, RIDGE))
+    scaled = _scaled(shape, seen)
+    overall = _solve(seen, scaled, _believed(scaled, OWN))
+    drawn = _believed(overall, OWN)
     thetas = tuple(_solve(b, overall, drawn) if b.get("w", 0.0) > 1 else overall for b in buckets)
     weight = sum(b.get("w", 0.0) for b in present)
     noise = (sum(b.get("rr", 0.0) for b in present) / weight) ** 0.5 if weight > 1 else RELATIVE_NOISE
     return StepModel(thetas, weight, noise)
+
+
+def total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of several records as of one."""
+    return {name: sum([fields.get(name, 0.0) for fields in parts]) for name in (*GRAM, *RIGHT)}
+
+
+def _at_speed(fields: Mapping[str, float], theta: Theta) -> dict[str, float]:
+    """Sums as they would be on a machine of the speed of θ: rows carry 1/t², so XᵀX grows with the square."""
+    factor = _factor(theta, fields, 0.0)
+    gram = {name: factor * factor * fields.get(name, 0.0) for name in GRAM}
+    return gram | {name: factor * fields.get(name, 0.0) for name in RIGHT}
 
 
 def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
@@ -212,13 +230,12 @@ def _drawn(prior: Theta, rows: float) -> list[float]:
     return [rows * (x / typical_s) ** 2 for x in TYPICAL]
 
 
-def _believed(prior: Theta) -> list[float]:
-    """Weights that believe each coefficient of a probe to within `SHAPE` of itself (normal, against `RELATIVE_NOISE`).
+def _believed(prior: Theta, shares: Theta) -> list[float]:
+    """Weights that believe each coefficient to within its share of itself (normal, against `RELATIVE_NOISE`).
 
     Rows of a busy replica are much alike: without this the price of drafts, of requests and of KV tokens trade places.
     """
-    slack_s = SLACK * _typical_s(prior)
-    spreads = [s * p + slack_s / x for s, p, x in zip(SHAPE, prior, TYPICAL, strict=True)]
+    spreads = [share * (p + SLACK * _typical_s(prior) / x) for share, p, x in zip(shares, prior, TYPICAL, strict=True)]
     return [(RELATIVE_NOISE / spread) ** 2 for spread in spreads]
 
 

@@ -47,6 +47,7 @@ class _CurveSlot:
 @dataclass(slots=True)
 class _ModelSlot:
     keys: tuple[str, ...]
+    pool: str
     points: tuple[StepTime, ...]
     probe: Probe
     model: StepModel
@@ -112,12 +113,15 @@ class Knowledge:
         if len(self._models) > MAX_SLOTS:
             self._models.clear()
         keys, probe = cost.record_keys(replica.pool.name, replica.name), cost.solve_probe(replica.probe)
-        slot = _ModelSlot(keys, replica.probe, probe, self._fit(keys, probe), now_s)
+        pool = replica.pool.name
+        slot = _ModelSlot(keys, pool, replica.probe, probe, self._fit(keys, pool, probe), now_s)
         self._models[replica.name] = slot
         return slot
 
-    def _fit(self, keys: tuple[str, ...], probe: Probe) -> StepModel:
-        return cost.fit([self.record(key).fields for key in keys], probe)
+    def _fit(self, keys: tuple[str, ...], pool: str, probe: Probe) -> StepModel:
+        siblings = [s for s in self._models.values() if s.pool == pool and s.keys != keys]
+        sums = [cost.total([self.record(key).fields for key in sibling.keys]) for sibling in siblings]
+        return cost.fit([self.record(key).fields for key in keys], probe, sums)
 
     def _refit(self, now_s: float) -> None:
         """Refit one replica whose records changed, the longest waiting; each at most every `REFIT_S`."""
@@ -126,7 +130,7 @@ class Knowledge:
             if slot is None or not 0 <= now_s - slot.built_s < REFIT_S:
                 del self._changed[name]
                 if slot is not None:
-                    slot.model, slot.built_s = self._fit(slot.keys, slot.probe), now_s
+                    slot.model, slot.built_s = self._fit(slot.keys, slot.pool, slot.probe), now_s
                 return
 
     def output_tokens(self, request: Request) -> float:

@@ -1,7 +1,7 @@
 """What one router can know of a replica's batch: heartbeats, and its own requests since; averaged over each request's
 life."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -45,6 +45,7 @@ class Occupancy:
     drafts: float = 0.0
     context: float = 0.0
     prefilled: float = 0.0
+    standing: deque[float] = field(default_factory=deque)
     at_s: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
 
@@ -52,12 +53,14 @@ class Occupancy:
         """Take what the replica says of itself; it knows of other routers' requests."""
         self._advance(now_s)
         self.inside, self.kv_usage = float(max(running, 0) + max(waiting, 0)), kv_usage
+        self._admit()
 
     def enter(self, k: int, prompt_tokens: float, context_tokens: float, now_s: float) -> Ticket:
         """A request of ours starts there; other routers' prefills are taken to be as frequent as ours."""
         self._advance(now_s)
         self.inside += 1
-        self.prefilled += prompt_tokens * self.inside / (self.own.total() + 1)
+        self.standing.append(prompt_tokens * self.inside / (self.own.total() + 1))
+        self._admit()
         self.own[k] += 1
         self.drafts += k
         self.context += context_tokens
@@ -69,6 +72,7 @@ class Occupancy:
         self._advance(now_s)
         batch = self._batch(ticket, now_s)
         self.inside = max(0.0, self.inside - 1)
+        self._admit()
         self.own[ticket.k] -= 1
         if self.own[ticket.k] <= 0:
             del self.own[ticket.k]
@@ -90,6 +94,12 @@ class Occupancy:
             k_shares=k_shares(self.own, max(1.0, inside / mine) if mine else 1.0, replica.pool.k_max),
             mean_context_tokens=self.context / mine if mine else 0.0,
         )
+
+    def _admit(self) -> None:
+        """Prefill whoever has a place: a queue that grows would otherwise pass for prefills that made steps cheap."""
+        waiting = max(0.0, self.inside - self.max_running)
+        while len(self.standing) > waiting:
+            self.prefilled += self.standing.popleft()
 
     def _advance(self, now_s: float) -> None:
         elapsed = now_s - self.at_s
