@@ -13,6 +13,7 @@ from ray.serve import Deployment
 
 from engines.demo.build import build_demo_pair, default_folder
 from engines.engine import Engine, SimulatorEngine
+from engines.loopback import keep_to_loopback
 from engines.member import Announcing, Member
 from engines.pool import DEMO, PoolSettings
 from engines.registry import Registry
@@ -109,5 +110,6 @@ class _Deployed(EngineReplica):
     """What Serve constructs: the same, started."""
 
     async def __init__(self, pool: PoolSettings, bind: str, announcing: Announcing, connect: Callable[[], Registry]):  # type: ignore[misc]  # Serve awaits it
+        keep_to_loopback()
         super().__init__(pool, engine_host(bind), announcing, connect)
         await self.start()
