@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from classifiers.commands import app as classifier_commands
+from engines.calibration_sweep import Sweep
 from engines.pool import DEMO, PoolSettings
 from router.acceptance_command import acceptance_table, read_acceptance
+from router.calibrate_command import Calibrated, calibrate, numbers, prompts_by_task
 from router.errors import SetupError
 from router.keys_command import app as key_commands
 from router.masking import shown
@@ -82,6 +84,35 @@ def acceptance(
         sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         Console().print(acceptance_table("Acceptance", rows))
+
+
+@app.command("calibrate")
+def calibrate_engine(
+    url: Annotated[str, typer.Argument(help="A speculative engine, asked directly.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.yaml"),
+    model: Annotated[str | None, typer.Option(help="The served model; default: the first it lists.")] = None,
+    vanilla_url: Annotated[str | None, typer.Option(help="An engine of the same target without a drafter.")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="ALPHAROUTE_ENGINE_KEY", help="The engine's key.")] = None,
+    vanilla_api_key: Annotated[str | None, typer.Option(envvar="ALPHAROUTE_VANILLA_KEY", help="The other's.")] = None,
+    drafter: Annotated[str, typer.Option(help="Name of the drafter in the file.")] = "drafter",
+    method: Annotated[str, typer.Option(help="Its method, as in the pool's settings.")] = "draft_model",
+    batches: Annotated[str, typer.Option(help="Batch sizes.")] = "1,2,4,8",
+    ks: Annotated[str, typer.Option(help="Numbers of drafts.")] = "0,1,2,4",
+    tokens: Annotated[int, typer.Option(min=8, help="Tokens of a timed answer.")] = 48,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each batch is run.")] = 2,
+    prompts: Annotated[
+        Path | None, typer.Option(help='JSON lines of {"task", "prompt"}; default: demo prompts.')
+    ] = None,
+) -> None:
+    """Measure an engine over batch sizes and k, and write the file that `python -m bench.policy` simulates."""
+    try:
+        sweep = Sweep(numbers(batches, "--batches"), numbers(ks, "--ks"), tokens, rounds)
+        engine = Calibrated(url, model, vanilla_url, api_key, vanilla_api_key, drafter, method)
+        found = calibrate(engine, prompts_by_task(prompts), sweep, out)
+    except SetupError as error:
+        console.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(USAGE_ERROR) from None
+    console.print(f"{out}: {found['provenance']}", highlight=False, soft_wrap=True)
 
 
 def local_settings(

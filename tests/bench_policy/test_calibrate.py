@@ -4,12 +4,20 @@ import asyncio
 import random
 from pathlib import Path
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from typer.testing import CliRunner
 
-from bench.calibrate import CalibrationError, Sweep, calibrate
-from bench.policy.calibration import load_calibration
+from bench.policy.calibration import costs, load_calibration
+from engines.calibration_file import calibration, write
+from engines.calibration_sweep import CalibrationError, Measured, Sweep, measure
+from engines.simulator.calibration import StepWork
+from engines.simulator.engine import SimulatedEngine
+from engines.simulator.server import SimulatorServer
+from engines.simulator.settings import SimulatorSettings
+from router.cli import app
 
 H = {"sure": 0.9, "doubtful": 0.4}
 
@@ -69,11 +77,12 @@ async def test_a_known_engine_is_found_again(tmp_path: Path) -> None:
     """Coefficients within 10 %, survival curves within .05, and the file is one that the simulator reads."""
     server = await served(KnownEngine().complete)
     path = tmp_path / "known.yaml"
-    sweep = Sweep(batches=(1, 2, 4), ks=(0, 1, 2, 4), tokens=120, rounds=3)
+    sweep = Sweep(batches=(1, 2, 4), ks=(0, 1, 2, 4), tokens=120, rounds=3, prompts_per_task=24)
     try:
-        await calibrate(str(server.make_url("")), "m", {t: [t] for t in H}, path, drafter="d", sweep=sweep)
+        measured = await measure(str(server.make_url("")), "m", {t: [t] * 24 for t in H}, sweep)
     finally:
         await server.close()
+    write(calibration("known", "Known.", measured, None, "d", "draft_model"), path)
     found = load_calibration(str(path))
     step = found.step
     assert step.base_ms + step.per_request_ms == pytest.approx(12, rel=0.1)
@@ -91,9 +100,7 @@ async def test_a_known_engine_is_found_again(tmp_path: Path) -> None:
         (404, {"error": "no such model"}, "404"),
     ],
 )
-async def test_an_engine_that_cannot_be_measured_says_why(
-    tmp_path: Path, status: int, body: dict[str, object], says: str
-) -> None:
+async def test_an_engine_that_cannot_be_measured_says_why(status: int, body: dict[str, object], says: str) -> None:
     """No metrics, or an error: a CalibrationError with what to do or what was answered."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -102,15 +109,78 @@ async def test_an_engine_that_cannot_be_measured_says_why(
     server = await served(answer)
     try:
         with pytest.raises(CalibrationError, match=says):
-            await calibrate(str(server.make_url("")), "m", {"a": ["x"]}, tmp_path / "x.yaml")
+            await measure(str(server.make_url("")), "m", {"a": ["x"]}, Sweep())
     finally:
         await server.close()
 
 
-async def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
+async def test_an_engine_that_is_not_there() -> None:
     """A refused connection is a CalibrationError too."""
     server = await served(KnownEngine().complete)
     url = str(server.make_url(""))
     await server.close()
     with pytest.raises(CalibrationError, match="did not answer"):
-        await calibrate(url, "m", {"a": ["x"]}, tmp_path / "x.yaml")
+        await measure(url, "m", {"a": ["x"]}, Sweep())
+
+
+async def test_an_engine_without_drafts_is_no_speculative_one() -> None:
+    """Nothing to fit a survival curve from: the error asks what the engine is."""
+    server = await served(KnownEngine().complete)
+    try:
+        measured = await measure(str(server.make_url("")), "m", {t: [t] for t in H}, Sweep((1,), (0, 1), 20, 1, 1))
+    finally:
+        await server.close()
+    with pytest.raises(CalibrationError, match="speculative engine"):
+        calibration("x", "", Measured(measured.timed), None, "d", "draft_model")
+
+
+def settings_of(method: str | None) -> SimulatorSettings:
+    """The simulator as the CPU demo's engine, twenty times as fast on the wall."""
+    drafter = "d" if method == "draft_model" else None
+    return SimulatorSettings(
+        model="m", method=method, drafter=drafter, k_max=4, calibration="cpu-demo", time_scale=20.0, api_key="secret"
+    )
+
+
+async def test_the_command_finds_the_simulator_s_own_calibration(tmp_path: Path) -> None:
+    """`alpharoute calibrate URL` against a speculative and a vanilla simulator: step times within 15 % of theirs, the
+    acceptance of tasks in the right order, and a file that the benchmark takes."""
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "sim.yaml"
+    tasks = ("sql_generation", "creative_writing")
+    lines = [{"task": t, "prompt": f"[task:{t}] number {i} of these"} for t in tasks for i in range(12)]
+    prompts.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    plain, drafting = (SimulatedEngine(settings_of(method)) for method in (None, "draft_model"))
+    async with SimulatorServer(plain) as vanilla, SimulatorServer(drafting) as speculative:
+        options = ["--vanilla-url", vanilla.url, "--batches", "1,4", "--ks", "0,1,4", "--tokens", "24", "--rounds", "1"]
+        arguments = ["calibrate", speculative.url, "--out", str(out), "--prompts", str(prompts), *options]
+        secret = {"ALPHAROUTE_ENGINE_KEY": "secret"}
+        result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=secret)
+    assert result.exit_code == 0, result.output
+    found = load_calibration(str(out))
+    cost = drafting.calibration.cost
+    for batch, k in ((1, 0), (4, 0), (4, 4)):
+        true_ms = cost.step_ms(StepWork(batch, batch * k, k), speculative=k > 0)
+        assert 1e3 * costs(found, "drafter" if k else None).step_s(batch, batch * k, k, 0.0) == pytest.approx(
+            true_ms, rel=0.15
+        )
+    curves = found.drafters["drafter"].tasks
+    assert curves["sql_generation"][0] > curves["creative_writing"][0]
+    assert found.prompt_tokens.mean > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--ks", "0"], "--ks"),
+        (["--batches", "1,x"], "--batches '1,x'"),
+        (["--prompts", "missing.jsonl"], "missing.jsonl"),
+        ([], "did not answer"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(tmp_path: Path, options: list[str], says: str) -> None:
+    """Exit status 2 with the option, or what the engine did; no file is left."""
+    out = tmp_path / "x.yaml"
+    result = CliRunner().invoke(app, ["calibrate", "http://127.0.0.1:9", "--model", "m", "--out", str(out), *options])
+    assert result.exit_code == 2
+    assert says in result.output.replace("\n", " ")
+    assert not out.exists()
