@@ -70,6 +70,7 @@ class Member:
         self._tasks: list[asyncio.Task[None]] = []
         self._still = StillWatch()
         self._failed = asyncio.Event()
+        self.load = IDLE
         self.failure: Exception | None = None
 
     async def join(self) -> None:
@@ -208,7 +209,7 @@ class Member:
         return load
 
     async def _say(self, load: EngineLoad) -> None:
-        pool = self._pool
+        pool, self.load = self._pool, load
         await self._registry.announce(
             Heartbeat(
                 replica=self.name,

@@ -87,6 +87,11 @@ class PoolSettings(Part):
         default=(), description="For engine: url, the servers' base URLs; see docs/engines-by-url.md."
     )
     api_key: SecretStr | None = Field(default=None, description="For engine: url, the key those servers want.")
+    api_key_env: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For engine: url, the environment variable that holds the key, where settings are no place for it.",
+    )
     max_running: int = Field(default=256, ge=1, description="For url and simulator: requests one runs at a time.")
     drain_s: float = Field(default=60.0, ge=0, description="How long running requests may finish on shutdown.")
     self_check: bool = Field(default=True, description="Verify a speculative engine before its first request.")
@@ -121,6 +126,8 @@ class PoolSettings(Part):
             raise ValueError(f"pool {self.name!r}: {problem}")
         if (self.engine == "url") != bool(self.urls):
             raise ValueError(f"pool {self.name!r}: urls go with engine 'url' alone (it is {self.engine!r})")
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ValueError(f"pool {self.name!r}: api_key and api_key_env exclude each other")
         if self.engine == "url" and self.replicas != 1:
             raise ValueError(
                 f"pool {self.name!r}: a pool by url has one replica, which watches all its servers "

@@ -11,6 +11,7 @@ import ray
 from ray import serve
 from ray.serve import Deployment
 
+from engines.autoscaling import REQUESTS
 from engines.demo.build import build_demo_pair, default_folder
 from engines.engine import Engine, SimulatorEngine
 from engines.loopback import keep_to_loopback
@@ -58,6 +59,10 @@ class EngineReplica:
         for member in self._members:
             if member.failure is not None:
                 raise RuntimeError(f"{member.name}: {member.failure}")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this of a pool that autoscales: no request comes through Serve, so it cannot count them itself."""
+        return {REQUESTS: sum(member.load.running + member.load.waiting for member in self._members)}
 
     async def __del__(self) -> None:
         """Serve calls this once on shutdown, also where `__init__` failed."""

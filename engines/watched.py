@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 
 from engines.engine import UnreachableError, UrlEngine
-from engines.member import Announcing, Member
+from engines.member import IDLE, Announcing, Member
 from engines.pool import PoolSettings
 from engines.registry import Registry
 
@@ -21,6 +22,8 @@ class Watched:
 
     failure = None
     """None of its failures is one of the replica that watches it."""
+    load = IDLE
+    """What it is asked to do is not a reason for more watchers."""
 
     def __init__(self, name: str, pool: PoolSettings, url: str, registry: Registry, announcing: Announcing) -> None:
         self.name = name
@@ -47,7 +50,7 @@ class Watched:
 
     async def _keep(self) -> None:
         pause_s, phase = 0.0, "waiting for it to answer"
-        key = self._pool.api_key.get_secret_value() if self._pool.api_key else None
+        key = _key_of(self._pool)
         while True:
             engine = UrlEngine(self._url, key, pause_s, phase)
             self._member = Member(self.name, self._pool, engine, self._registry, self._announcing)
@@ -69,3 +72,10 @@ class Watched:
 def _next_pause_s(last_s: float, failure: Exception) -> float:
     longest_s = LONGEST_SILENCE_S if isinstance(failure, UnreachableError) else LONGEST_RETRY_S
     return min(longest_s, max(FIRST_RETRY_S, 2 * last_s))
+
+
+def _key_of(pool: PoolSettings) -> str | None:
+    """The key that the pool's servers want; one by environment is read where it is used, and settings never hold it."""
+    if pool.api_key_env is not None:
+        return os.environ.get(pool.api_key_env)
+    return pool.api_key.get_secret_value() if pool.api_key else None

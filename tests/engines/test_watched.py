@@ -135,3 +135,17 @@ def test_no_server_is_announced_twice(fields: dict[str, object], said: str) -> N
     """Each replica would announce all of them."""
     with pytest.raises(ValidationError, match=said):
         pool(**fields)
+
+
+async def test_its_key_may_come_by_environment(
+    registry: MemoryRegistry, server: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings name the variable, and hold no secret; both at once are refused."""
+    monkeypatch.setenv("THEIR_KEY", "theirs")
+    one = Watched("theirs-0", pool(api_key=None, api_key_env="THEIR_KEY"), server.url, registry, OFTEN)
+    await one.join()
+    (ready,) = await _until(lambda beats: _ready(beats) == [server.url], registry)
+    assert ready.api_key == "theirs"
+    await one.leave(1)
+    with pytest.raises(ValidationError, match="exclude each other"):
+        pool(api_key_env="THEIR_KEY")

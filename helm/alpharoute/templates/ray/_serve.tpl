@@ -48,6 +48,9 @@ autoscaling_config:
   min_replicas: {{ .min }}
   max_replicas: {{ .max }}
   target_ongoing_requests: {{ .target }}
+  {{- with .policy }}
+  policy: {policy_function: {{ . | quote }}}
+  {{- end }}
 {{- end }}
 {{- end }}
 
@@ -66,7 +69,7 @@ ray_actor_options:
 {{- $replicas := default dict $pool.replicas -}}
 {{- $min := default 1 $replicas.min -}}
 name: engine-{{ $pool.name }}
-{{- include "alpharoute.replicas" (dict "min" $min "max" (default $min $replicas.max) "target" (default 32 $replicas.targetRequests)) }}
+{{- include "alpharoute.replicas" (dict "min" $min "max" (default $min $replicas.max) "target" (default 32 $replicas.targetRequests) "policy" "engines.autoscaling:by_load") }}
 max_surge_percent: {{ ternary 100 0 (and .root.Values.upgrade.surge (or .root.Values.autoscaling.enabled (eq "url" (default "vllm" $pool.engine)))) }}
 ray_actor_options:
 {{- if eq "url" (default "vllm" $pool.engine) }}
