@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve import Application as ServeApplication
 from ray.serve.handle import DeploymentHandle
 
+from engines.loopback import keep_to_loopback
 from engines.member import Announcing
 from engines.registry import Registry
 from engines.replica import deployment_of
@@ -65,6 +66,7 @@ class Router:
 
     def __init__(self, settings: Settings, *pools: DeploymentHandle) -> None:
         """`pools` are only named so that Serve deploys them; no token passes through a handle."""
+        keep_to_loopback()
         self._settings = settings
 
     async def __serve_build_asgi_app__(self) -> Application:

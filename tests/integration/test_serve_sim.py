@@ -76,6 +76,16 @@ async def test_a_killed_engine_is_replaced_and_no_request_fails(service: Deploye
         await asyncio.sleep(0.1)
 
 
+async def test_nothing_listens_beyond_this_machine(service: Deployed) -> None:
+    """Neither Ray's own ports nor HAProxy's statistics: only `listen` opens anything."""
+    family = [psutil.Process(service.process.pid), *psutil.Process(service.process.pid).children(recursive=True)]
+    sockets = {
+        (one.name(), at.laddr.ip) for one in family for at in one.net_connections("inet") if at.status == "LISTEN"
+    }
+    assert {name for name, _ in sockets} >= {"haproxy", "raylet", "gcs_server"}
+    assert {ip.removeprefix("::ffff:") for _, ip in sockets} == {"127.0.0.1"}, sockets
+
+
 async def test_a_second_service_on_the_port_is_told_so(service: Deployed) -> None:
     """The message names the port and what to do; the first service is not disturbed."""
     port = service.url.rsplit(":", 1)[1]
