@@ -192,11 +192,11 @@ class Drift(Part):
 
     enabled: bool = True
     """Whether a change of acceptance raises an alarm."""
-    slack: Annotated[float, Field(ge=0)] = 0.6
+    slack: Annotated[float, Field(ge=0)] = 0.5
     """Residual, in standard deviations, that is no evidence."""
-    alarm: Positive = 8.0
+    alarm: Positive = 7.0
     """Sum of residuals that is an alarm."""
-    keep: Positive = 20.0
+    keep: Positive = 4.0
     """Evidence kept after an alarm, in drafts."""
     probes: Annotated[int, Field(ge=0)] = 20
     """Requests that probe a task after its alarm."""

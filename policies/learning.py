@@ -1,5 +1,6 @@
 """From an outcome to the changes of the shared records and to events."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies import cost, drift, holdout
@@ -74,9 +75,20 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
         fields |= sums
         if drift.alarmed(knowledge.record(key), sums, rules):
             alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
-            fields = {name: value for name, value in fields.items() if name not in sums}
+            fields = _echoed(fields, sums)
     taught = Delta(key, fields, found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
     return joined(alarm, Lesson((taught,)))
+
+
+ECHO = 2.0
+"""Times that the answer which raised the alarm counts: those before it told of the change too, and were forgotten with
+what was before them."""
+
+
+def _echoed(fields: Mapping[str, float], sums: Mapping[str, float]) -> dict[str, float]:
+    """The evidence of the alarming answer, drafts counted `ECHO` times, without the sums that raised the alarm."""
+    drafts = {name: ECHO * value for name, value in fields.items() if name[0] in "se" and name[1:].isdigit()}
+    return {name: value for name, value in fields.items() if name not in sums} | drafts
 
 
 def _drifted(text: str, before: float, found: Counts, knowledge: Knowledge, now_s: float) -> Lesson:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.policy.oracle import Truth
+from bench.policy.result import Result
 from bench.policy.scenario import Scenario
-from bench.policy.simulate import Result
 from bench.policy.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -141,20 +141,21 @@ def goodput(policy: Seeded, vanilla: Seeded, scenario: Scenario) -> Estimate:
     return over_seeds(shares)
 
 
-def requests_to_adapt(policy: Seeded, scenario: Scenario) -> list[float]:
+def requests_to_adapt(policy: Seeded, scenario: Scenario, recovery: bool = False) -> list[float]:
     """Per seed, changed task and phase: answers of the task in the new phase until the belief follows.
 
-    Followed: in `RUN_LENGTH` decisions running the believed first-position acceptance is within `FOLLOWED` of the
-    true one.
-    Counted are the answers of the task that had been decided in the new phase and had ended before: only they can
-    teach.
+    Phases in which acceptance comes back (`recovery`) count apart from those in which it changes. Followed: in
+    `RUN_LENGTH` decisions running the believed first-position acceptance is within `FOLLOWED` of the true one. Counted
+    are the answers of the task that had been decided in the new phase and had ended before: only they can teach.
     """
     counts: list[float] = []
     for truth, result in zip(policy.truths, policy.results, strict=True):
         workload = truth.workload
         for index, phase in enumerate(scenario.phases, start=1):
             changed = phase.h_change is not None or phase.drafters is not None
-            tasks = phase.h_change_tasks or (workload.tasks if changed else ())
+            if not changed or (phase.h_change == 0) != recovery:
+                continue
+            tasks = phase.h_change_tasks or workload.tasks
             counts += [_followed(truth, result, index, workload.tasks.index(task)) for task in tasks]
     return [c for c in counts if np.isfinite(c)]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from bench.policy.calibration import Calibration, costs
+from bench.policy.cluster import Truths
 from bench.policy.workload import Workload
 from policies.cost import StepModel, Theta
 from policies.document import Document, Drift, Exploration, Guard, Hysteresis
@@ -51,16 +52,22 @@ class Truth:
 
 @dataclass(slots=True)
 class TrueKnowledge(Knowledge):
-    """`Knowledge` whose curves and step times are the simulator's own; `current` is the request being decided."""
+    """`Knowledge` whose curves, step times and lengths are the simulator's own, as far as `told` names them.
+
+    `current` is the request being decided.
+    """
 
     truth: Truth | None = None
     calibration: Calibration | None = None
+    told: frozenset[Truths] = frozenset(("acceptance", "costs", "lengths"))
     hindsight: bool = False
     current: int = 0
     thetas: dict[str, StepModel] = field(default_factory=dict)
 
     def curve(self, request: Request, pool: Pool, now_s: float) -> Curve:
         """The true curve of the current request's task (or of itself)."""
+        if "acceptance" not in self.told:
+            return Knowledge.curve(self, request, pool, now_s)
         assert self.truth is not None
         name = pool.drafter_id
         expected = (
@@ -72,6 +79,8 @@ class TrueKnowledge(Knowledge):
 
     def step_model(self, replica: Replica, now_s: float) -> StepModel:
         """The true step time."""
+        if "costs" not in self.told:
+            return Knowledge.step_model(self, replica, now_s)
         assert self.calibration is not None
         found = self.thetas.get(replica.pool.name)
         if found is None:
@@ -91,6 +100,8 @@ class TrueKnowledge(Knowledge):
 
     def output_tokens(self, request: Request) -> float:
         """The true mean length of answers."""
+        if "lengths" not in self.told:
+            return Knowledge.output_tokens(self, request)
         assert self.truth is not None
         return fmean(self.truth.workload.output_tokens[:SAMPLE].tolist())
 

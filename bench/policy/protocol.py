@@ -1,8 +1,8 @@
 """The scenarios and entrants of the standing comparison."""
 
 from bench.policy.calibration import load_calibration
+from bench.policy.cluster import Entrant
 from bench.policy.scenario import Phase, PoolSize, Scenario
-from bench.policy.simulate import Entrant
 from policies.document import Document
 
 VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
@@ -15,6 +15,9 @@ ENTRANTS = (
     Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
     Entrant("adaptive", "adaptive"),
     Entrant("adaptive_no_vanilla", "adaptive", "speculative"),
+    Entrant("told_acceptance", "adaptive", told=frozenset({"acceptance"})),
+    Entrant("told_costs", "adaptive", told=frozenset({"costs"})),
+    Entrant("told_all", "adaptive", told=frozenset({"acceptance", "costs", "lengths"})),
     Entrant("observe_only", "adaptive", "vanilla", document=Document(observe_only=True)),
     Entrant("static_k4", "always_speculative", "speculative"),
     Entrant("batch_schedule", "batch_schedule", "speculative"),
@@ -24,7 +27,11 @@ ENTRANTS = (
     Entrant("article_threshold", "article_threshold"),
     Entrant("independent_ucb", "independent_ucb"),
 )
-"""`vanilla` and `speculative`: the same number of replicas, all of that one kind, so that nobody lacks hardware."""
+"""`vanilla` and `speculative`: the same number of replicas, all of that one kind, so that nobody lacks hardware.
+
+`told_…` is our policy spared some of its learning: what it gains is what that learning costs, and what `told_all` still
+lacks to the oracle is the price of exploring, of the hold-out and of hysteresis.
+"""
 
 
 def entrants(names: tuple[str, ...]) -> tuple[Entrant, ...]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.policy import measure
+from bench.policy.cluster import Entrant, capacity_tokens_s
 from bench.policy.measure import Estimate, Seeded
 from bench.policy.oracle import Truth
 from bench.policy.protocol import ORACLE, VANILLA
 from bench.policy.scenario import Scenario
-from bench.policy.simulate import Entrant, capacity_tokens_s, simulate
+from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, from_traces
 
 COLUMNS = (
@@ -21,6 +22,7 @@ COLUMNS = (
     "goodput",
     "requests_to_adapt_median",
     "requests_to_adapt_p95",
+    "requests_to_recover_p95",
     "false_alarms_per_5000",
     "exploration_cost",
     "cold_start_regret",
@@ -83,6 +85,7 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
     best = measure.block_means(oracle, scenario, [r.seconds_per_token for r in oracle.results])
     task, worst = measure.worst_task(run, vanilla, scenario)
     adapt = measure.requests_to_adapt(run, scenario)
+    recover = measure.requests_to_adapt(run, scenario, recovery=True)
     decisions = np.concatenate([r.decision_s for r in run.results]) * 1e6
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
     figures = {
@@ -93,6 +96,7 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
         "goodput": measure.goodput(run, vanilla, scenario),
         "requests_to_adapt_median": _quantile(adapt, 50) if adapt else nothing,
         "requests_to_adapt_p95": _quantile(adapt, 95) if adapt else nothing,
+        "requests_to_recover_p95": _quantile(recover, 95) if recover else nothing,
         "false_alarms_per_5000": measure.false_alarms(run, scenario),
         "exploration_cost": measure.over_seeds([r.excess for r in run.results]),
         "cold_start_regret": measure.cold_start(run, oracle),

@@ -5,63 +5,25 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.policy.calibration import Calibration, costs
+from bench.policy.cluster import MODEL, Entrant, replicas_of
 from bench.policy.engine import Engine, Job
 from bench.policy.oracle import PLAIN, TrueKnowledge, Truth
-from bench.policy.scenario import PoolSize, Scenario
+from bench.policy.result import Result, empty
+from bench.policy.scenario import Scenario
 from bench.policy.workload import BUCKETS, Workload
-from policies.document import Document
 from policies.explore import EXPLORED, excess_s
 from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy, Ticket
 from policies.policy import POLICIES, Policy
 from policies.records import EMPTY, Delta, Record, apply, merge
-from policies.words import Choice, Event, Outcome, Pool, Replica, Request, StepTime
+from policies.words import Choice, Outcome, Replica, Request
 
 EPOCH_S = 1.7e9
 """Virtual time starts at a Unix time like today's, as records and windows expect."""
 
 TEMPERATURE = {"0": 0.0, "low": 0.5, "high": 1.0}
-MODEL = "sim"
-
-
-@dataclass(frozen=True, slots=True)
-class Entrant:
-    """A policy to run: its name, where it runs (`mixed`, `vanilla` or `speculative` replicas), and what it knows."""
-
-    name: str
-    policy: str
-    cluster: str = "mixed"
-    oracle: bool = False
-    hindsight: bool = False
-    document: Document = field(default_factory=Document)
-
-
-@dataclass(slots=True)
-class Result:
-    """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was
-    decided.
-
-    `believed` is the first drafter's S(1) as believed when deciding (only in scenarios that change).
-    """
-
-    seconds_per_token: NDArray[np.float64]
-    tpot_s: NDArray[np.float64]
-    ttft_s: NDArray[np.float64]
-    k: NDArray[np.int64]
-    speculative: NDArray[np.bool_]
-    explored: NDArray[np.bool_]
-    best_k: NDArray[np.int64]
-    decision_s: NDArray[np.float64]
-    ended_s: NDArray[np.float64]
-    believed: NDArray[np.float64]
-    events: list[Event]
-    deltas: int
-    ignored: dict[str, int]
-    wall_s: float
-    excess: float
 
 
 @dataclass(slots=True)
@@ -83,48 +45,6 @@ class _Flight:
     request: Request
     choice: Choice
     arrived_s: float
-
-
-def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str) -> list[Replica]:
-    """The replicas of a run; `vanilla` and `speculative` give every replica to that one pool (the first drafter's)."""
-    sizes = scenario.cluster(calibration)
-    total = sum(size.replicas for size in sizes)
-    if cluster == "vanilla":
-        sizes = (PoolSize(replicas=total),)
-    elif cluster == "speculative":
-        first = next(size.drafter for size in sizes if size.drafter is not None)
-        sizes = (PoolSize(drafter=first, replicas=total),)
-    found = []
-    for size in sizes:
-        name = size.drafter or "vanilla"
-        method = calibration.drafters[size.drafter].method if size.drafter else None
-        k_max = calibration.k_max if size.drafter else 0
-        pool = Pool(name, MODEL, "target@1", size.drafter, method, k_max)
-        probe = _probe(calibration, size.drafter, k_max)
-        limit = calibration.max_running
-        found += [Replica(f"{name}-{i}", pool, max_running=limit, probe=probe) for i in range(size.replicas)]
-    return found
-
-
-def _probe(calibration: Calibration, drafter: str | None, k_max: int) -> tuple[StepTime, ...]:
-    """What a start-up probe would measure, with 5 % of error that alternates in sign."""
-    cost = costs(calibration, drafter)
-    points = []
-    for i, batch in enumerate((1, 4, 8)):
-        for j, k in enumerate(k for k in (0, 1, 2, 4) if k <= k_max):
-            wrong = 1 + 0.05 * (-1) ** (i + j)
-            points.append(StepTime(batch, k, 1e3 * wrong * cost.step_s(batch, batch * k, k, 64.0 * batch)))
-    return tuple(points)
-
-
-def capacity_tokens_s(scenario: Scenario, calibration: Calibration) -> float:
-    """Tokens per second of the same number of vanilla replicas with every place taken, prefills included."""
-    replicas = sum(size.replicas for size in scenario.cluster(calibration))
-    batch = calibration.max_running
-    output, prompt = calibration.output_tokens.mean, calibration.prompt_tokens.mean
-    step_s = costs(calibration, None).step_s(batch, 0, 0, batch * (prompt + output / 2))
-    prefill_s = prompt * calibration.prefill_per_token_ms / 1e3
-    return replicas / (step_s / batch + prefill_s / output)
 
 
 def simulate(
@@ -165,7 +85,7 @@ class _Run:
         self.read_at = [0] * scenario.routers
         self.ends: list[tuple[float, int, int]] = []
         self.flights: dict[int, _Flight] = {}
-        self.result = _empty(scenario.requests)
+        self.result = empty(scenario.requests)
         self.spent_s, self.served_s = 0.0, 0.0
         self.uniforms = self.rng.random(scenario.requests).tolist()
         self.slow_at = [(round(p.at * scenario.requests), p.slow_replica) for p in scenario.phases if p.slow_replica]
@@ -175,6 +95,10 @@ class _Run:
         if self.entrant.oracle:
             knowledge = TrueKnowledge(
                 document=PLAIN, truth=truth, calibration=calibration, hindsight=self.entrant.hindsight
+            )
+        elif self.entrant.told:
+            knowledge = TrueKnowledge(
+                document=self.entrant.document, truth=truth, calibration=calibration, told=self.entrant.told
             )
         else:
             knowledge = Knowledge(document=self.entrant.document)
@@ -348,23 +272,3 @@ class _Run:
         self.noise_at = (self.noise_at + 1) % len(self.noise)
         value: float = self.noise[self.noise_at]
         return value
-
-
-def _empty(n: int) -> Result:
-    return Result(
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n, dtype=np.int64),
-        np.zeros(n, dtype=np.bool_),
-        np.zeros(n, dtype=np.bool_),
-        np.zeros(n, dtype=np.int64),
-        np.zeros(n),
-        np.zeros(n),
-        np.full(n, np.nan),
-        [],
-        0,
-        {},
-        0.0,
-        0.0,
-    )

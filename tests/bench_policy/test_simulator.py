@@ -8,12 +8,14 @@ import pytest
 
 from bench.policy.__main__ import main
 from bench.policy.calibration import Calibration, costs, load_calibration
+from bench.policy.cluster import capacity_tokens_s
 from bench.policy.engine import Engine, Job
 from bench.policy.measure import Estimate, ratio
 from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
+from bench.policy.result import Result
 from bench.policy.scenario import Scenario
-from bench.policy.simulate import Result, capacity_tokens_s, simulate
+from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
 
 

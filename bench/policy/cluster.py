@@ -1,0 +1,71 @@
+"""Who runs where: an entrant of the comparison, and the replicas it gets."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.policy.calibration import Calibration, costs
+from bench.policy.scenario import PoolSize, Scenario
+from policies.document import Document
+from policies.words import Pool, Replica, StepTime
+
+MODEL = "sim"
+
+Truths = Literal["acceptance", "costs", "lengths"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A policy to run: its name, where it runs (`mixed`, `vanilla` or `speculative` replicas), and what it is told.
+
+    `told` names the truths that it need not learn. An oracle is told all of them, and neither explores nor hesitates.
+    """
+
+    name: str
+    policy: str
+    cluster: str = "mixed"
+    oracle: bool = False
+    hindsight: bool = False
+    told: frozenset[Truths] = frozenset()
+    document: Document = field(default_factory=Document)
+
+
+def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str) -> list[Replica]:
+    """The replicas of a run; `vanilla` and `speculative` give every replica to that one pool (the first drafter's)."""
+    sizes = scenario.cluster(calibration)
+    total = sum(size.replicas for size in sizes)
+    if cluster == "vanilla":
+        sizes = (PoolSize(replicas=total),)
+    elif cluster == "speculative":
+        first = next(size.drafter for size in sizes if size.drafter is not None)
+        sizes = (PoolSize(drafter=first, replicas=total),)
+    found = []
+    for size in sizes:
+        name = size.drafter or "vanilla"
+        method = calibration.drafters[size.drafter].method if size.drafter else None
+        k_max = calibration.k_max if size.drafter else 0
+        pool = Pool(name, MODEL, "target@1", size.drafter, method, k_max)
+        probe = _probe(calibration, size.drafter, k_max)
+        limit = calibration.max_running
+        found += [Replica(f"{name}-{i}", pool, max_running=limit, probe=probe) for i in range(size.replicas)]
+    return found
+
+
+def _probe(calibration: Calibration, drafter: str | None, k_max: int) -> tuple[StepTime, ...]:
+    """What a start-up probe would measure, with 5 % of error that alternates in sign."""
+    cost = costs(calibration, drafter)
+    points = []
+    for i, batch in enumerate((1, 4, 8)):
+        for j, k in enumerate(k for k in (0, 1, 2, 4) if k <= k_max):
+            wrong = 1 + 0.05 * (-1) ** (i + j)
+            points.append(StepTime(batch, k, 1e3 * wrong * cost.step_s(batch, batch * k, k, 64.0 * batch)))
+    return tuple(points)
+
+
+def capacity_tokens_s(scenario: Scenario, calibration: Calibration) -> float:
+    """Tokens per second of the same number of vanilla replicas with every place taken, prefills included."""
+    replicas = sum(size.replicas for size in scenario.cluster(calibration))
+    batch = calibration.max_running
+    output, prompt = calibration.output_tokens.mean, calibration.prompt_tokens.mean
+    step_s = costs(calibration, None).step_s(batch, 0, 0, batch * (prompt + output / 2))
+    prefill_s = prompt * calibration.prefill_per_token_ms / 1e3
+    return replicas / (step_s / batch + prefill_s / output)
