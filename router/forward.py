@@ -8,7 +8,7 @@ import orjson
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
 from policies.words import Choice
 from router.body import Body, encode
-from router.deadline import UNBOUNDED, Deadline
+from router.deadline import Deadline
 from router.dialect import Dialect
 from router.errors import DeadlineExceeded, EngineUnreachable
 from router.fleet import Endpoint, Flight
@@ -106,9 +106,11 @@ async def open_leg(
     return Leg(choice, flight, answer, first)
 
 
-async def ask_whole(upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str]) -> Whole:
+async def ask_whole(
+    upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str], deadline: Deadline
+) -> Whole:
     """Send a request that is answered in one piece; EngineUnreachable where the answer does not arrive whole."""
-    answer = await _open(upstream, endpoint, path, body, headers)
+    answer = await _open(upstream, endpoint, path, body, headers, deadline)
     try:
         return Whole(answer.status, answer.headers(), await answer.body())
     finally:
@@ -116,12 +118,7 @@ async def ask_whole(upstream: Upstream, endpoint: Endpoint, path: str, body: byt
 
 
 async def _open(
-    upstream: Upstream,
-    endpoint: Endpoint,
-    path: str,
-    body: bytes,
-    headers: dict[str, str],
-    deadline: Deadline = UNBOUNDED,
+    upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str], deadline: Deadline
 ) -> Answer:
     answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint), deadline)
     if answer.status in _NOT_THIS_ENGINE:

@@ -55,6 +55,11 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in PASSED_ON if _is_plain(headers.get(name, ""))}
 
 
+def chosen(pool: str, replica: str) -> RawHeaders:
+    """A fresh list of the headers that tell who answers a request about which nothing else was decided."""
+    return [(b"x-alpharoute-pool", pool.encode()), (b"x-alpharoute-replica", replica.encode("latin-1", "replace"))]
+
+
 def _is_plain(value: str) -> bool:
     return 0 < len(value) <= MAX_PASSED_CHARS and value.isascii() and value.isprintable()
 

@@ -117,12 +117,13 @@ class Ingress:
         self, route: PlainRoute, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
     ) -> None:
         limits = self.limits
+        until = deadline(headers, limits.request_s, asyncio.get_running_loop().time())
         raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
         with visit.stage("parse"):
             asked = parse_plain(route, raw, extra_fields=limits.extra_fields)
             asked = asked.under(self.catalogue.served(asked.model))
         async with while_connected(receive):
-            answer = await self.relay.ask(asked, headers)
+            answer = await self.relay.ask(asked, headers, until)
             visit.answers(answer.status)
             await pass_whole(answer, route.dialect, send, visit.headers())
 

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field, replace
 
 from policies.words import Replica
 from router.body import Body, check_fields, decode, read_name, with_model
+from router.deadline import Deadline
 from router.dialect import ANTHROPIC, OPENAI, Dialect
-from router.errors import EngineUnreachable, NoEngine
+from router.errors import EngineUnreachable, NoEngine, NotFound
 from router.fields import COUNT_TOKENS_FIELDS, DETOKENIZE_FIELDS, EMBEDDINGS_FIELDS, TOKENIZE_FIELDS
 from router.fleet import Fleet
 from router.forward import Whole, ask_whole
+from router.head import chosen
 from router.upstream import Upstream
 
 RETRY_AFTER_S = "5"
+
+NO_ROUTE = b'{"detail":"Not Found"}'
+"""What vLLM says of a route that its model has no use for: embeddings of one that generates, and the reverse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +62,34 @@ class Relay:
     retries: int
     own: Counter[str] = field(default_factory=Counter)
 
-    async def ask(self, asked: Plain, headers: dict[str, str]) -> Whole:
+    async def ask(self, asked: Plain, headers: dict[str, str], deadline: Deadline) -> Whole:
         """The first engine's whole answer; others are tried where one breaks off. Asking twice changes nothing."""
         tried: list[str] = []
-        for attempt in range(self.retries + 1):
-            replica = self._least_busy(asked.model, tried)
-            if replica is None:
-                break
-            tried.append(replica)
-            self.own[replica] += 1
+        failure: EngineUnreachable | None = None
+        while len(tried) <= self.retries and (replica := self._least_busy(asked.model, tried)) is not None:
+            tried.append(replica.name)
             try:
-                endpoint = self.fleet.endpoint(replica)
-                return await ask_whole(self.upstream, endpoint, asked.route.path, asked.raw, headers)
-            except EngineUnreachable:
-                if attempt == self.retries:
-                    raise
-            finally:
-                self.own[replica] -= 1
-        why = f"{len(tried)} broke off" if tried else "none is ready"
-        message = f"No engine of model {asked.model!r} answers: {why}."
-        raise NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
+                return await self._ask(replica, asked, headers, deadline)
+            except EngineUnreachable as error:
+                failure = error
+        message = f"No engine of model {asked.model!r} is ready."
+        raise failure or NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
 
-    def _least_busy(self, model: str, tried: Collection[str]) -> str | None:
+    async def _ask(self, replica: Replica, asked: Plain, headers: dict[str, str], deadline: Deadline) -> Whole:
+        endpoint, path = self.fleet.endpoint(replica.name), asked.route.path
+        self.own[replica.name] += 1
+        try:
+            answer = await ask_whole(self.upstream, endpoint, path, asked.raw, headers, deadline)
+        finally:
+            self.own[replica.name] -= 1
+        if answer.status == 404 and answer.body == NO_ROUTE:
+            message = f"The engines of model {asked.model!r} do not serve {path}."
+            raise NotFound(message, param="model", code="route_not_served")
+        return replace(answer, headers=[*answer.headers, *chosen(replica.pool.name, replica.name)])
+
+    def _least_busy(self, model: str, tried: Collection[str]) -> Replica | None:
         ready = [r for r in self.fleet.replicas(model) if r.state == "ready" and r.name not in tried]
-        return min(ready, key=self._busy).name if ready else None
+        return min(ready, key=self._busy) if ready else None
 
     def _busy(self, replica: Replica) -> float:
         return (replica.running + replica.waiting + self.own[replica.name]) / replica.max_running
