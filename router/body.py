@@ -7,6 +7,7 @@ from difflib import get_close_matches
 import orjson
 
 from router.errors import BadRequest
+from router.strict import check_strict
 
 Body = dict[str, object]
 
@@ -15,7 +16,7 @@ MAX_NAME_CHARS = 128
 
 
 def decode(raw: bytes) -> Body:
-    """The JSON object in a body; BadRequest where it holds none."""
+    """The JSON object in a body; BadRequest where it holds none, or one that others could read differently."""
     if not raw.strip():
         raise BadRequest("The body is empty: a JSON object is expected.", code="empty_body")
     try:
@@ -24,6 +25,7 @@ def decode(raw: bytes) -> Body:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest(f"The body must be a JSON object, got {_type(body)}.", code="invalid_json")
+    check_strict(raw, body)
     return body
 
 

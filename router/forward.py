@@ -7,6 +7,7 @@ import orjson
 
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
 from policies.words import Choice
+from router import metering
 from router.body import Body, encode
 from router.deadline import Deadline
 from router.dialect import Dialect
@@ -164,6 +165,7 @@ async def _pass_stream(leg: Leg, asked: Generation, send: Send, extra: RawHeader
         last = stream.end()
         leg.finished = True
         leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
+        metering.report(stream.usage)
     except DeadlineExceeded as error:
         last = asked.route.dialect.event(error)
     except EngineUnreachable as error:

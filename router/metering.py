@@ -1,39 +1,57 @@
 """How many tokens a request took, for the limits of its key.
 
-The ingress says what the engine reported; it may have kept that from a client that did not ask for it. Where nothing
-is reported, because the client left before the end or the engine counts nothing, the tokens are estimated from what
-passed, so that leaving early is no way round a limit.
+They are read from the answer that passes; what the ingress keeps from a client that did not ask for it, it reports.
+Where nothing is said, because the client left before the end or the engine counts nothing, the tokens are estimated
+from what passed, so that leaving early is no way round a limit.
 """
 
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BYTES_PER_TOKEN = 4
 """Of a request's body, JSON around the text included: a rough guess, on the high side for chats."""
 
-_COUNTS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
+_IN = ("prompt_tokens", "input_tokens")
+_OUT = ("completion_tokens", "output_tokens")
+# Inside a string a quote is escaped, so that text which a model writes is never taken for a count.
+_COUNT = re.compile(rb'"((?:prompt|input|completion|output)_tokens)"\s*:\s*(\d{1,12})')
 
 
 @dataclass(slots=True)
 class Meter:
-    """One request's tokens: as reported, else estimated from the prompt's size and the events that went out."""
+    """One request's tokens: as reported, else estimated from the prompt's size and the events that went out.
+
+    OpenAI's APIs and Anthropic's name the counts differently, and a stream may tell them in parts: the largest count
+    under each name is the last.
+    """
 
     prompt_estimate: int
-    reported: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     events: int = 0
     status: int = 0
 
     def passes(self, chunk: bytes) -> None:
         """Part of an answer goes out; every event of a stream is at least one token."""
         self.events += chunk.count(b"data:")
+        if b'_tokens"' in chunk:
+            for name, count in _COUNT.findall(chunk):
+                self.counted(name.decode(), int(count))
+
+    def counted(self, name: str, count: object) -> None:
+        """The engine said how many tokens there were."""
+        if type(count) is int and count > self.counts.get(name, -1):
+            self.counts[name] = count
 
     @property
     def tokens(self) -> int:
         """What to count: nothing where the request was refused."""
-        if self.reported is not None:
-            return self.reported
-        return 0 if self.status >= 400 else self.prompt_estimate + self.events
+        if self.status >= 400:
+            return 0
+        given = max((self.counts[name] for name in _IN if name in self.counts), default=self.prompt_estimate)
+        made = max((self.counts[name] for name in _OUT if name in self.counts), default=self.events)
+        return given + made
 
 
 _METER: ContextVar[Meter | None] = ContextVar("alpharoute-meter", default=None)
@@ -46,16 +64,9 @@ def begin(request_bytes: int) -> Meter:
     return meter
 
 
-def report(answer: object) -> None:
-    """What an engine said at the end: a decoded answer or the last event of a stream, with `usage` inside.
-
-    OpenAI's APIs and Anthropic's name the counts differently; what is neither is left to the estimate.
-    """
-    meter = _METER.get()
-    usage = answer.get("usage") if isinstance(answer, Mapping) else None
-    if meter is None or not isinstance(usage, Mapping):
-        return
-    for names in _COUNTS:
-        counts = [usage.get(name) for name in names]
-        if counts[0] is not None:
-            meter.reported = sum(count for count in counts if type(count) is int and count > 0)
+def report(answer: Mapping[str, object] | None) -> None:
+    """What an engine said at the end of a stream, with `usage` inside, and the client may not have got to see."""
+    meter, usage = _METER.get(), (answer or {}).get("usage")
+    if meter is not None and isinstance(usage, Mapping):
+        for name in (*_IN, *_OUT):
+            meter.counted(name, usage.get(name))
