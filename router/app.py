@@ -23,7 +23,9 @@ from router.door import DoorStores, guarded
 from router.errors import SetupError
 from router.exposure import check_cluster
 from router.guard import Guard
+from router.logs import configure_logging
 from router.redis_door import RedisKeyStore, RedisUsageStore
+from router.redis_pages import RedisBoard
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.service import Application, running_ingress
 from router.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
@@ -45,7 +47,9 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
         async with (
             kept_current(classifier, settings.classifier.refresh_s),
-            running_ingress(settings, store, registry, classifier, name=name.lower()) as ingress,
+            running_ingress(
+                settings, store, registry, classifier, name=name.lower(), board=RedisBoard(redis, keys)
+            ) as ingress,
             guarded(
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
             ) as guard,
@@ -67,6 +71,7 @@ class Router:
     def __init__(self, settings: Settings, *pools: DeploymentHandle) -> None:
         """`pools` are only named so that Serve deploys them; no token passes through a handle."""
         keep_to_loopback()
+        configure_logging(settings.logs)
         self._settings = settings
 
     async def __serve_build_asgi_app__(self) -> Application:

@@ -1,6 +1,7 @@
 """The router's own headers: what a client may ask with them and what every answer says in them."""
 
 from collections.abc import Collection, Mapping
+from random import getrandbits
 
 from policies.words import Choice
 from router.deadline import TIMEOUT
@@ -12,6 +13,7 @@ SEGMENT = "x-alpharoute-segment"
 SPECULATE = "x-alpharoute-speculation"
 
 ANSWER_HEADERS = {
+    "x-request-id": "The request's id: the client's own, or a new one.",
     "x-alpharoute-task": "The task the request was taken for.",
     "x-alpharoute-pool": "The pool that answers.",
     "x-alpharoute-replica": "The replica that answers.",
@@ -21,8 +23,11 @@ ANSWER_HEADERS = {
 }
 """What every routed answer says in its head, with what it means."""
 
+REQUEST_ID = "x-request-id"
+MAX_ID_CHARS = 128
+
 # Headers of the client that the engine gets too; everything else (keys, cookies) stays here.
-PASSED_ON = ("traceparent", "tracestate", "x-request-id", "x-correlation-id", TIMEOUT)
+PASSED_ON = ("traceparent", "tracestate", REQUEST_ID, "x-correlation-id", TIMEOUT)
 MAX_PASSED_CHARS = 512
 
 
@@ -37,6 +42,12 @@ def speculation(headers: Mapping[str, str]) -> Speculation:
         param=SPECULATE,
         code="invalid_value",
     )
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The id the client gave the request, or a new one where it gave none that is plain and short."""
+    given = headers.get(REQUEST_ID, "")
+    return given if _is_plain(given) and len(given) <= MAX_ID_CHARS else f"{getrandbits(128):032x}"
 
 
 def segment(headers: Mapping[str, str], allowed: Collection[str]) -> str:

@@ -1,9 +1,10 @@
 """The path of a request, as one ASGI application: read, classify, decide, forward, record."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
@@ -20,11 +21,13 @@ from router.feedback import FeedbackKeeper
 from router.fleet import Fleet
 from router.forward import pass_on, pass_whole
 from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
+from router.logs import FIELDS
 from router.record import CLIENT_GONE, Recorder, Visit
 from router.relay import PLAIN_ROUTES, PlainRoute, Relay, parse_plain
 from router.request import ROUTES, Generation, Route, parse_generation
 from router.settings import Limits
 from router.status import Status
+from router.tracing import Tracing
 from router.upstream import Upstream
 
 logger = logging.getLogger("alpharoute.ingress")
@@ -51,14 +54,32 @@ class Ingress:
     relay: Relay
     recorder: Recorder
     status: Status
+    tracing: Tracing | None = None
+    logged: bool = False
+    running: int = 0
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def drain(self, limit_s: float) -> bool:
+        """Say that it is not ready, and let running requests finish; False where some still run after `limit_s`."""
+        self.status.draining = True
+        if self.running:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self.quiet.wait()
+        return not self.running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         path = scope["path"]
         known = path in API_ROUTES or path in self.status.pages
-        visit = Visit(path if known else "other", self.recorder.telemetry)
+        headers = header_map(scope)
+        headers[head.REQUEST_ID] = request_id = head.request_id(headers)
+        visit = Visit(path if known else "other", self.recorder.telemetry, request_id, logged=self.logged)
+        if self.tracing is not None and path in API_ROUTES:
+            visit.span = self.tracing.begin(path, headers)
+        self.running += 1
         try:
-            await self._answer(path, scope, receive, send, visit)
+            await self._answer(path, scope, headers, receive, send, visit)
         except RequestError as error:
             await _refuse(send, error, visit)
         except ClientGone:
@@ -68,25 +89,30 @@ class Ingress:
             raise
         except Exception:
             visit.status = 500
-            logger.exception("a request to %s failed", visit.route)
+            logger.exception("a request to %s failed", visit.route, extra={FIELDS: {"request_id": visit.request_id}})
             if visit.answering:
                 raise
             await _refuse(send, Unexpected("The router failed; its log says why.", code="internal_error"), visit)
         finally:
+            self.running -= 1
+            if self.status.draining and not self.running:
+                self.quiet.set()
             visit.close()
 
-    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    async def _answer(
+        self, path: str, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+    ) -> None:
         if route := ROUTES.get(path):
             _allow(scope, "POST")
-            await self._generate(route, header_map(scope), receive, send, visit)
+            await self._generate(route, headers, receive, send, visit)
         elif plain := PLAIN_ROUTES.get(path):
             _allow(scope, "POST")
-            await self._pass(plain, header_map(scope), receive, send, visit)
+            await self._pass(plain, headers, receive, send, visit)
         elif show := self.status.page(path):
             _allow(scope, "GET", "HEAD")
             page = show()
             visit.answers(page.status)
-            await respond(send, page.status, page.body, page.content_type)
+            await respond(send, page.status, page.body, page.content_type, visit.headers())
         else:
             known = ", ".join(sorted([*API_ROUTES, *self.status.pages]))
             raise NotFound(f"There is no {path[:128]!r} here; there are {known}.", code="unknown_route")

@@ -15,14 +15,17 @@ from router.errors import EngineUnreachable, NotConnected, RequestError
 from router.fleet import Fleet, Flight
 from router.forward import Leg
 from router.gate import Gate
-from router.head import decided
+from router.head import REQUEST_ID, decided
 from router.http import RawHeaders
+from router.logs import FIELDS
 from router.overview import Decisions
 from router.sharing import Sharing
 from router.store import Clock
 from router.telemetry import Telemetry
+from router.tracing import Span
 
 logger = logging.getLogger("alpharoute.record")
+access_log = logging.getLogger("alpharoute.access")
 
 CLIENT_GONE = 499
 """The status under which requests are counted whose client left before the answer was complete (as nginx does)."""
@@ -37,6 +40,9 @@ class Visit:
 
     route: str
     telemetry: Telemetry
+    request_id: str
+    span: Span | None = None
+    logged: bool = False
     status: int = 500
     answering: bool = False
     request: Request | None = None
@@ -67,16 +73,38 @@ class Visit:
         self.answers(error.status)
 
     def headers(self) -> RawHeaders:
-        """A fresh list of the decision headers; empty before there is a decision."""
+        """A fresh list of the request's id and, once there is a decision, its headers."""
+        named = (REQUEST_ID.encode(), self.request_id.encode())
         if self.request is None or self.choice is None:
-            return []
-        return decided(self.request.task, self.choice, self.overhead_s)
+            return [named]
+        return [named, *decided(self.request.task, self.choice, self.overhead_s)]
 
     def close(self) -> None:
-        """Count the request."""
+        """Count the request, and tell of it where that is wanted."""
         model, task = (self.request.model, self.request.task) if self.request else ("", "")
+        took_s = time.perf_counter() - self.began_s
         self.telemetry.requests.labels(self.route, model, task, str(self.status)).inc()
-        self.telemetry.request_time.labels(self.route).observe(time.perf_counter() - self.began_s)
+        self.telemetry.request_time.labels(self.route).observe(took_s)
+        if self.span is not None:
+            self.span.end(self.request, self.choice, self.status)
+        if self.logged:
+            access_log.info("request", extra={FIELDS: self._told(model, task, took_s)})
+
+    def _told(self, model: str, task: str, took_s: float) -> dict[str, object]:
+        choice = self.choice
+        chosen: dict[str, object] = {}
+        if choice is not None:
+            chosen = {"pool": choice.pool, "replica": choice.replica, "k": choice.k, "decision": str(choice.reason)}
+        return {
+            "request_id": self.request_id,
+            "route": self.route,
+            "status": self.status,
+            "model": model,
+            "task": task,
+            **chosen,
+            "duration_ms": round(took_s * 1000, 1),
+            "overhead_ms": round(self.overhead_s * 1000, 3),
+        }
 
 
 class Stage:

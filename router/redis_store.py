@@ -58,6 +58,11 @@ class Keys:
         """Capped stream of events."""
         return f"{{{self.prefix}}}:events"
 
+    @property
+    def pages(self) -> str:
+        """Hash: router → when, and its metrics page."""
+        return f"{{{self.prefix}}}:pages"
+
     def replica(self, name: str) -> str:
         """String with a time to live: one replica's heartbeat as JSON."""
         return f"{{{self.prefix}}}:replica:{name}"

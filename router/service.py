@@ -22,6 +22,7 @@ from router.guard import App
 from router.http import Receive, Scope, Send
 from router.ingress import Ingress
 from router.overview import Decisions
+from router.pages import Board, MemoryBoard, Pages
 from router.record import Recorder
 from router.relay import Relay
 from router.settings import Settings
@@ -29,6 +30,7 @@ from router.sharing import Sharing
 from router.status import Status
 from router.store import Clock, Store
 from router.telemetry import Telemetry
+from router.tracing import tracing
 from router.traffic_settings import QueueSettings, ResilienceSettings
 from router.upstream import Patience, Upstream
 from router.waiting import Waiting
@@ -44,8 +46,12 @@ async def running_ingress(
     classifier: Classifier,
     clock_s: Clock = time.time,
     name: str = "router",
+    board: Board | None = None,
 ) -> AsyncIterator[Ingress]:
-    """An ingress in step with the store for as long as the context lasts; `name` tells routers apart."""
+    """An ingress in step with the store for as long as the context lasts; `name` tells routers apart.
+
+    Their metrics pages meet on the `board`.
+    """
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
@@ -53,6 +59,8 @@ async def running_ingress(
     decisions = Decisions()
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet, int(clock_s()))
     limits = settings.limits
+    traces = tracing(settings.tracing)
+    pages = Pages(name, telemetry, board or MemoryBoard())
     gate = _gate(settings.queue, fleet, telemetry)
     recorder = Recorder(telemetry, sharing, knowledge, fleet, gate, decisions, clock_s)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
@@ -61,9 +69,10 @@ async def running_ingress(
         tasks = [
             asyncio.create_task(sharing.run(settings.router.sync_s)),
             asyncio.create_task(gate.watch(settings.router.sync_s)),
+            asyncio.create_task(pages.run()),
         ]
         try:
-            yield Ingress(
+            ingress = Ingress(
                 limits=limits,
                 catalogue=catalogue,
                 classifier=classifier,
@@ -85,13 +94,19 @@ async def running_ingress(
                     draws=random.Random(),
                 ),
                 recorder=recorder,
-                status=Status(name, catalogue, knowledge, fleet, sharing, decisions, telemetry, clock_s),
+                status=Status(name, catalogue, knowledge, fleet, sharing, decisions, pages, clock_s),
+                tracing=traces,
+                logged=settings.logs.requests,
             )
+            yield ingress
+            await ingress.drain(settings.router.drain_s)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await sharing.exchange()
+            if traces is not None:
+                await asyncio.to_thread(traces.stop)
 
 
 def _tolerance(resilience: ResilienceSettings) -> Tolerance:
@@ -140,6 +155,7 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._app = None
+        # What drains still answers: streams end, and probes hear that it is not ready.
         await self._running.__aexit__(None, None, None)
+        self._app = None
         await send({"type": "lifespan.shutdown.complete"})

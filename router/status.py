@@ -13,9 +13,10 @@ from router.fleet import Fleet
 from router.http import JSON
 from router.openapi import openapi_document
 from router.overview import Decisions, acceptance_rows
+from router.pages import Pages
 from router.sharing import Sharing
 from router.store import Clock
-from router.telemetry import CONTENT_TYPE, Telemetry
+from router.telemetry import CONTENT_TYPE
 
 MODEL_PREFIX = "/v1/models/"
 
@@ -40,7 +41,7 @@ class Status:
         fleet: Fleet,
         sharing: Sharing,
         decisions: Decisions,
-        telemetry: Telemetry,
+        metrics: Pages,
         clock_s: Clock,
     ) -> None:
         self._router = router
@@ -49,8 +50,9 @@ class Status:
         self._decisions = decisions
         self._fleet = fleet
         self._sharing = sharing
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._clock_s = clock_s
+        self.draining = False
         self.pages: Mapping[str, Callable[[], Page]] = {
             "/health": self.health,
             "/ready": self.ready,
@@ -67,14 +69,17 @@ class Status:
         return Page(b'{"status":"ok"}')
 
     def ready(self) -> Page:
-        """200 when every model has an engine that can take a request; Redis being away does not change that."""
+        """200 when every model has an engine that can take a request, and this router does not drain.
+
+        Redis being away does not change that.
+        """
         states: dict[str, Counter[str]] = {model: Counter() for model in sorted(self._catalogue.models)}
         for model in states:
             states[model].update(replica.state for replica in self._fleet.replicas(model))
-        ready = all(counts["ready"] for counts in states.values())
+        ready = not self.draining and all(counts["ready"] for counts in states.values())
         ago_s = self._synced_ago_s()
         body = {
-            "status": "ready" if ready else "not ready",
+            "status": "draining" if self.draining else "ready" if ready else "not ready",
             "router": self._router,
             "engines": states,
             "replicas": [
@@ -120,5 +125,5 @@ class Status:
         return None if synced_s is None else self._clock_s() - synced_s
 
     def metrics(self) -> Page:
-        """Prometheus' text format."""
-        return Page(self._telemetry.exposition(), content_type=CONTENT_TYPE)
+        """Every router's metrics in Prometheus' text format."""
+        return Page(self._metrics.page(), content_type=CONTENT_TYPE)

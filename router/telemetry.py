@@ -93,6 +93,9 @@ class Telemetry:
         self.aborted = counter(
             "alpharoute_aborted_requests_total", "Requests whose client left; they carry no metrics.", ["pool"]
         )
+        self.ignored = counter(
+            "alpharoute_ignored_total", "Records and measurements that were not believed, by reason.", ["reason"]
+        )
         self.unmeasured = counter(
             "alpharoute_unmeasured_requests_total", "Answers from which nothing was learnt.", ["reason"]
         )

@@ -20,10 +20,10 @@ _READ_BYTES = 1 << 18
 # aiohttp writes bytes in one piece, which stalls the loop when there are many; a file it writes in portions.
 _IN_ONE_PIECE_BYTES = 1 << 20
 
-# Of one connection, or said anew by the server in front: content-length is, because events may be left out.
+# Of one connection, or said anew: the length, because events may be left out, and the id, which is the router's.
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
-    b"upgrade content-length date server".split()
+    b"upgrade content-length date server x-request-id".split()
 )
 
 Headers = list[tuple[bytes, bytes]]
@@ -118,7 +118,7 @@ class Answer:
         content = self._response.content
         try:
             # A timer costs as much as a chunk: only for bytes that are not here yet.
-            if arrived := content.read_nowait():
+            if (arrived := content.read_nowait()) or content.at_eof():
                 return arrived
             if until_s is None:
                 until_s = asyncio.get_running_loop().time() + self._silence_s

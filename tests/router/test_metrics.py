@@ -1,30 +1,45 @@
 """The metrics page: its names, and that what clients send cannot make it grow."""
 
 import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
 
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from service import CHAT, Service
 
-NAMES = {
-    "aborted_requests",
-    "accepted_drafts",
-    "decisions",
-    "engine_failures",
-    "engine_replicas",
-    "in_flight_requests",
-    "knowledge_age_seconds",
-    "output_tokens",
-    "proposed_drafts",
-    "redis_errors",
-    "redis_up",
-    "requests",
-    "retries",
-    "stage_seconds",
-    "time_per_output_token_seconds",
-    "time_to_first_token_seconds",
-    "unmeasured_requests",
-}
-"""Dashboards and alerts are built on these: one that is renamed breaks them."""
+from router.pages import Board, MemoryBoard, Pages, Posted
+from router.redis_pages import RedisBoard
+from router.redis_store import Keys, connect
+from router.telemetry import Telemetry
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROW = re.compile(r"^\| `(alpharoute_\w+)` \| (\w+) \| (.+?) \| .+ \|$", re.MULTILINE)
+
+
+def documented() -> set[tuple[str, str, frozenset[str]]]:
+    """Name, type and labels of every metric that the document tells of."""
+    rows = ROW.findall(DOCUMENT.read_text())
+    return {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def exported() -> set[tuple[str, str, frozenset[str]]]:
+    """The same of every metric that is exported."""
+    families = Telemetry().registry._collector_to_names
+    return {
+        (family._name + "_total" * (family._type == "counter"), str(family._type), frozenset(family._labelnames))
+        for family in families
+        if isinstance(family, MetricWrapperBase)
+    }
+
+
+def test_the_document_tells_of_every_metric_and_of_no_other() -> None:
+    """By name, type and labels: dashboards and alerts are built on these."""
+    assert documented() == exported()
 
 
 async def page(service: Service) -> dict[str, list[tuple[tuple[str, str], ...]]]:
@@ -40,11 +55,56 @@ async def page(service: Service) -> dict[str, list[tuple[tuple[str, str], ...]]]
     }
 
 
-async def test_the_names_are_those_that_dashboards_use(service: Service) -> None:
-    """None is missing, none was added unseen."""
+async def test_a_request_is_counted_in_every_stage(service: Service) -> None:
+    """And each series tells which router counted it."""
     async with service.session.post("/v1/chat/completions", json={**CHAT, "max_tokens": 4}) as got:
         assert got.status == 200
-    assert set(await page(service)) == NAMES
+    for stage in ("read", "parse", "classify", "decide", "connect", "first_byte", "pass_on"):
+        assert service.metric("stage_seconds_count", stage=stage) >= 1, stage
+    assert service.total("output_tokens_total") == 4
+    assert service.total("estimated_speedup_ratio_count") == 1
+    assert service.total("prompt_tokens_total") > 0
+    series = [labels for family in (await page(service)).values() for labels in family]
+    assert all(("router", "router") in labels for labels in series)
+
+
+async def test_positions_count_what_each_draft_did(service: Service) -> None:
+    """Proposed at position 1 as often as steps drafted; in all as many as were proposed and accepted."""
+    body = {**CHAT, "max_tokens": 40, "temperature": 0}
+    async with service.session.post(
+        "/v1/chat/completions", json=body, headers={"x-alpharoute-speculation": "on"}
+    ) as got:
+        steps = (await got.json())["metrics"]["speculative_decoding"]
+    assert service.total("draft_positions_total", position="1", outcome="proposed") == steps["num_spec_steps"]
+    assert service.total("draft_positions_total", outcome="proposed") == steps["num_draft_tokens"]
+    assert service.total("draft_positions_total", outcome="accepted") == steps["num_accepted_draft_tokens"]
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def board(request: pytest.FixtureRequest) -> AsyncIterator[Board]:
+    """Each implementation, empty."""
+    if request.param == "memory":
+        yield MemoryBoard()
+        return
+    redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
+    yield RedisBoard(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    await redis.aclose()
+
+
+async def test_each_router_answers_for_all(board: Board) -> None:
+    """Two routers' figures on one page, each family once; one that is long gone is left out."""
+    pages = [Pages(name, Telemetry(), board) for name in ("r1", "r2")]
+    for count, one in enumerate(pages, start=1):
+        one.telemetry.requests.labels("/v1/x{y} z", 'a"b', "t", "200").inc(count)
+        await one.exchange()
+    await board.post("gone", Posted(time.time() - 60, pages[0].telemetry.exposition().decode()))
+    await pages[0].exchange()
+    families = {one.name: one for one in text_string_to_metric_families(pages[0].page().decode())}
+    seen = {sample.labels["router"]: sample for sample in families["alpharoute_requests"].samples}
+    assert {name: sample.value for name, sample in seen.items()} == {"r1": 1, "r2": 2}
+    assert seen["r2"].labels["route"] == "/v1/x{y} z"
+    assert seen["r2"].labels["model"] == 'a"b'
+    assert {sample.labels["router"] for sample in families["alpharoute_redis_up"].samples} == {"r1", "r2"}
 
 
 async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
@@ -71,7 +131,8 @@ async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
     after = {name: len(series) for name, series in (await page(service)).items()}
     # Decisions vary with what was learnt meanwhile: by pool and k, which are the operator's.
     assert {name for name in after if after[name] > before[name]} <= {
-        "decisions", "output_tokens", "proposed_drafts", "accepted_drafts", "in_flight_requests",
+        "decisions", "output_tokens", "prompt_tokens", "proposed_drafts", "draft_positions",
+        "estimated_speedup_ratio", "accepted_drafts", "in_flight_requests",
         "time_to_first_token_seconds", "time_per_output_token_seconds",
     }  # fmt: skip
     assert after["decisions"] <= before["decisions"] + 10

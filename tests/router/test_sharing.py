@@ -72,7 +72,7 @@ def held_by(service: Service) -> dict[str, tuple[float, ...]]:
 
 def decision(service: Service) -> tuple[str, int, float]:
     """What a router would do now with a request of the task."""
-    choice: Choice = service.ingress._decide(Request("demo", task=TASK, temperature=0))
+    choice: Choice = service.ingress.dispatch._decide(Request("demo", task=TASK, temperature=0), ())
     return choice.pool, choice.k, choice.u_s
 
 

@@ -1,0 +1,252 @@
+"""One fault at a time, in seconds: what clients see, what is counted, and that nothing of it stays behind."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+import pytest
+from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
+
+from engines.simulator.failures import Failure
+from router.breaker import Circuit
+
+ASKED = {**CHAT, "max_tokens": 8}
+LONG = {**CHAT, "max_tokens": 400, "ignore_eos": True}
+QUICK = {"first_byte_s": 0.3, "silence_s": 0.3}
+
+
+@contextlib.asynccontextmanager
+async def replicas(count: int, **parts: Mapping[str, object]) -> AsyncIterator[Service]:
+    """A vanilla pool of so many engines."""
+    engines = {f"vanilla-{i}": simulator(VANILLA) for i in range(count)}
+    async with running_service(settings_with([VANILLA], **parts), engines) as service:
+        yield service
+
+
+async def ask(service: Service, body: dict[str, object] = ASKED, **headers: str) -> tuple[int, str]:
+    """Status, and the error's code or the replica that answered."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with service.session.post("/v1/chat/completions", json=body, headers=given) as got:
+        said = await got.json()
+        return got.status, got.headers["x-alpharoute-replica"] if got.status == 200 else said["error"]["code"]
+
+
+def circuits(service: Service) -> dict[str, Circuit]:
+    """Each replica's breaker."""
+    return {name: circuit for _, name, circuit in service.ingress.fleet.circuits()}
+
+
+async def test_a_hung_engine_that_announces_itself_gets_one_request_per_back_off() -> None:
+    """Time-outs open its breaker; its heartbeats do not close it, the first answer after the back-off does."""
+    resilience = {"breaker_failures": 2, "breaker_backoff_s": 0.2}
+    async with replicas(1, limits=QUICK, resilience=resilience) as service:
+        hung = service.simulator("vanilla-0").engine
+        hung.failures.add(Failure.model_validate({"kind": "hang"}))
+        assert {code for _, code in [await ask(service), await ask(service)]} == {"engine_timeout"}
+        await service.announce("vanilla-0")
+        await service.until(lambda: service.metric("breakers", pool="vanilla", state="open") == 1)
+        assert await ask(service) == (503, "no_engine")
+        assert hung.tally.failed == 2
+        hung.failures.clear()
+        await service.until(lambda: circuits(service)["vanilla-0"] == Circuit.HALF_OPEN)
+        assert await ask(service) == (200, "vanilla-0")
+        assert circuits(service)["vanilla-0"] == Circuit.CLOSED
+        assert service.metric("breaker_turns_total", pool="vanilla", to="closed") == 1
+
+
+async def test_a_client_cannot_trip_a_breaker() -> None:
+    """However many 4xx its requests earn."""
+    async with replicas(1, resilience={"breaker_failures": 1}) as service:
+        for _ in range(10):
+            async with service.session.post("/v1/chat/completions", json={**ASKED, "top_p": 9}) as got:
+                assert got.status == 400
+        assert circuits(service) == {"vanilla-0": Circuit.CLOSED}
+        assert await ask(service) == (200, "vanilla-0")
+
+
+async def test_an_engine_that_only_errs_is_left_out() -> None:
+    """Answers of 500 are passed on, and enough of them in a row open the breaker: the other replica serves all."""
+    async with replicas(2, resilience={"breaker_failures": 2, "breaker_backoff_s": 30}) as service:
+        service.simulator("vanilla-0").engine.failures.add(Failure.model_validate({"kind": "error", "status": 500}))
+        seen = [(await ask(service))[0] for _ in range(30)]
+        assert seen.count(500) == 2
+        assert circuits(service) == {"vanilla-0": Circuit.OPEN, "vanilla-1": Circuit.CLOSED}
+
+
+async def test_an_outage_is_not_amplified() -> None:
+    """With every engine broken, requests reach engines hardly more often than clients asked."""
+    resilience = {"retry_share": 0.1, "retry_floor": 3, "breaker_failures": 10_000}
+    async with replicas(3, resilience=resilience) as service:
+        for name in service.engines:
+            service.simulator(name).engine.failures.add(Failure.model_validate({"kind": "refuse"}))
+        answers = await asyncio.gather(*(ask(service) for _ in range(60)))
+        assert set(answers) == {(502, "engine_lost")}
+        asked = sum(service.simulator(name).engine.tally.failed for name in service.engines)
+        assert 60 <= asked <= 60 + 3 + 6
+        assert service.total("retries_refused_total", reason="budget") >= 50
+
+
+async def test_a_deadline_bounds_the_whole_and_is_passed_down(service: Service) -> None:
+    """Whatever the engine does, the client hears a 504 that names its header; the engine's work is ended."""
+    for name in service.engines:
+        service.simulator(name).engine.failures.add(Failure.model_validate({"kind": "hang"}))
+    assert await ask(service, x_request_timeout_ms="200") == (504, "deadline_exceeded")
+    assert service.total("engine_failures_total") == 0
+    await service.until(lambda: sum(service.simulator(name).engine.tally.failed for name in service.engines) == 1)
+    assert service.metric("in_flight_requests", pool="vanilla") == 0
+
+
+async def test_a_deadline_ends_a_stream_that_has_begun() -> None:
+    """With an error event, and the engine is told to stop."""
+    engine = simulator(VANILLA, calibration="cpu-demo", time_scale=2)
+    async with running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service:
+        headers = {"x-request-timeout-ms": "400"}
+        body = {**LONG, "stream": True}
+        async with service.session.post("/v1/chat/completions", json=body, headers=headers) as got:
+            *_, last, end = (await got.read()).split(b"\n\n")
+        assert (got.status, end) == (200, b"")
+        assert b'"code":"deadline_exceeded"' in last
+        await service.until(lambda: engine.engine.tally.aborted == 1)
+        assert circuits(service)["vanilla-1"] == Circuit.CLOSED
+
+
+async def test_a_pool_that_is_wholly_down_is_replaced_with_a_counted_reason(service: Service) -> None:
+    """Its requests are answered by the other pool; which, for which and why is counted."""
+    service.simulator("vanilla-1").kill()
+    for _ in range(4):
+        status, replica = await ask(service, {**ASKED, "n": 2, "temperature": 1})
+        assert (status, replica) == (200, "draft-1")
+    assert service.metric("fallbacks_total", pool="vanilla", to="draft", reason="down") >= 3
+
+
+@contextlib.asynccontextmanager
+async def narrow(**queue: object) -> AsyncIterator[Service]:
+    """One slow engine that takes two requests."""
+    engine = simulator(VANILLA, calibration="cpu-demo", time_scale=2)
+    limits = {"segments": ["default", "gold"]}
+    settings = settings_with([VANILLA], queue={"concurrency": 1, **queue}, limits=limits)
+    async with running_service(settings, {"vanilla-1": engine}) as service:
+        await service.announce("vanilla-1", max_running=2)
+        await service.until(lambda: service.ingress.fleet.replicas("demo")[0].max_running == 2)
+        yield service
+
+
+async def filled(service: Service, group: asyncio.TaskGroup, count: int) -> list["asyncio.Task[tuple[int, str]]"]:
+    """So many requests inside the engine that do not end by themselves."""
+    tasks = [group.create_task(ask(service, {**LONG, "max_tokens": 4000})) for _ in range(count)]
+    await service.until(lambda: service.metric("in_flight_requests", pool="vanilla") == count)
+    return tasks
+
+
+async def test_past_its_bounds_a_pool_answers_429_and_the_important_wait_in_front() -> None:
+    """Two inside, one in the queue: an equal is turned away with Retry-After, a more important one takes its place."""
+    async with narrow(size=1, priorities={"gold": 1}) as service, asyncio.TaskGroup() as group:
+        inside = await filled(service, group, 2)
+        waits = group.create_task(ask(service))
+        await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 1)
+        async with service.session.post("/v1/chat/completions", json=ASKED) as got:
+            assert got.status == 429
+            assert int(got.headers["retry-after"]) >= 1
+        gold = group.create_task(ask(service, x_alpharoute_segment="gold"))
+        assert await waits == (429, "pool_full")
+        inside[0].cancel()
+        assert (await gold)[0] == 200
+        inside[1].cancel()
+    assert service.metric("queue_seconds_count", pool="vanilla") == 3
+    assert service.metric("queued_requests", pool="vanilla") == 0
+
+
+async def test_one_that_waits_may_leave_or_run_out_of_time() -> None:
+    """Its place is free at once and no engine hears of it."""
+    async with narrow(size=5, wait_s=30) as service, asyncio.TaskGroup() as group:
+        inside = await filled(service, group, 2)
+        assert await ask(service, x_request_timeout_ms="100") == (504, "deadline_exceeded")
+        leaves = group.create_task(ask(service))
+        await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 1)
+        leaves.cancel()
+        await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 0)
+        assert len(service.simulator("vanilla-1").engine.batch.running) == 2
+        for task in inside:
+            task.cancel()
+
+
+async def test_room_made_by_another_router_is_noticed() -> None:
+    """The engine's heartbeat tells of it; nobody of this router has left."""
+    async with replicas(1, queue={"concurrency": 1}) as service:
+        await service.announce("vanilla-0", max_running=2, running=2)
+        await service.until(lambda: service.ingress.fleet.replicas("demo")[0].running == 2)
+        waits = asyncio.create_task(ask(service))
+        await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 1)
+        await service.announce("vanilla-0", max_running=2, running=0)
+        assert await waits == (200, "vanilla-0")
+
+
+async def test_a_router_that_drains_says_so_and_finishes_what_runs() -> None:
+    """/ready turns 503 while streams go on to their end; new requests are answered until nobody sends any."""
+    engine = simulator(VANILLA, calibration="cpu-demo", time_scale=5)
+    async with running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service:
+        got = await service.session.post("/v1/chat/completions", json={**LONG, "max_tokens": 60, "stream": True})
+        await got.content.readany()
+        draining = asyncio.create_task(service.ingress.drain(10))
+        await service.until(lambda: service.ingress.status.draining)
+        async with service.session.get("/ready") as ready:
+            assert (ready.status, (await ready.json())["status"]) == (503, "draining")
+        assert (await ask(service))[0] == 200
+        assert not draining.done()
+        assert b"data: [DONE]" in await got.read()
+        assert await asyncio.wait_for(draining, 5)
+
+
+async def test_a_drain_has_an_end() -> None:
+    """What still runs after `drain_s` does not keep a router alive."""
+    async with replicas(1) as service:
+        service.simulator("vanilla-0").engine.failures.add(Failure.model_validate({"kind": "hang"}))
+        asking = asyncio.create_task(ask(service))
+        await service.until(lambda: service.ingress.running == 1)
+        assert not await service.ingress.drain(0.05)
+        asking.cancel()
+
+
+@pytest.mark.parametrize("header", ["x-session-id", None])
+async def test_a_session_stays_with_one_replica_while_that_is_not_busier(header: str | None) -> None:
+    """By the client's name for it, or by how its prompt begins; many sessions use every replica."""
+    policy = {"exploration": {"enabled": False}, "guard": {"enabled": False}}
+    engines = {f"draft-{i}": simulator(DRAFT) for i in range(3)}
+    async with running_service(settings_with([DRAFT], policy=policy), engines) as service:
+        served: dict[int, set[str]] = {session: set() for session in range(12)}
+        for turn in range(3):
+            for session, names in served.items():
+                first = {
+                    "role": "user",
+                    "content": f"[task:sql_generation] {session if header is None else turn} " * 200,
+                }
+                headers = {} if header is None else {header.replace("-", "_"): f"s{session}"}
+                more = [{"role": "assistant", "content": "x"}, {"role": "user", "content": "go on"}] * turn
+                status, replica = await ask(service, {**ASKED, "messages": [first, *more]}, **headers)
+                assert status == 200
+                names.add(replica)
+        assert {len(names) for names in served.values()} == {1}
+        assert len(set[str]().union(*served.values())) == 3
+
+
+async def test_an_engine_that_dies_mid_stream_opens_its_breaker() -> None:
+    """Good first bytes do not hide that no answer comes to its end."""
+    async with replicas(1, resilience={"breaker_failures": 2, "breaker_backoff_s": 30}) as service:
+        service.simulator("vanilla-0").engine.failures.add(
+            Failure.model_validate({"kind": "die_mid_stream", "after_chunks": 3})
+        )
+        for _ in range(2):
+            async with service.session.post("/v1/chat/completions", json={**ASKED, "stream": True}) as got:
+                assert b"engine_lost" in await got.read()
+        assert circuits(service)["vanilla-0"] == Circuit.OPEN
+
+
+async def test_an_engine_that_is_gone_is_left_out_at_the_first_refused_connection() -> None:
+    """Nobody waits for more witnesses: the request and all later ones go to the other replica."""
+    async with replicas(2) as service:
+        service.simulator("vanilla-0").kill()
+        assert {await ask(service) for _ in range(10)} == {(200, "vanilla-1")}
+        assert service.total("engine_failures_total") <= 1
+        with contextlib.suppress(aiohttp.ClientError):
+            assert circuits(service)["vanilla-1"] == Circuit.CLOSED

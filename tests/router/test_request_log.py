@@ -1,0 +1,125 @@
+"""Request ids, the log, and traces: one request can be followed through all of them, and no prompt is in any."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from scripted import ScriptedEngine, answer
+from service import CHAT, VANILLA, Service, running_service, settings_with, simulator
+
+from router.logs import FIELDS, configure_logging
+from router.tracing import tracing
+from router.traffic_settings import LogSettings, TracingSettings
+
+SECRET = "the launch code is 0000"
+ASKED = {**CHAT, "messages": [{"role": "user", "content": SECRET}], "max_tokens": 4}
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What the product logs as JSON."""
+    logger = logging.getLogger("alpharoute")
+    before = (logger.handlers[:], logger.propagate, logger.level)
+    configure_logging(LogSettings(format="json", requests=True))
+    (handler,) = logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    written = io.StringIO()
+    handler.setStream(written)
+    yield written
+    logger.handlers[:], logger.propagate = before[0], before[1]
+    logger.setLevel(before[2])
+
+
+async def test_an_id_is_taken_or_made_and_given_to_all(service: Service) -> None:
+    """The client's own where it is plain and short; on errors and pages too."""
+    for given, kept in (("r-1", True), ("x" * 129, False), ("ü", False), (None, False)):
+        headers = {} if given is None else {"x-request-id": given}
+        async with service.session.post("/v1/chat/completions", json=ASKED, headers=headers) as got:
+            (seen,) = got.headers.getall("x-request-id")
+            assert (seen == given) is kept
+            assert seen.isascii()
+        async with service.session.post("/v1/chat/completions", json={}, headers=headers) as got:
+            assert (got.status, (got.headers["x-request-id"] == given) is kept) == (400, True)
+    async with service.session.get("/health", headers={"x-request-id": "r-2"}) as got:
+        assert got.headers["x-request-id"] == "r-2"
+
+
+async def test_the_engine_s_id_is_not_sent_beside_the_router_s() -> None:
+    """The engine hears the router's, and what it calls the request itself stays inside."""
+    engine = ScriptedEngine(answer(b"{}", headers="content-type: application/json\r\nX-Request-Id: engine\r\n"))
+    async with (
+        running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service,
+        service.session.post("/v1/chat/completions", json=ASKED) as got,
+    ):
+        (seen,) = got.headers.getall("x-request-id")
+    assert engine.asked[0].headers["x-request-id"] == seen != "engine"
+
+
+async def test_each_request_is_a_line_without_its_text(lines: io.StringIO) -> None:
+    """The line has the id and the decision; neither prompt nor answer is in the log."""
+    settings = settings_with([VANILLA], logs={"requests": True})
+    async with (
+        running_service(settings, {"vanilla-1": simulator(VANILLA)}) as service,
+        service.session.post("/v1/chat/completions", json=ASKED, headers={"x-request-id": "r-7"}) as got,
+    ):
+        answered = (await got.json())["choices"][0]["message"]["content"]
+    said = [json.loads(line) for line in lines.getvalue().splitlines()]
+    (line,) = [one for one in said if one.get("request_id") == "r-7"]
+    assert {name: line[name] for name in ("route", "status", "model", "pool", "k")} == {
+        "route": "/v1/chat/completions", "status": 200, "model": "demo", "pool": "vanilla", "k": 0,
+    }  # fmt: skip
+    assert line["duration_ms"] >= line["overhead_ms"] > 0
+    assert SECRET not in lines.getvalue()
+    assert answered not in lines.getvalue()
+
+
+def test_of_an_exception_only_kind_and_place_are_told(lines: io.StringIO) -> None:
+    """Its words may quote a prompt."""
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        logging.getLogger("alpharoute.test").exception("it failed", extra={FIELDS: {"request_id": "r-8"}})
+    line = json.loads(lines.getvalue())
+    assert (line["message"], line["exception"], line["request_id"]) == ("it failed", "ValueError", "r-8")
+    assert "test_request_log.py" in line["stack"][0]
+    assert SECRET not in lines.getvalue()
+
+
+async def test_no_line_per_request_unless_asked(lines: io.StringIO, service: Service) -> None:
+    """The default writes none."""
+    async with service.session.post("/v1/chat/completions", json=ASKED) as got:
+        assert got.status == 200
+    assert "alpharoute.access" not in lines.getvalue()
+
+
+async def test_a_trace_goes_from_the_client_s_span_to_the_engine_s() -> None:
+    """One span in between, with what was asked and decided and no text."""
+    exporter = InMemorySpanExporter()
+    engine = ScriptedEngine(answer(b"{}"))
+    async with running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service:
+        traces = service.ingress.tracing = tracing(TracingSettings(endpoint="http://unused"), exporter)
+        assert traces is not None
+        async with service.session.post("/v1/chat/completions", json=ASKED, headers={"traceparent": PARENT}) as got:
+            assert got.status == 200
+        async with service.session.post("/v1/chat/completions", json={}) as got:
+            assert got.status == 400
+        traces.stop()
+    span, refused = exporter.get_finished_spans()
+    _, trace_id, span_id, _ = engine.asked[0].headers["traceparent"].split("-")
+    assert span.context is not None
+    assert span.parent is not None
+    assert trace_id == PARENT.split("-")[1] == f"{span.context.trace_id:032x}"
+    assert (f"{span.parent.span_id:016x}", f"{span.context.span_id:016x}") == (PARENT.split("-")[2], span_id)
+    said = dict(span.attributes or {})
+    assert (said["gen_ai.operation.name"], said["gen_ai.request.model"], said["alpharoute.k"]) == ("chat", "demo", 0)
+    assert SECRET not in str(said)
+    assert dict(refused.attributes or {})["error.type"] == "400"
+
+
+def test_no_endpoint_is_no_tracing() -> None:
+    """Nothing is there that a request could ask."""
+    assert tracing(TracingSettings()) is None
