@@ -17,6 +17,8 @@ DRAWS = 400
 BLOCKS = 40
 FOLLOWED = 0.1
 RUN_LENGTH = 3
+FEWEST = 20
+"""Requests of a task below which its ratio says nothing, where another task has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,14 @@ def p99_ratio(policy: Seeded, vanilla: Seeded, scenario: Scenario) -> Estimate:
 def worst_task(policy: Seeded, vanilla: Seeded, scenario: Scenario) -> tuple[str, Estimate]:
     """The task with the largest mean time per token over vanilla's, with its interval."""
     found: tuple[str, Estimate] | None = None
+    most = max(
+        int((w.task[settled(scenario, len(w.task))] == t).sum()) for w in policy.workloads for t in range(len(w.tasks))
+    )
     mine = [r.seconds_per_token for r in policy.results]
     theirs = [r.seconds_per_token for r in vanilla.results]
     for index, task in enumerate(policy.workloads[0].tasks):
         top = block_means(policy, scenario, mine, index)
-        if top[:, 1].sum() < 20:
+        if top[:, 1].sum() < min(FEWEST, most):
             continue
         estimate = ratio(top, block_means(vanilla, scenario, theirs, index))
         if found is None or estimate.value > found[1].value:

@@ -1,12 +1,13 @@
 """The scenarios and entrants of the standing comparison."""
 
-from bench.policy.calibration import load_calibration
+from bench.policy.calibration import Drafter, load_calibration
 from bench.policy.cluster import Entrant
 from bench.policy.scenario import Phase, PoolSize, Scenario
 from policies.document import Document
 
 VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
 CALIBRATIONS = ("h100-8b-eagle", "h100-8b-eagle-ngram", "cpu-demo")
+WEAKER = 1.6
 LOADS = (0.2, 0.5, 0.8, 1.1)
 
 ENTRANTS = (
@@ -73,6 +74,12 @@ def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
             }
         ),
         "slow_replica": base.model_copy(update={"phases": (Phase(at=0.5, slow_replica=2.0),)}),
+        "drafter_swap": base.model_copy(
+            update={
+                "extra_drafters": {"weaker": weaker(calibration)},
+                "phases": (Phase(at=0.5, drafters={first_drafter(calibration): "weaker"}),),
+            }
+        ),
         "two_vanilla": base.model_copy(update={"pools": two_vanilla(calibration)}),
     }
     return {name: scenario.model_copy(update={"name": f"{calibration}/{name}"}) for name, scenario in found.items()}
@@ -80,8 +87,19 @@ def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
 
 def two_vanilla(calibration: str) -> tuple[PoolSize, ...]:
     """Half of the replicas without a drafter."""
-    first = next(iter(load_calibration(calibration).drafters))
-    return (PoolSize(replicas=2), PoolSize(drafter=first, replicas=2))
+    return (PoolSize(replicas=2), PoolSize(drafter=first_drafter(calibration), replicas=2))
+
+
+def first_drafter(calibration: str) -> str:
+    """The drafter that a calibration names first."""
+    return next(iter(load_calibration(calibration).drafters))
+
+
+def weaker(calibration: str) -> Drafter:
+    """The first drafter as it would be if its target had moved on: every survival to the power of 1.6."""
+    drafter = load_calibration(calibration).drafters[first_drafter(calibration)]
+    curves = {task: tuple(s**WEAKER for s in curve) for task, curve in drafter.tasks.items()}
+    return drafter.model_copy(update={"tasks": curves})
 
 
 def strong_tasks(calibration: str) -> tuple[str, ...]:
