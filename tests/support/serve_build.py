@@ -1,0 +1,11 @@
+"""Ray Serve's side of a deployment, imported where warnings are errors: Ray's own import warns of pydantic's future."""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from ray.serve.schema import ServeDeploySchema
+
+    from router.app import build_app
+
+__all__ = ["ServeDeploySchema", "build_app"]
