@@ -71,6 +71,9 @@ def best_in_pool(scores: Sequence[Score], pool: str, k: int) -> Option | None:
 
 VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, (), 0.0)
 
+BUSIER = 1.25
+"""As in consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2017), whose factor is 1 + ε."""
+
 
 def score_all(
     request: Request, replicas: Sequence[Replica], found: Terms, knowledge: Knowledge, now_s: float, uniform: float
@@ -124,11 +127,16 @@ def _ranges(request: Request, replicas: Sequence[Replica], found: Terms, knowled
 
 def _favoured(request: Request, replicas: Sequence[Replica]) -> frozenset[str]:
     """The replica of each pool that a session or prefix belongs to, by rendezvous hashing: every router finds the
-    same."""
+    same. One that is busier than `BUSIER` times its pool's mean is passed over, so that a popular prefix spreads."""
     if request.affinity is None:
         return frozenset()
+    loads: dict[str, list[int]] = {}
+    for replica in replicas:
+        loads.setdefault(replica.pool.name, []).append(replica.running + replica.waiting)
+    bounds = {pool: BUSIER * sum(load) / len(load) + 1 for pool, load in loads.items()}
     best: dict[str, tuple[int, str]] = {}
     for replica in replicas:
-        weight = (crc32(f"{request.affinity}|{replica.name}".encode()), replica.name)
-        best[replica.pool.name] = max(best.get(replica.pool.name, weight), weight)
+        if replica.running + replica.waiting <= bounds[replica.pool.name]:
+            weight = (crc32(f"{request.affinity}|{replica.name}".encode()), replica.name)
+            best[replica.pool.name] = max(best.get(replica.pool.name, weight), weight)
     return frozenset(name for _, name in best.values())

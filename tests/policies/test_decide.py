@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from policies.knowledge import Knowledge
 from policies.learning import task_delta
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record, apply
+from policies.scoring import _favoured
 from policies.words import TASKS, Key, Outcome, Pool, Reason, Replica, Request, StepTime, decode_key
 
 PROBE = tuple(
@@ -283,3 +285,16 @@ def test_every_policy_obeys_the_switches(policy: str, document: dict[str, object
     knowledge = knowing(parse_document(document), sql_generation=0.95)
     choice = POLICIES[policy].decide(Request("m", "sql_generation", temperature=0), REPLICAS, knowledge, NOW, 0.5)
     assert (choice.pool, choice.k) == ("vanilla", 0)
+
+
+def test_a_popular_prefix_spreads_over_replicas() -> None:
+    """The replica it belongs to is passed over while it is too busy for its pool; the next one is as certain."""
+    quiet = [Replica(f"s{i}", SPEC, probe=PROBE) for i in range(4)]
+    request = Request("m", "sql_generation", temperature=0, prompt_tokens=2000, affinity="everybody's")
+    (home,) = _favoured(request, quiet)
+    busy = [replace(one, running=8) if one.name == home else one for one in quiet]
+    (second,) = _favoured(request, busy)
+    assert second != home
+    assert _favoured(request, list(reversed(busy))) == {second}
+    alike = [replace(one, running=8) for one in quiet]
+    assert _favoured(request, alike) == {home}
