@@ -35,6 +35,10 @@ Side = Literal["all", "public", "admin"]
 _ANTHROPIC_PATHS = re.compile(r"^/v1/messages(/|$)")
 
 
+class BrokenOff(Exception):
+    """An answer could not be finished; names the kind of the failure, which the ingress has logged."""
+
+
 @dataclass(slots=True)
 class Guard:
     """An ASGI application that passes on what may come in."""
@@ -63,7 +67,11 @@ class Guard:
         except ClientGone:
             return
         else:
-            await self._pass(scope, receive, send, key, admitted)
+            try:
+                await self._pass(scope, receive, send, key, admitted)
+            except Exception as error:
+                # The server breaks the connection off, and logs what it gets: words that may quote a client stay here.
+                raise BrokenOff(type(error).__name__) from None
 
     def _check_side(self, path: str) -> None:
         inside = is_inside(path)

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 import traceback
+from types import TracebackType
 
 import orjson
 
@@ -13,6 +14,8 @@ FIELDS = "fields"
 """The key in a record's `extra` that holds what a JSON line says beside its message."""
 
 _LOGGER = "alpharoute"
+
+_Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class JsonLines(logging.Formatter):
@@ -34,12 +37,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             kind, _, at = record.exc_info
             said["exception"] = kind.__name__
-            said["stack"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(at)]
+            said["stack"] = _places(at)
         return orjson.dumps(said, default=str).decode()
 
 
 class TextLines(logging.Formatter):
-    """Lines for people."""
+    """Lines for people; of an exception they tell what the JSON lines tell."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -49,6 +52,15 @@ class TextLines(logging.Formatter):
         fields = record.__dict__.get(FIELDS, {})
         line = super().format(record)
         return " ".join([line, *(f"{name}={value}" for name, value in fields.items())])
+
+    def formatException(self, ei: _Failure) -> str:
+        """The kind and the places, without the words."""
+        kind, _, at = ei
+        return "\n".join(["Traceback:", *(f"  {place}" for place in _places(at)), kind.__name__ if kind else ""])
+
+
+def _places(at: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(at)]
 
 
 def configure_logging(settings: LogSettings) -> None:
