@@ -85,17 +85,18 @@ def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: 
     """Posterior means of every position, each prior moved by what the position before it taught.
 
     A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not
-    from
-    position 1 to 2 of an n-gram drafter: there the first is finding a match and the rest are keeping it.
+    from position 1 to 2 of an n-gram drafter: there the first is finding a match and the rest are keeping it.
     """
     h: list[float] = []
     shift = 0.0
     for i, p in enumerate(prior):
-        m = expit(logit(p) + shift)
+        believed = logit(p)
+        m = expit(believed + shift)
         e = seen.e[i] if i < len(seen.e) else 0.0
         h.append(seen.mean(i, m, kappa) if e else m)
-        weight = e / (e + kappa)
-        shift = weight * (logit(h[i]) - logit(p)) + (1 - weight) * shift
+        if e:
+            weight = e / (e + kappa)
+            shift = weight * (logit(h[i]) - believed) + (1 - weight) * shift
         if i == 0 and method in NGRAM_METHODS:
             shift = 0.0
     return tuple(h)
@@ -113,7 +114,7 @@ def curve(
     """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the
     prior."""
     k_max = len(prior)
-    mean = carried(prior, siblings, method, kappa)
+    mean = carried(prior, siblings, method, kappa) if any(siblings.e) else prior
     seen = positions(own.fields, k_max, keep)
     h = carried(mean, seen, method, kappa)
     coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
@@ -154,16 +155,19 @@ def _alike(fields: Mapping[str, float], exposures: float, design: float) -> floa
 def _tokens(
     h: Sequence[float], e: Sequence[float], coverage: float, kappa: float, design: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """E(k) and its standard error by the delta method: var E = Σ_j (Σ_{i≥j} S(i) / h_j)² var h_j."""
-    expected, spread, s = [1.0], [0.0], 1.0
-    gradient: list[float] = []
-    noise = [p * (1 - p) / (n / design + kappa + 1) for p, n in zip(h, e, strict=True)]
-    for p in h:
-        s *= p
-        expected.append(expected[-1] + coverage * s)
-        gradient = [g + s for g in gradient] + [s]
-        variance = sum((g / q) ** 2 * v for g, q, v in zip(gradient, h, noise, strict=False) if q > 0)
-        spread.append(coverage * math.sqrt(variance))
+    """E(k) and its standard error by the delta method: var E(k) = Σ_{j≤k} (Σ_{j≤i≤k} S(i))² w_j, w_j = var h_j / h_j².
+
+    With C(k) = Σ_{i≤k} S(i) the inner sum is C(k) − C(j−1), so three running sums over j give every k at once.
+    """
+    expected, spread = [1.0], [0.0]
+    survival, before, once, twice, thrice = 1.0, 0.0, 0.0, 0.0, 0.0
+    for p, n in zip(h, e, strict=True):
+        survival *= p
+        w = (1 - p) / (p * (n / design + kappa + 1)) if p > 0 else 0.0
+        once, twice, thrice = once + w, twice + before * w, thrice + before * before * w
+        before += survival
+        expected.append(1.0 + coverage * before)
+        spread.append(coverage * math.sqrt(max(0.0, before * before * once - 2 * before * twice + thrice)))
     return tuple(expected), tuple(spread)
 
 

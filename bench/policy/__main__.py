@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from bench.policy.decisions import time_decisions
 from bench.policy.plot import draw
 from bench.policy.protocol import CALIBRATIONS, ENTRANTS, entrants, scenarios
 from bench.policy.report import Row, compare, table
@@ -16,6 +17,9 @@ from bench.policy.scenario import Scenario, load_scenario
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, print; 2 with the reason on standard error where an option is wrong."""
     options = _parser().parse_args(arguments)
+    if options.time_decisions:
+        print(time_decisions(options.requests, options.seed).line())
+        return 0
     try:
         chosen = _chosen(options)
         racers = entrants(tuple(options.policy or ()))
@@ -74,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--policy", action="append", help=f"one of {', '.join(e.name for e in ENTRANTS)}; repeat")
     parser.add_argument("--traces", help="JSONL of recorded answers: task, prompt_tokens, accepted_if_verified_at[]")
+    parser.add_argument("--time-decisions", action="store_true", help="only time decisions, at 4 pools of 4 replicas")
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--plot", help="draw the figures into this PNG")
     return parser

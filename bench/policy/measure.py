@@ -198,5 +198,7 @@ def cold_start(policy: Seeded, oracle: Seeded) -> Estimate:
     values = []
     for workload, mine, best in zip(policy.workloads, policy.results, oracle.results, strict=True):
         part = slice(10 * len(workload.tasks), 30 * len(workload.tasks))
+        if len(mine.k) <= part.start:
+            continue
         values.append(float(mine.seconds_per_token[part].mean() / best.seconds_per_token[part].mean() - 1))
     return over_seeds(values)

@@ -1,5 +1,6 @@
 """The simulator of policies: deterministic, true to its calibration, and the comparison it prints."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,9 @@ def test_a_trace_that_does_not_fit_names_its_line(tmp_path: Path, capsys: pytest
     options = ["--calibration", "cpu-demo", "--scenario", "load20", "--requests", "50", "--seeds", "1"]
     assert main([*options, "--traces", str(traces)]) == 2
     assert "line 2" in capsys.readouterr().err
+
+
+def test_decisions_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints mean and tail of one decision, and nothing is simulated."""
+    assert main(["--time-decisions", "--requests", "50"]) == 0
+    assert re.fullmatch(r"one decision: mean \d+ µs, median \d+ µs, p99 \d+ µs\n", capsys.readouterr().out)
