@@ -10,12 +10,18 @@ from rich.table import Table
 from router.errors import SetupError
 
 
-def read_acceptance(url: str) -> list[dict[str, Any]]:
-    """The rows of /admin/v1/acceptance; raises SetupError where nobody answers there."""
+def read_acceptance(url: str, key: str = "") -> list[dict[str, Any]]:
+    """The rows of /admin/v1/acceptance; raises SetupError where nobody answers there, or not to this API key."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/admin/v1/acceptance", timeout=10) as answer:
+        asked = urllib.request.Request(f"{url.rstrip('/')}/admin/v1/acceptance", headers=headers)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             rows: list[dict[str, Any]] = orjson.loads(answer.read())["acceptance"]
             return rows
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise SetupError(f"{url} answers {error.code} to a question about acceptance.") from None
+        raise SetupError(f"{url} wants a key with the role operator: set ALPHAROUTE_KEY.") from None
     except (OSError, KeyError, ValueError) as error:
         raise SetupError(f"No Alpharoute answers at {url} ({error}). Start one with `alpharoute serve`.") from None
 

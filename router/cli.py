@@ -20,6 +20,7 @@ from router.errors import SetupError
 from router.keys_command import app as key_commands
 from router.masking import shown
 from router.settings import Settings, demo_pools, load_settings, pair_of_pools
+from router.settings_check import API_KEY
 from router.settings_page import settings_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
@@ -73,11 +74,13 @@ def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> N
 
 @app.command()
 def acceptance(
-    url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8000", as_json: JsonOption = False
+    url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8000",
+    key: Annotated[str, typer.Option(envvar=API_KEY, help="An operator's API key, where it wants one.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a running service knows of each drafter and task."""
     try:
-        rows = read_acceptance(url)
+        rows = read_acceptance(url, key)
     except SetupError as error:
         raise refused(error) from None
     if as_json:

@@ -1,18 +1,22 @@
-"""HAProxy with its side ports for this machine alone: Ray Serve's template opens metrics and statistics to everyone."""
+"""HAProxy as Ray Serve configures it, made safer: side ports for this machine alone, heads of requests in time."""
 
 import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-# Ray Serve renders these two `bind` lines without a host and has no setting for it, so the program that it is given
-# corrects the file it is started with, each time, and becomes HAProxy.
+HEAD_S = 30
+"""Longest time for a request's head to arrive: without it a client may hold a connection for an hour by half of one."""
+
+# Ray Serve renders two `bind` lines without a host, and no limit for heads, and has no setting for either: so the
+# program that it is given corrects the file it is started with, each time, and becomes HAProxy.
 PROGRAM = """#!/bin/sh
 for argument; do
   [ "$previous" = -f ] && configuration=$argument
   previous=$argument
 done
-sed -i -E 's/^([[:space:]]*bind )[*]?:({ports})$/\\1127.0.0.1:\\2/' "$configuration"
+sed -i -E -e 's/^([[:space:]]*bind )[*]?:({ports})$/\\1127.0.0.1:\\2/' \\
+  -e '/timeout http-request/d' -e '/^defaults/a\\    timeout http-request {head_s}s' "$configuration"
 exec {haproxy} "$@"
 """
 
@@ -26,7 +30,9 @@ def write_guarded_haproxy(folder: Path, side_ports: Sequence[int]) -> Path | Non
     if haproxy is None:
         return None
     program = folder / "haproxy"
-    program.write_text(PROGRAM.format(ports="|".join(map(str, side_ports)), haproxy=shlex.quote(haproxy)))
+    program.write_text(
+        PROGRAM.format(ports="|".join(map(str, side_ports)), haproxy=shlex.quote(haproxy), head_s=HEAD_S)
+    )
     program.chmod(0o700)
     return program
 

@@ -12,8 +12,11 @@ from router.masking import shown
 
 PREFIX = "ALPHAROUTE_"
 
-PROCESS_VARIABLES = ("ALPHAROUTE_CACHE", "ALPHAROUTE_LOG_DIR")
-"""Variables that are no settings: where the demo pair is cached, and where engines write their output."""
+API_KEY = "ALPHAROUTE_KEY"
+
+PROCESS_VARIABLES = ("ALPHAROUTE_CACHE", "ALPHAROUTE_LOG_DIR", API_KEY)
+"""Variables that are no settings: where the demo pair is cached, where engines write their output, and the API key
+with which commands ask a running service."""
 
 # Kubernetes describes every Service of a namespace to every pod, and one whose name begins with "alpharoute" is likely.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")

@@ -1,14 +1,19 @@
 """The program that stands in for HAProxy: side ports on loopback, everything else as Ray Serve wrote it."""
 
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import router.haproxy
 from router.haproxy import write_guarded_haproxy
+from router.local import free_port
 
-WRITTEN = """frontend prometheus
+WRITTEN = """defaults
+    mode http
+frontend prometheus
     bind :9101
 frontend http_frontend
     bind *:8000
@@ -17,6 +22,7 @@ listen stats
   server a 10.0.0.1:9101
 """
 STARTED = WRITTEN.replace("bind :9101", "bind 127.0.0.1:9101").replace("bind *:8404", "bind 127.0.0.1:8404")
+STARTED = STARTED.replace("defaults\n", "defaults\n    timeout http-request 30s\n")
 
 
 def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +42,44 @@ def test_without_haproxy_there_is_nothing_to_guard(tmp_path: Path, monkeypatch: 
     """Ray Serve then says what to install."""
     monkeypatch.setattr(router.haproxy, "_installed", lambda: None)
     assert write_guarded_haproxy(tmp_path, (9101, 8404)) is None
+
+
+SLOW = """global
+defaults
+    mode http
+    timeout client 3600s
+    timeout connect 5s
+    timeout server 3600s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request return status 200
+"""
+
+
+def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real HAProxy answers 408 to a head that does not end in time, and 200 to one that does."""
+    monkeypatch.setattr(router.haproxy, "HEAD_S", 1)
+    port, configuration = free_port(), tmp_path / "haproxy.cfg"
+    configuration.write_text(SLOW.format(port=port))
+    program = write_guarded_haproxy(tmp_path, (1, 2))
+    assert program is not None
+    with subprocess.Popen([program, "-db", "-f", configuration], stderr=subprocess.DEVNULL) as running:
+        try:
+            head = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            assert _answer(port, head + b"\r\n").startswith(b"HTTP/1.1 200")
+            assert _answer(port, head).startswith(b"HTTP/1.1 408")
+        finally:
+            running.terminate()
+
+
+def _answer(port: int, sent: bytes, limit_s: float = 20) -> bytes:
+    """What comes back, from the moment that somebody listens until the connection ends."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=limit_s) as connection:
+                connection.sendall(sent)
+                return b"".join(iter(lambda: connection.recv(4096), b""))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "HAProxy does not listen"
+            time.sleep(0.01)

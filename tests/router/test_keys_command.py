@@ -1,5 +1,6 @@
 """`alpharoute keys`: what each command does, prints and exits with."""
 
+import asyncio
 import json
 import stat
 import uuid
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from doorway import doorway
 from typer.testing import CliRunner, Result
 
 from router.cli import app
@@ -188,3 +190,16 @@ def test_times_as_people_write_them() -> None:
     assert moment("0s", now) == now
     assert moment("2027-01-31") == datetime(2027, 1, 31, tzinfo=UTC)
     assert moment("2027-01-31T10:00:00+02:00") == datetime(2027, 1, 31, 8, tzinfo=UTC)
+
+
+async def test_acceptance_of_a_guarded_service_takes_a_key(tmp_path: Path) -> None:
+    """It is taken from the environment; without it the message says which key is needed."""
+    async with doorway(tmp_path) as door:
+
+        def ask(**env: str) -> Result:
+            return CliRunner().invoke(app, ["acceptance", "--url", door.url, "--json"], env=env)
+
+        refused = await asyncio.to_thread(ask)
+        assert (refused.exit_code, "ALPHAROUTE_KEY" in refused.stderr) == (2, True)
+        await asyncio.to_thread(ask, ALPHAROUTE_KEY=door.keys["operator"])
+        assert door.app.scopes[-1]["path"] == "/admin/v1/acceptance"
