@@ -29,17 +29,19 @@ class Flight:
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """`view` is the replica with its load, built when it is next asked for after anything changed."""
+    """`bare` is the replica as announced, `view` the same with its load, built when it is next asked for after anything
+    changed."""
 
     heartbeat: Heartbeat
     occupancy: Occupancy
     breaker: Breaker
+    bare: Replica
     missing_since_s: float | None = None
     view: Replica | None = None
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """Take what the replica says of itself now."""
-        self.heartbeat, self.view = heartbeat, None
+        self.heartbeat, self.bare, self.view = heartbeat, _announced(heartbeat), None
         self.occupancy.max_running = heartbeat.max_running
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
 
@@ -63,9 +65,9 @@ class Fleet:
         for heartbeat in heartbeats:
             entry = self._entries.get(heartbeat.replica)
             if entry is None or entry.heartbeat.url != heartbeat.url:
-                entry = self._entries[heartbeat.replica] = _Entry(
-                    heartbeat, Occupancy(at_s=now_s), Breaker(self._tolerance)
-                )
+                occupancy, breaker = Occupancy(at_s=now_s), Breaker(self._tolerance)
+                entry = _Entry(heartbeat, occupancy, breaker, _announced(heartbeat))
+                self._entries[heartbeat.replica] = entry
                 entry.beat(heartbeat, now_s)
             elif heartbeat.clock_s != entry.heartbeat.clock_s:
                 entry.beat(heartbeat, now_s)
@@ -165,15 +167,17 @@ def _under(replica: Replica, model: str) -> Replica:
 
 
 def _viewed(entry: _Entry, now_s: float) -> Replica:
-    beat = entry.heartbeat
-    down = beat.state == "starting" or not entry.breaker.admits(now_s)
-    replica = Replica(
+    bare = entry.bare if entry.breaker.admits(now_s) else replace(entry.bare, state="down")
+    entry.view = entry.occupancy.seen(bare)
+    return entry.view
+
+
+def _announced(beat: Heartbeat) -> Replica:
+    return Replica(
         name=beat.replica,
         pool=Pool(beat.pool, beat.model, beat.target, beat.drafter, beat.method, beat.k_max, beat.max_context_tokens),
         max_running=beat.max_running,
-        state="down" if down else "draining" if beat.state == "draining" else "ready",
+        state="down" if beat.state == "starting" else beat.state,
         sampled_speculation=beat.sampled_speculation,
         probe=beat.probe,
     )
-    entry.view = entry.occupancy.seen(replica)
-    return entry.view

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import tempfile
 import urllib.request
@@ -18,13 +19,14 @@ from bench.overhead.targets import alone, engines, with_ray
 from bench.provenance import provenance
 from router.local import free_port
 
-_STAGE = re.compile(r'alpharoute_stage_seconds_(sum|count)\{stage="(\w+)"\} (\S+)')
+_STAGE = re.compile(r'alpharoute_stage_seconds_(sum|count)\{[^}]*\bstage="(\w+)"[^}]*\} (\S+)')
 
 
 def main(
     rounds: Annotated[int, typer.Option(help="Times each target is measured, in turn.")] = 5,
     seconds: Annotated[float, typer.Option(help="Of load at 32 connections, per round and target.")] = 3.0,
     ray: Annotated[bool, typer.Option(help="Also the whole service: Ray Serve, HAProxy, Redis.")] = False,
+    replicas: Annotated[int, typer.Option(help="Router replicas of that service.")] = 1,
     target: Annotated[list[str] | None, typer.Option(help="NAME=URL of another router over the same engines.")] = None,
     show_engines: Annotated[bool, typer.Option(help="Print the engines' URLs; wait for Enter.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
@@ -39,16 +41,17 @@ def main(
         own = stack.enter_context(alone(urls, folder))
         targets = [Target(DIRECT, {INSTANT: urls["instant"], PACED: urls["paced"]}), own]
         if ray:
-            targets.append(stack.enter_context(with_ray(urls, free_port())))
+            targets.append(stack.enter_context(with_ray(urls, free_port(), replicas)))
         for given in target or []:
             name, _, url = given.partition("=")
             targets.append(Target(name, {INSTANT: url, PACED: url}))
         found = summary(asyncio.run(_measured(targets, rounds, load)))
-        stages = _stages(own.urls[INSTANT])
+        found[own.name]["stages"] = stages = _stages(own.urls[INSTANT])
     Console(width=150).print(table(found), f"Stages of the router, µs on average: {stages}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"provenance": began, "targets": found, "stages_us": stages}
+        ended = {"load_average": [round(one, 2) for one in os.getloadavg()]}
+        result = {"provenance": began, "at_the_end": ended, "targets": found}
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
 
 
@@ -64,9 +67,8 @@ async def _measured(targets: list[Target], rounds: int, load: Load) -> dict[str,
 def _stages(url: str) -> dict[str, float]:
     with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
         found = {(stage, kind): float(figure) for kind, stage, figure in _STAGE.findall(answer.read().decode())}
-    return {
-        stage: round(found[stage, "sum"] / found[stage, "count"] * 1e6, 1) for stage, kind in found if kind == "sum"
-    }
+    counted = [stage for stage, kind in found if kind == "count" and found[stage, kind]]
+    return {stage: round(found[stage, "sum"] / found[stage, "count"] * 1e6, 1) for stage in counted}
 
 
 if __name__ == "__main__":

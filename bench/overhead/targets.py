@@ -61,12 +61,13 @@ def alone(urls: dict[str, str], folder: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def with_ray(urls: dict[str, str], port: int) -> Iterator[Target]:
-    """The service as `alpharoute serve` runs it: Ray Serve with HAProxy, Redis, one router replica."""
-    settings = load_settings(None, {"pools": pools(urls), "listen": {"port": port}})
+def with_ray(urls: dict[str, str], port: int, routers: int = 1) -> Iterator[Target]:
+    """The service as `alpharoute serve` runs it: Ray Serve with HAProxy, Redis, so many router replicas."""
+    listen, router = {"port": port}, {"replicas": routers}
+    settings = load_settings(None, {"pools": pools(urls), "listen": listen, "router": router})
     with LocalService(settings) as service:
         service.wait(lambda seen: None)
-        yield Target("service", {INSTANT: service.url, PACED: service.url})
+        yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url})
 
 
 @contextlib.contextmanager
