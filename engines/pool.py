@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from engines.vllm_methods import method_problem
+from engines.vllm_methods import method_problem, option_problem
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Kind = Literal["vllm", "simulator", "url"]
@@ -122,7 +122,7 @@ class PoolSettings(Part):
             )
         if self.drafter is not None and self.method is None:
             raise ValueError(f"pool {self.name!r}: drafter {self.drafter!r} is given without a method")
-        if problem := self.engine == "vllm" and self.method and method_problem(self.method, self.drafter):
+        if self.engine == "vllm" and (problem := self._speculation_problem()):
             raise ValueError(f"pool {self.name!r}: {problem}")
         if (self.engine == "url") != bool(self.urls):
             raise ValueError(f"pool {self.name!r}: urls go with engine 'url' alone (it is {self.engine!r})")
@@ -134,3 +134,7 @@ class PoolSettings(Part):
                 f"(replicas is {self.replicas!r}); to have more servers, add to urls"
             )
         return self
+
+    def _speculation_problem(self) -> str | None:
+        problem = method_problem(self.method, self.drafter) if self.method else None
+        return problem or option_problem(self.method, self.vllm.speculative)

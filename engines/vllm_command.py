@@ -26,8 +26,6 @@ OWN_FLAGS = frozenset(
 """Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last four) the loop's metrics, the
 self-check's logprobs and one engine per server depend on them."""
 
-OWN_SPECULATIVE = frozenset({"method", "model", "num_speculative_tokens", "num_speculative_tokens_per_batch_size"})
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -81,11 +79,10 @@ def schedules_async(pool: PoolSettings) -> bool:
 
 def check_settings(pool: PoolSettings) -> None:
     """Raise `EngineSettingsError` or `ModelNotFoundError` where `pool` cannot run; reads only the local disk."""
-    if problem := pool.method and machine_problem(pool.method, on_cpu=runs_on_cpu(pool)):
+    if problem := pool.method and machine_problem(pool.method, pool.vllm.speculative, on_cpu=runs_on_cpu(pool)):
         raise EngineSettingsError(f"pool {pool.name!r}: {problem}")
     given = {arg.split("=", 1)[0] for arg in pool.vllm.args if arg.startswith("-")}
     _refuse(pool, "vllm.args", given & OWN_FLAGS)
-    _refuse(pool, "vllm.speculative", pool.vllm.speculative.keys() & OWN_SPECULATIVE)
     _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
     if "--hf-token" in given:
         raise EngineSettingsError(

@@ -1,12 +1,12 @@
 """Which speculation methods there are, what each needs, and which of them the installed vLLM offers."""
 
-import ast
-import functools
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Literal
+
+from engines.vllm_source import offered_methods, speculative_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,33 @@ ON_GPU_ONLY = frozenset({"ngram_gpu"})
 PACKAGES = {"suffix": "arctic_inference"}
 """Modules a method imports that vLLM does not bring along."""
 
+OWN_OPTIONS = frozenset(
+    {"method", "model", "revision", "num_speculative_tokens", "num_speculative_tokens_per_batch_size"}
+)
+"""Fields of vLLM's speculative_config that follow from a pool's other settings; the last one is vLLM's own schedule of
+k by batch size, in whose place k is chosen per request."""
+
+OPTION_METHODS = {
+    "use_heterogeneous_vocab": frozenset({"draft_model"}),
+    "enable_adaptive_verification": frozenset({"dspark"}),
+    "prompt_lookup_min": frozenset({"ngram", "ngram_gpu"}),
+    "prompt_lookup_max": frozenset({"ngram", "ngram_gpu"}),
+    "quantization": frozenset(name for name, method in METHODS.items() if method.drafter != "none") - {"custom_class"},
+    "parallel_drafting": frozenset({"draft_model", "eagle", "eagle3", "dflash", "dspark"}),
+}
+"""Options that vLLM takes for some methods only, which it says late or not at all."""
+SUFFIX_ALONE = frozenset({"suffix"})
+
 
 def method_problem(method: str, drafter: str | None) -> str | None:
     """What is wrong with a pool's `method` and `drafter`, in words for the operator; None if nothing."""
     return unknown_method(method) or drafter_problem(method, drafter)
 
 
-def machine_problem(method: str, *, on_cpu: bool) -> str | None:
-    """What the method lacks on the machine that is to run it, in words; None if nothing."""
+def machine_problem(method: str, options: Mapping[str, object], *, on_cpu: bool) -> str | None:
+    """What the method and its options lack on the machine that is to run them, in words; None if nothing."""
+    if on_cpu and options.get("rejection_sample_method") == "synthetic":
+        return "vllm.speculative: the CPU build of vLLM has no 'synthetic' rejection_sample_method"
     if on_cpu and method in ON_GPU_ONLY:
         return f"method {method!r} needs a GPU; on a CPU use 'ngram'"
     needed = PACKAGES.get(method)
@@ -60,7 +79,7 @@ def machine_problem(method: str, *, on_cpu: bool) -> str | None:
 
 def unknown_method(method: str) -> str | None:
     """Why this project or the installed vLLM has no such method, and what there is instead; None where it has."""
-    here = offered()
+    here = offered_methods()
     known = [name for name in METHODS if not here or name in here]
     if method in known:
         return None
@@ -84,35 +103,20 @@ def drafter_problem(method: str, drafter: str | None) -> str | None:
     return None
 
 
-@functools.cache
-def offered() -> frozenset[str]:
-    """The installed vLLM's methods; empty where none is installed or its source says them in another way.
-
-    Read from its source: importing vLLM takes seconds, and settings are checked in processes that never need it.
-    """
-    vllm = importlib.util.find_spec("vllm")
-    if vllm is None or not vllm.submodule_search_locations:
-        return frozenset()
-    source = Path(vllm.submodule_search_locations[0]) / "config" / "speculative.py"
-    try:
-        tree = ast.parse(source.read_text())
-    except (OSError, SyntaxError):
-        return frozenset()
-    literals = {
-        statement.targets[0].id: statement.value.slice
-        for statement in tree.body
-        if isinstance(statement, ast.Assign)
-        and isinstance(statement.targets[0], ast.Name)
-        and isinstance(statement.value, ast.Subscript)
-    }
-    return frozenset(_names("SpeculativeMethod", literals))
-
-
-def _names(literal: str, literals: Mapping[str, ast.expr]) -> Iterator[str]:
-    """The strings of a `Literal[…]` assignment, those of the literals it names included."""
-    members = literals.get(literal)
-    for member in members.elts if isinstance(members, ast.Tuple) else [members]:
-        if isinstance(member, ast.Constant) and isinstance(member.value, str):
-            yield member.value
-        elif isinstance(member, ast.Name):
-            yield from _names(member.id, literals)
+def option_problem(method: str | None, options: Mapping[str, object]) -> str | None:
+    """What is wrong with `vllm.speculative`, further fields of speculative_config, in words; None if nothing."""
+    if options and method is None:
+        return f"vllm.speculative ({', '.join(options)}) is given without a method"
+    known = speculative_fields()
+    for name, value in options.items():
+        if name in OWN_OPTIONS:
+            return f"vllm.speculative may not hold {name}: it is set from the pool's other settings"
+        if known and name not in known:
+            near = get_close_matches(name, known, n=1)
+            return (
+                f"vllm.speculative: the installed vLLM has no {name!r}{f', did you mean {near[0]!r}?' if near else ''}"
+            )
+        methods = SUFFIX_ALONE if name.startswith("suffix_decoding_") else OPTION_METHODS.get(name)
+        if value and methods is not None and method not in methods:
+            return f"vllm.speculative: {name!r} is for {', '.join(sorted(methods))}, the method is {method!r}"
+    return None

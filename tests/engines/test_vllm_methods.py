@@ -1,5 +1,6 @@
 """Which methods a pool may name: those of the installed vLLM that this project knows, with what each needs."""
 
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 from engines.pool import PoolSettings
-from engines.vllm_methods import METHODS, UNSUPPORTED, machine_problem, offered, unknown_method
+from engines.vllm_methods import METHODS, OPTION_METHODS, OWN_OPTIONS, UNSUPPORTED, machine_problem, unknown_method
+from engines.vllm_source import forget, offered_methods, speculative_fields
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What is installed is looked up anew."""
-    offered.cache_clear()
+    forget()
     yield
-    offered.cache_clear()
+    forget()
 
 
 def _installed(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str | None) -> None:
@@ -33,7 +35,7 @@ def _installed(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str | None
     class Spec:
         submodule_search_locations = (str(folder / "vllm"),)
 
-    monkeypatch.setattr("engines.vllm_methods.importlib.util.find_spec", find_spec)
+    monkeypatch.setattr("engines.vllm_source.importlib.util.find_spec", find_spec)
 
 
 @pytest.mark.vllm
@@ -43,13 +45,15 @@ def test_the_source_is_read_as_vllm_means_it() -> None:
     pytest.importorskip("vllm", exc_type=ImportError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from vllm.config.speculative import MTPModelTypes, SpeculativeMethod
+        from vllm.config.speculative import MTPModelTypes, SpeculativeConfig, SpeculativeMethod
 
     def flat(literal: object) -> set[str]:
         return {name for part in get_args(literal) for name in ({part} if isinstance(part, str) else flat(part))}
 
-    assert offered() == flat(SpeculativeMethod)
-    assert offered() == METHODS.keys() | UNSUPPORTED.keys() | set(get_args(MTPModelTypes))
+    assert offered_methods() == flat(SpeculativeMethod)
+    assert speculative_fields() == {field.name for field in dataclasses.fields(SpeculativeConfig)}
+    assert speculative_fields() > OPTION_METHODS.keys() | OWN_OPTIONS
+    assert offered_methods() == METHODS.keys() | UNSUPPORTED.keys() | set(get_args(MTPModelTypes))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,33 @@ def test_a_pool_that_could_not_run_is_refused(fields: dict[str, object], said: s
         PoolSettings.model_validate({"name": "p", "k_max": 3, **fields})
     if fields["method"]:
         PoolSettings.model_validate({"name": "p", "k_max": 3, "engine": "url", "urls": ["http://x"], **fields})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_speculative_tokens": 9}, "may not hold num_speculative_tokens"),
+        ({"num_speculative_tokens_per_batch_size": [[1, 8, 2]]}, "may not hold num_speculative_tokens_per_batch_size"),
+        ({"prompt_lookup_maximum": 4}, "has no 'prompt_lookup_maximum', did you mean 'prompt_lookup_max'"),
+        ({"use_heterogeneous_vocab": True}, "'use_heterogeneous_vocab' is for draft_model, the method is 'ngram'"),
+        ({"enable_adaptive_verification": True}, "is for dspark"),
+        ({"suffix_decoding_max_tree_depth": 8}, "is for suffix"),
+        ({"quantization": "fp8"}, "is for dflash, draft_model"),
+    ],
+)
+def test_options_that_do_not_fit_the_method_are_refused(options: dict[str, object], said: str) -> None:
+    """vLLM says so minutes later, or never."""
+    pytest.importorskip("vllm", exc_type=ImportError)
+    pool: dict[str, object] = {"name": "p", "method": "ngram", "k_max": 3}
+    with pytest.raises(ValidationError, match=f"pool 'p': vllm.speculative.*{said}"):
+        PoolSettings.model_validate({**pool, "vllm": {"speculative": options}})
+    PoolSettings.model_validate({**pool, "vllm": {"speculative": {"prompt_lookup_max": 4}}})
+
+
+def test_options_need_a_method() -> None:
+    """A vanilla pool has nothing to configure."""
+    with pytest.raises(ValidationError, match=r"prompt_lookup_max.* is given without a method"):
+        PoolSettings.model_validate({"name": "p", "vllm": {"speculative": {"prompt_lookup_max": 4}}})
 
 
 @pytest.mark.usefixtures("fresh")
@@ -95,7 +126,7 @@ def test_where_nothing_can_be_read_all_known_methods_pass(
 
 def test_what_a_machine_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the engine is to run, not where its settings are read."""
-    assert "needs a GPU; on a CPU use 'ngram'" in (machine_problem("ngram_gpu", on_cpu=True) or "")
-    assert machine_problem("ngram_gpu", on_cpu=False) is None
+    assert "needs a GPU; on a CPU use 'ngram'" in (machine_problem("ngram_gpu", {}, on_cpu=True) or "")
+    assert machine_problem("ngram_gpu", {}, on_cpu=False) is None
     monkeypatch.setattr("engines.vllm_methods.importlib.util.find_spec", lambda _: None)
-    assert "pip install arctic-inference" in (machine_problem("suffix", on_cpu=True) or "")
+    assert "pip install arctic-inference" in (machine_problem("suffix", {}, on_cpu=True) or "")
