@@ -120,7 +120,7 @@ def observe(outcome: Outcome) -> Observation | None:
         max(0.0, outcome.context_tokens),
         max(0.0, outcome.prefill_tokens) / steps,
     )
-    return Observation(x, outcome.generation_s / steps, float(steps))
+    return Observation(x, outcome.generation_s / steps, float(steps)) if all(map(math.isfinite, x)) else None
 
 
 def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:

@@ -91,7 +91,7 @@ def budget_key(request: Request) -> str:
 
 def budget_fields(outcome: Outcome) -> dict[str, float]:
     """Predicted time served, and the predicted excess where the request was an exploration."""
-    choice, tokens = outcome.choice, float(outcome.output_tokens)
+    choice, tokens = outcome.choice, float(max(0, outcome.output_tokens))
     fields = {"served": choice.u_s * tokens}
     if choice.reason in EXPLORED:
         fields["excess"] = max(0.0, excess_s(choice)) * tokens
