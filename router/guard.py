@@ -15,7 +15,7 @@ from router.dialect import ANTHROPIC, OPENAI
 from router.errors import NotFound, RequestError
 from router.head import SEGMENT
 from router.http import ClientGone, Message, RawHeaders, Receive, Scope, Send, header_map, respond_error
-from router.keys import Key, KeyLimits
+from router.keys import Key
 from router.known_keys import KnownKeys
 from router.login import Login
 from router.login_page import LOGIN, LOGOUT
@@ -25,8 +25,6 @@ from router.roles import CONSOLE, METRICS, PROBES, READING, is_inside, needed_ro
 from router.store import Clock
 from router.telemetry import Telemetry
 from router.usage import Admitted, Refused, Usage
-
-_UNLIMITED = KeyLimits()
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Side = Literal["all", "public", "admin"]
@@ -110,9 +108,9 @@ class Guard:
         return None
 
     def _count(self, key: Key, scope: Scope) -> Admitted | None:
-        if scope["method"] in READING or is_inside(scope["path"]) or key.limits == _UNLIMITED:
+        if scope["method"] in READING or is_inside(scope["path"]) or not key.limited:
             return None
-        counted = self.usage.admit(key, _estimate(scope))
+        counted = self.usage.admit(key, _bytes_of(scope) // BYTES_PER_TOKEN)
         if isinstance(counted, Refused):
             error = limit_reached(counted)
             error.headers = {**error.headers, **{n.decode(): v.decode() for n, v in limit_headers(counted.rooms)}}
@@ -171,12 +169,8 @@ def _metered(send: Send, meter: Meter, admitted: Admitted) -> Send:
 
 def _bytes_of(scope: Scope) -> int:
     """The declared length of the body; 0 where it is not known before it is read."""
-    declared = header_map(scope).get("content-length", "0")
-    return int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 16 else 0
-
-
-def _estimate(scope: Scope) -> int:
-    return _bytes_of(scope) // BYTES_PER_TOKEN
+    declared = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
+    return int(declared) if declared.isdigit() and len(declared) < 16 else 0
 
 
 def _wants_html(scope: Scope) -> bool:

@@ -59,6 +59,12 @@ class Key(Part):
     expires: AwareDatetime | None = Field(default=None, description="When it ends, with a time zone.")
     former: Former | None = Field(default=None, description="The key before a rotation.")
 
+    @property
+    def limited(self) -> bool:
+        """Whether any limit is set."""
+        limits = self.limits
+        return bool(limits.requests_per_minute or limits.tokens_per_minute or limits.concurrent)
+
     def expired(self, now_s: float) -> bool:
         """Whether its time is over."""
         return self.expires is not None and now_s >= self.expires.timestamp()

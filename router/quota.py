@@ -7,7 +7,7 @@ slides, at the cost of two numbers. A router counts its own exactly and knows of
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from router.keys import KeyLimits
@@ -53,7 +53,7 @@ class Account:
         """Count use in the minute of `now_s`; negative tokens give back what was estimated too high."""
         minute = minute_of(now_s)
         used = self.mine.get(minute, NOTHING)
-        self.mine[minute] = replace(used, requests=used.requests + requests, tokens=used.tokens + tokens)
+        self.mine[minute] = Use(used.requests + requests, used.tokens + tokens)
 
     def forget(self, before: int) -> None:
         """Drop minutes that count no longer."""
@@ -62,13 +62,15 @@ class Account:
 
     def used(self, minute: int, routers: int | None) -> Use:
         """All routers' use in a minute; with `routers`, taking each of them to have used at least as much as this."""
-        mine = replace(self.mine.get(minute, NOTHING), running=self.running)
-        others = self.others.get(minute, NOTHING)
+        mine, others = self.mine.get(minute, NOTHING), self.others.get(minute, NOTHING)
         if routers is not None:
-            guess = (mine.requests, mine.tokens, mine.running)
-            known = (others.requests, others.tokens, others.running)
-            others = Use(*(max(has, one * (routers - 1)) for has, one in zip(known, guess, strict=True)))
-        return mine + others
+            rest = routers - 1
+            others = Use(
+                max(others.requests, mine.requests * rest),
+                max(others.tokens, mine.tokens * rest),
+                max(others.running, self.running * rest),
+            )
+        return Use(mine.requests + others.requests, mine.tokens + others.tokens, self.running + others.running)
 
 
 def minute_of(now_s: float) -> int:
