@@ -54,12 +54,17 @@ def texts(values: Values) -> dict[str, str]:
 
 
 def objects(values: Values) -> list[Object]:
-    """Every rendered object, in no particular order."""
+    """Every rendered object, in no particular order; they are shared, so do not change them."""
+    return _objects(json.dumps(values, sort_keys=True))
+
+
+@functools.cache
+def _objects(values: str) -> list[Object]:
     return [
         document
-        for path, text in texts(values).items()
+        for path, text in _render(values).items()
         if path.endswith(".yaml")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
         if document
     ]
 
@@ -89,8 +94,13 @@ def groups(values: Values) -> dict[str, Object]:
 
 def serve_config(values: Values) -> Object:
     """serveConfigV2, parsed."""
-    config: Object = yaml.safe_load(one(values, "RayService")["spec"]["serveConfigV2"])
-    return config
+    return _parsed(one(values, "RayService")["spec"]["serveConfigV2"])
+
+
+@functools.cache
+def _parsed(text: str) -> Object:
+    parsed: Object = yaml.safe_load(text)
+    return parsed
 
 
 def application(values: Values) -> Object:

@@ -1,0 +1,206 @@
+"""Selectors select, and the network policies let through what is needed and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+from chart import (
+    NAMESPACE,
+    VALUES_FILES,
+    Object,
+    container,
+    groups,
+    kind,
+    merged,
+    objects,
+    one,
+    pod_templates,
+    values_of,
+)
+
+ALL = ("default", *VALUES_FILES)
+
+
+def _matches(selector: Object, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {})
+    expressions = selector.get("matchExpressions", [])
+    assert all(expression["operator"] == "In" for expression in expressions)
+    return wanted.items() <= labels.items() and all(labels.get(e["key"]) in e["values"] for e in expressions)
+
+
+def _selected(values: Object, selector: Object) -> set[str]:
+    return {
+        name for name, pod in pod_templates(values).items() if _matches(selector, pod["metadata"].get("labels", {}))
+    }
+
+
+def _selectors(values: Object) -> Iterator[tuple[str, Object]]:
+    for o in objects(values):
+        name, spec = f"{o['kind']} {o['metadata']['name']}", o.get("spec", {})
+        if o["kind"] == "Service":
+            yield name, {"matchLabels": spec["selector"]}
+        elif o["kind"] in {"StatefulSet", "PodDisruptionBudget", "PodMonitor"}:
+            yield name, spec["selector"]
+        elif o["kind"] == "NetworkPolicy":
+            yield name, spec["podSelector"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_selector_finds_pods(name: str) -> None:
+    """Services, budgets, monitors and policies all mean pods that this chart makes."""
+    values = merged(values_of(name), {"metrics": {"podMonitor": {"enabled": True}}})
+    for what, selector in _selectors(values):
+        # The policy for downloads is for engine pods; there are none where all engines are elsewhere.
+        if name == "external-engines" and what.endswith("-weights"):
+            continue
+        assert _selected(values, selector), f"{what} selects nothing"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_pod_is_denied_first(name: str) -> None:
+    """One policy without rules covers every pod of the release, in both directions."""
+    values = values_of(name)
+    deny = one(values, "NetworkPolicy", "-deny")["spec"]
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in deny
+    assert "egress" not in deny
+    assert _selected(values, deny["podSelector"]) == set(pod_templates(values))
+
+
+def _open_from(values: Object, pod: str, peer: Object) -> set[int]:
+    """Ports of a pod that a peer, named as in the values, may connect to."""
+    found: set[int] = set()
+    for policy in kind(values, "NetworkPolicy"):
+        if pod not in _selected(values, policy["spec"]["podSelector"]):
+            continue
+        for rule in policy["spec"].get("ingress", []):
+            if peer in rule.get("from", []):
+                for port in rule["ports"]:
+                    found |= set(range(port["port"], port.get("endPort", port["port"]) + 1))
+    return found
+
+
+CLIENT: Object = {"podSelector": {"matchLabels": {"app": "client"}}}
+PROMETHEUS: Object = {"namespaceSelector": {"matchLabels": {"name": "prometheus"}}}
+OPERATOR: Object = {"namespaceSelector": {"matchLabels": {"name": "kuberay"}}}
+PEERS: Object = {"networkPolicy": {"clients": [CLIENT], "monitoring": [PROMETHEUS], "operator": [OPERATOR]}}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_peer_reaches_its_ports_and_no_other(name: str) -> None:
+    """Clients the API, Prometheus the metrics, the operator Ray's control; Redis none of them."""
+    values = merged(values_of(name), PEERS)
+    for pod in pod_templates(values):
+        if "redis" in pod or pod.startswith("pod "):
+            assert not any(_open_from(values, pod, peer) for peer in (CLIENT, PROMETHEUS, OPERATOR))
+            continue
+        assert _open_from(values, pod, CLIENT) == {8000}
+        assert _open_from(values, pod, PROMETHEUS) == {8080, *range(30000, 30008)}
+        assert _open_from(values, pod, OPERATOR) == {8000, 8265, 52365}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_declared_port_is_reached_by_somebody(name: str) -> None:
+    """A port that a container names is open to the peer it is for; 6379 of the head to its own workers alone."""
+    values = merged(values_of(name), PEERS)
+    for pod, template in pod_templates(values).items():
+        if "redis" in pod or pod.startswith("pod "):
+            continue
+        reached = set().union(*(_open_from(values, pod, peer) for peer in (CLIENT, PROMETHEUS, OPERATOR)))
+        declared = {port["containerPort"] for port in container(template)["ports"]}
+        assert declared - reached <= {6379}
+
+
+def test_ray_pods_reach_each_other_on_every_port() -> None:
+    """Ray and the engines choose ports at start; the rule has none, and is for Ray pods only."""
+    ray = one({}, "NetworkPolicy", "-ray")["spec"]
+    inside = [rule for rule in ray["ingress"] if "ports" not in rule]
+    assert len(inside) == 1
+    (peer,) = inside[0]["from"]
+    assert _selected({}, peer["podSelector"]) == {"head", "router", "cpu"}
+
+
+def test_redis_is_reached_by_ray_pods_alone() -> None:
+    """On its port."""
+    policy = one({}, "NetworkPolicy", "-redis")["spec"]
+    (rule,) = policy["ingress"]
+    (peer,) = rule["from"]
+    assert _selected({}, peer["podSelector"]) == {"head", "router", "cpu"}
+    assert [port["port"] for port in rule["ports"]] == [6379]
+    ports = container(one({}, "StatefulSet")["spec"]["template"])["ports"]
+    assert [port["containerPort"] for port in ports] == [6379]
+
+
+def _ways_out(values: Object, pod: str) -> set[int]:
+    found: set[int] = set()
+    for policy in kind(values, "NetworkPolicy"):
+        if pod in _selected(values, policy["spec"]["podSelector"]):
+            for rule in policy["spec"].get("egress", []):
+                found |= {int(port["port"]) for port in rule.get("ports", [])}
+    return found
+
+
+def test_each_part_gets_out_to_what_it_needs() -> None:
+    """Names and Redis all; weights the engines, the Kubernetes API the autoscaler, engines by URL the routers."""
+    assert _ways_out({}, "head") == {53, 6379, 443, 6443}
+    assert _ways_out({}, "router") == {53, 6379}
+    assert _ways_out({}, "cpu") == {53, 6379, 443}
+    assert _ways_out({}, "demo-alpharoute-redis") == {53}
+    external = values_of("external-engines")
+    assert _ways_out(external, "router") == {53, 6379, 8000}
+    production = values_of("production")
+    assert _ways_out(production, "router") == {53, 6379, 26379, 4318}
+    assert _ways_out({"autoscaling": {"enabled": False}}, "head") == {53, 6379}
+    assert _ways_out({"networkPolicy": {"weights": []}}, "cpu") == {53, 6379}
+
+
+def test_budgets_keep_all_but_one() -> None:
+    """A number for every group of two and more: a share needs an owner with a scale, which a RayCluster is not."""
+    budgets = {o["metadata"]["name"]: o["spec"] for o in kind(values_of("production"), "PodDisruptionBudget")}
+    assert {name: spec["minAvailable"] for name, spec in budgets.items()} == {
+        "demo-alpharoute-router": 2,
+        "demo-alpharoute-engine-h100": 5,
+    }
+    for spec in budgets.values():
+        assert len(_selected(values_of("production"), spec["selector"])) == 1
+    assert kind(values_of("cpu-demo"), "PodDisruptionBudget") == []
+    assert kind({"router": {"replicas": {"min": 1}}}, "PodDisruptionBudget") == []
+
+
+def test_routers_are_spread() -> None:
+    """Over zones and nodes, counted among themselves."""
+    for constraint in groups({})["router"]["template"]["spec"]["topologySpreadConstraints"]:
+        assert _selected({}, constraint["labelSelector"]) == {"router"}
+
+
+def test_each_router_replica_is_scraped() -> None:
+    """Port by port, by names the pods declare: through the Service any one of them would answer."""
+    values = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}}}
+    monitor = one(values, "PodMonitor", "-routers")
+    assert monitor["metadata"]["labels"]["release"] == "p"
+    declared = {port["name"] for port in container(groups(values)["router"]["template"])["ports"]}
+    scraped = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    assert scraped == {name for name in declared if name.startswith("router-")}
+    variables = {v["name"]: v.get("value") for v in container(groups(values)["router"]["template"])["env"]}
+    assert variables["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] == "30000"
+    assert variables["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] == "30007"
+
+
+def test_engines_outside_ray_are_scaled_by_their_requests() -> None:
+    """KEDA asks Prometheus, an HPA a metrics adapter; both for the metric that routers export."""
+    scaled = one(values_of("external-engines"), "ScaledObject")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == "vllm-vanilla"
+    (trigger,) = scaled["triggers"]
+    assert trigger["metadata"]["query"] == 'sum(alpharoute_in_flight_requests{pool="vanilla"})'
+    scaling = {**values_of("external-engines")["engineScaling"][0], "kind": "hpa"}
+    hpa = one(merged(values_of("external-engines"), {"engineScaling": [scaling]}), "HorizontalPodAutoscaler")["spec"]
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 8)
+
+
+def test_objects_stay_in_the_release_and_its_namespace() -> None:
+    """With the standard labels, and those of the values."""
+    values = {"commonLabels": {"team": "serving"}, "commonAnnotations": {"owner": "us"}}
+    for o in objects(values):
+        assert o["metadata"]["namespace"] == NAMESPACE
+        assert o["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+        assert o["metadata"]["labels"]["team"] == "serving"
+        assert o["metadata"]["annotations"]["owner"] == "us"
