@@ -7,6 +7,7 @@ import orjson
 
 from classifiers.explicit import TASK_HEADER
 from classifiers.feedback import FEEDBACK_HEADER
+from router.deadline import TIMEOUT
 from router.dialect import ANTHROPIC
 from router.errors import RequestError
 from router.head import ANSWER_HEADERS, SEGMENT, SPECULATE
@@ -27,9 +28,15 @@ _PARAMETERS: list[Schema] = [
         (TASK_HEADER, "Names the task, so that it need not be guessed.", {"type": "string"}),
         (SEGMENT, "Names a segment that keeps its own acceptance.", {"type": "string"}),
         (SPECULATE, "Whether to speculate.", {"type": "string", "enum": list(SPECULATION), "default": "auto"}),
-        (FEEDBACK_HEADER, "off keeps the prompt out of training feedback.", {"type": "string", "enum": ["on", "off"]}),
+        (FEEDBACK_HEADER, "off keeps the prompt out of training feedback.", {"type": "string"}),
     )
 ]
+_WITHIN: Schema = {
+    "name": TIMEOUT,
+    "in": "header",
+    "description": "Longest wait for the whole answer; never more than the operator's own limit.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 
 
 def openapi_document(pages: Mapping[str, str]) -> bytes:
@@ -64,7 +71,7 @@ def _operation(route: Route | PlainRoute) -> Schema:
     return {
         "operationId": _name(route.path),
         "summary": route.summary,
-        "parameters": _PARAMETERS if routed else [],
+        "parameters": [*(_PARAMETERS if routed else []), _WITHIN],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(_name(route.path))}}},
         "responses": {
             "200": {"description": "The answer.", "content": answer, **({"headers": headers} if routed else {})},
@@ -91,9 +98,10 @@ def _page(path: str, summary: str) -> Schema:
 
 def _body(route: Route | PlainRoute) -> Schema:
     own = FIELDS_BY_PATH.get(route.path, {})
+    read = FIELDS if isinstance(route, Route) else {"model": FIELDS["model"]}
     return {
         "type": "object",
-        "properties": {field: own.get(field, FIELDS.get(field, {})) for field in sorted(route.fields)},
+        "properties": {field: own.get(field, read.get(field, {})) for field in sorted(route.fields)},
         "required": list(route.required),
         "additionalProperties": False,
     }

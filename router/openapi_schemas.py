@@ -53,9 +53,9 @@ FIELDS_BY_PATH: Mapping[str, Mapping[str, Schema]] = {
         "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
         "instructions": {"type": ["string", "null"]},
     },
-    "/v1/messages": {"system": _CONTENT},
+    "/v1/messages": {"system": {**_CONTENT, "type": ["string", "array", "null"]}},
     "/detokenize": {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
-    "/tokenize": {"prompt": {"type": "string"}},
+    "/tokenize": {"prompt": {"type": ["string", "null"]}},
 }
 """Fields that mean something else, or are read only, on one route."""
 

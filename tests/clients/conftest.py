@@ -52,7 +52,9 @@ def simulated() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["simulator", pytest.param("vllm", marks=[pytest.mark.ray, pytest.mark.vllm])])
+@pytest.fixture(
+    params=["simulator", pytest.param("vllm", marks=[pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(600)])]
+)
 def url(request: pytest.FixtureRequest) -> str:
     """Base URL of a router: what a client may rely upon, it may rely upon in front of either."""
     if request.param == "simulator":

@@ -96,7 +96,7 @@ class Service:
             "clock_s": time.time(),
             **facts,
         }
-        await self.registry.announce(Heartbeat.model_validate(beat), ttl_s=60)
+        await self.registry.announce(Heartbeat.model_validate(beat), ttl_s=3600)
 
     async def until(self, good: Callable[[], bool], limit_s: float = 10) -> None:
         """Wait for a condition, a deadline at most."""
