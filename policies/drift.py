@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 
-from policies.document import Drift
 from policies.estimator import Curve
 from policies.evidence import Counts
+from policies.keys import Key
+from policies.mechanisms import Drift
 from policies.records import Delta, Record, Shrink
-from policies.words import Event, Key
+from policies.words import Event
 
 LIMIT = 4.0
 """One request never counts for more standard errors than this."""

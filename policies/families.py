@@ -13,8 +13,8 @@ from policies.estimator import (
     positions,
 )
 from policies.formulas import expit, logit
+from policies.keys import Key
 from policies.records import EMPTY, Record
-from policies.words import Key
 
 STALE_S = 5.0
 GROWN = 0.1

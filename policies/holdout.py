@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from policies.document import Guard
+from policies.mechanisms import Guard
 from policies.words import Choice, Event, Outcome, Reason, Request
 
 HALF_LIFE_S = 3600.0

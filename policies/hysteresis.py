@@ -1,7 +1,7 @@
 """When to leave what a traffic class is used to: a better score is not enough, it must be better by more than its
 noise."""
 
-from policies.document import Hysteresis
+from policies.mechanisms import Hysteresis
 from policies.scoring import Option
 
 

@@ -11,22 +11,10 @@ from policies.estimator import Curve
 from policies.evidence import HALF_LIFE_S
 from policies.families import Family, Shift
 from policies.formulas import expit, logit
+from policies.keys import Key, decode_key
 from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
-from policies.words import (
-    OTHER,
-    Bucket,
-    Choice,
-    Habit,
-    Key,
-    Pool,
-    Replica,
-    Request,
-    Shape,
-    StepTime,
-    bucket_of,
-    decode_key,
-)
+from policies.words import OTHER, Bucket, Choice, Habit, Pool, Replica, Request, Shape, StepTime, bucket_of
 
 REFIT_S = 0.5
 MAX_SLOTS = 20_000
@@ -86,6 +74,13 @@ class Knowledge:
         for delta in deltas:
             self._replace(delta.key, apply(self.records.get(delta.key, EMPTY), delta, now_s))
         self._refit(now_s)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop records that the store no longer holds: nobody added to them for so long that they expired."""
+        for key in keys:
+            self._replace(key, EMPTY)
+            self.records.pop(key, None)
+            self._keys.pop(key, None)
 
     def record(self, key: str) -> Record:
         """The record of a key, empty where nothing is known."""

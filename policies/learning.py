@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from policies import cost, drift, holdout
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
+from policies.keys import decode_key
 from policies.knowledge import Knowledge, task_key
 from policies.records import Delta, Shrink
-from policies.words import Event, Outcome, Reason, decode_key
+from policies.words import Event, Outcome, Reason
 
 TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0

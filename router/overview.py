@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
+from policies.keys import decode_key
 from policies.knowledge import Knowledge
 from policies.records import Record
-from policies.words import Choice, Request, decode_key
+from policies.words import Choice, Request
 
 DECISIONS_KEPT = 200
 

@@ -8,9 +8,10 @@ from bench.policy.calibration import Calibration, costs
 from bench.policy.cluster import Truths
 from bench.policy.workload import Workload
 from policies.cost import StepModel, Theta
-from policies.document import Document, Drift, Exploration, Guard, Hysteresis
+from policies.document import Document
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
+from policies.mechanisms import Drift, Exploration, Guard, Hysteresis
 from policies.words import Pool, Replica, Request
 
 SAMPLE = 400

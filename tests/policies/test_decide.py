@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from policies.document import Document, parse_document
 from policies.errors import NoReplica
+from policies.keys import Key, decode_key
 from policies.knowledge import Knowledge
 from policies.learning import task_delta
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record, apply
 from policies.scoring import _favoured
-from policies.words import TASKS, Key, Outcome, Pool, Reason, Replica, Request, StepTime, decode_key
+from policies.words import TASKS, Outcome, Pool, Reason, Replica, Request, StepTime
 
 PROBE = tuple(
     StepTime(b, k, 8 + 0.03 * b + 0.02 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)

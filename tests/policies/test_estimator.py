@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from policies.estimator import NOTHING, Curve, curve, moment_kappa
 from policies.evidence import Counts, Ignored, acceptance_fields, counts
 from policies.formulas import expit, logit, survival
+from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.records import EMPTY, Delta, Record, apply
-from policies.words import Key, Pool, Request
+from policies.words import Pool, Request
 
 PRIOR = (0.7, 0.69, 0.68, 0.67)
 POOL = Pool("spec", "m", "target@1", "draft@1", "draft_model", 4)

@@ -5,15 +5,17 @@ import random
 
 import pytest
 
-from policies.document import Document, Guard, parse_document
+from policies.document import Document, parse_document
 from policies.evidence import Counts, counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_key
 from policies.holdout import canary_key, guard_key, is_off, off_s, verdict
+from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
+from policies.mechanisms import Guard
 from policies.policy import POLICIES
 from policies.records import Delta, Record
-from policies.words import Choice, Event, Key, Outcome, Pool, Reason, Replica, Request, StepTime
+from policies.words import Choice, Event, Outcome, Pool, Reason, Replica, Request, StepTime
 
 ADAPTIVE = POLICIES["adaptive"]
 NOW = 1.7e9
