@@ -35,7 +35,7 @@ METHODS = {
 `asynchronous` repeats the list its `VllmConfig` checks; `drafts_every_step` is False where a step may find no draft."""
 
 UNSUPPORTED = {
-    "mlp_speculator": "vLLM 0.32 deprecates it and 0.33 removes it; use 'eagle' or 'draft_model'",
+    "mlp_speculator": "vLLM 0.32 names it and no longer has what runs it; use 'eagle' or 'draft_model'",
     "extract_hidden_states": "it drafts nothing: it collects training data",
 }
 ON_GPU_ONLY = frozenset({"ngram_gpu"})

@@ -59,7 +59,7 @@ def test_the_source_is_read_as_vllm_means_it() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"method": "mlp_speculator"}, "'mlp_speculator' is not supported .*removes it.*; there are: ngram, .*eagle3"),
+        ({"method": "mlp_speculator"}, "'mlp_speculator' is not supported .*no longer.*; there are: ngram, .*eagle3"),
         ({"method": "deepseek_mtp"}, "under this name: it is 'mtp'"),
         ({"method": "extract_hidden_states"}, "it drafts nothing"),
         ({"method": "lookahead"}, "'lookahead' is not supported; there are: ngram"),
