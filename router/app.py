@@ -24,9 +24,10 @@ from router.errors import SetupError
 from router.exposure import check_cluster
 from router.guard import Guard
 from router.logs import configure_logging
+from router.redis_client import connect_to
 from router.redis_door import RedisKeyStore, RedisUsageStore
 from router.redis_pages import RedisBoard
-from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.redis_store import Keys, RedisRegistry, RedisStore
 from router.service import Application, running_ingress
 from router.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
 from router.tasks import kept_current, load_classifier
@@ -39,7 +40,7 @@ ROUTER_CPUS = 0.1
 
 @asynccontextmanager
 async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
-    redis = connect(settings.redis.url.get_secret_value(), timeout_s=settings.redis.timeout_s)
+    redis = connect_to(settings.redis)
     keys = Keys(settings.redis.prefix)
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
     try:
@@ -61,7 +62,7 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
 
 def connect_registry(redis: RedisSettings) -> Registry:
     """The registry, made inside the process that uses it."""
-    return RedisRegistry(connect(redis.url.get_secret_value(), timeout_s=redis.timeout_s), Keys(redis.prefix))
+    return RedisRegistry(connect_to(redis), Keys(redis.prefix))
 
 
 @serve.ingress()

@@ -10,8 +10,9 @@ from router.auth_settings import AuthSettings
 from router.errors import SetupError
 from router.key_file import changing, read_keys
 from router.keys import Key
+from router.redis_client import connect_to
 from router.redis_door import RedisKeyStore
-from router.redis_store import Keys, connect
+from router.redis_store import Keys
 from router.settings import EMBEDDED, RedisSettings
 from router.shared_keys import KeyStore
 from router.store import StoreError
@@ -122,7 +123,7 @@ async def place_of(
 async def _in_redis(redis: RedisSettings) -> AsyncIterator[KeyPlace]:
     if redis.url.get_secret_value() == EMBEDDED:
         raise SetupError("redis.url is 'embedded', which only `alpharoute serve` reaches: set it, or use --file.")
-    connection = connect(redis.url.get_secret_value(), timeout_s=redis.timeout_s)
+    connection = connect_to(redis)
     try:
         yield InStore(RedisKeyStore(connection, Keys(redis.prefix)))
     except StoreError as error:

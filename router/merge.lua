@@ -1,10 +1,16 @@
--- Apply one delta to one record: policies/records.py `apply` is the reference, a contract suite compares the two.
--- KEYS: record, index (sorted set: record -> version), version counter, mark that this batch was written before
--- ARGV: name in the index, now ('' = the server's clock), expiry (s), steps, half-life (steps), half-life (s),
---       shrink epoch ('' = none), shrink scale, then field, value, field, value, ...
--- Inside the record, '@t' is its time and '@e' its epoch. '+field' adds without decay and never below 0,
--- '^field' keeps the larger value, every other field decays and adds.
-if redis.call('EXISTS', KEYS[4]) == 1 then return end
+-- Apply deltas to their records: policies/records.py `apply` is the reference, a contract suite compares the two.
+-- KEYS: generation, version counter, index (sorted set: record -> version), mark that this batch was written, records
+-- ARGV: generation expected ('' = any), now ('' = the server's clock), expiry of records (s), expiry of the mark (s, 0 =
+--       no mark), deltas as JSON: [name in the index, steps, half-life (steps), half-life (s), shrink epoch (-1 = none),
+--       shrink scale, {field: value}], one per record key and in their order.
+-- Inside a record: '@t' time, '@e' epoch, '@v' version of its last change, '@g' generation it was made in, '@r' where it
+-- was restored from. '+field' adds without decay and never below 0, '^field' keeps the larger value, every other field
+-- decays and adds.
+-- Returns the version after the batch; -1 where the generation is another: the store lost what the caller believes in.
+local generation = redis.call('GET', KEYS[1]) or ''
+if ARGV[1] ~= '' and ARGV[1] ~= generation then return -1 end
+local done = redis.call('GET', KEYS[4])
+if done then return tonumber(done) end
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -16,44 +22,58 @@ local function decay(amount, half_life)
   return 1
 end
 
-local record, flat = {}, redis.call('HGETALL', KEYS[1])
-for i = 1, #flat, 2 do record[flat[i]] = tonumber(flat[i + 1]) end
-local at, epoch = record['@t'] or 0, record['@e'] or 0
-record['@t'], record['@e'] = nil, nil
-
-local keep = decay(tonumber(ARGV[4]), tonumber(ARGV[5]))
-if at ~= 0 then keep = keep * decay(now - at, tonumber(ARGV[6])) end
-local shrunk = ARGV[7] ~= '' and tonumber(ARGV[7]) == epoch
-if shrunk then
-  keep = keep * tonumber(ARGV[8])
-  epoch = epoch + 1
-end
-
-for name, value in pairs(record) do
-  local kind = string.sub(name, 1, 1)
-  if kind == '+' then
-    if shrunk then record[name] = 0 end
-  elseif kind ~= '^' then
-    record[name] = value * keep
+local function read(key)
+  local fields, own, flat = {}, {}, redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do
+    if string.sub(flat[i], 1, 1) == '@' then own[flat[i]] = flat[i + 1] else fields[flat[i]] = tonumber(flat[i + 1]) end
   end
-end
-for i = 9, #ARGV, 2 do
-  local name, value = ARGV[i], tonumber(ARGV[i + 1])
-  local kind, old = string.sub(name, 1, 1), record[name]
-  if kind == '^' then
-    record[name] = old and math.max(old, value) or value
-  elseif kind == '+' then
-    record[name] = math.max(0, (old or 0) + value)
-  else
-    record[name] = (old or 0) + value
-  end
+  if #flat == 0 then own['@g'] = generation end
+  return fields, own
 end
 
-local written = {'@t', string.format('%.17g', math.max(at, now)), '@e', string.format('%d', epoch)}
-for name, value in pairs(record) do
-  written[#written + 1] = name
-  written[#written + 1] = string.format('%.17g', value)
+local function write(key, name, fields, own)
+  own['@v'] = redis.call('INCR', KEYS[2])
+  local flat = {}
+  for field, value in pairs(own) do flat[#flat + 1] = field; flat[#flat + 1] = value end
+  for field, value in pairs(fields) do flat[#flat + 1] = field; flat[#flat + 1] = string.format('%.17g', value) end
+  redis.call('HSET', key, unpack(flat))
+  redis.call('EXPIRE', key, ARGV[3])
+  redis.call('ZADD', KEYS[3], own['@v'], name)
 end
-redis.call('HSET', KEYS[1], unpack(written))
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[1])
+
+for i, delta in ipairs(cjson.decode(ARGV[5])) do
+  local name, steps, half_life_steps, half_life_s, shrink_epoch, scale, add = unpack(delta)
+  local fields, own = read(KEYS[4 + i])
+  local at, epoch = tonumber(own['@t'] or 0), tonumber(own['@e'] or 0)
+  local keep = decay(steps, half_life_steps)
+  if at ~= 0 then keep = keep * decay(now - at, half_life_s) end
+  local shrunk = shrink_epoch == epoch
+  if shrunk then
+    keep = keep * scale
+    epoch = epoch + 1
+  end
+  for field, value in pairs(fields) do
+    local kind = string.sub(field, 1, 1)
+    if kind == '+' then
+      if shrunk then fields[field] = 0 end
+    elseif kind ~= '^' then
+      fields[field] = value * keep
+    end
+  end
+  for field, value in pairs(add) do
+    local kind, old = string.sub(field, 1, 1), fields[field]
+    if kind == '^' then
+      fields[field] = old and math.max(old, value) or value
+    elseif kind == '+' then
+      fields[field] = math.max(0, (old or 0) + value)
+    else
+      fields[field] = (old or 0) + value
+    end
+  end
+  own['@t'], own['@e'] = string.format('%.17g', math.max(at, now)), string.format('%d', epoch)
+  write(KEYS[4 + i], name, fields, own)
+end
+
+local version = tonumber(redis.call('GET', KEYS[2]) or 0)
+if ARGV[4] ~= '0' then redis.call('SET', KEYS[4], version, 'EX', ARGV[4]) end
+return version

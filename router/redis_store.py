@@ -1,21 +1,22 @@
-"""State in Redis: every key, the records, the events and the registry; the only file that imports redis."""
+"""State in Redis: every key, the records, the events and the registry; `router.redis_client` makes the client."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any, Final
+from math import isfinite
+from typing import Final
 
 import orjson
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from engines.registry import Heartbeat, HeartbeatReader
 from policies.records import Delta, Record
 from policies.words import Event
-from router.store import Changes, StoreError
+from router.redis_client import AsyncRedis as AsyncRedis
+from router.redis_client import connect as connect
+from router.store import Changes, Copies, Cursor, LostError, Restored, StoreError, new_generation
 
 RECORD_EXPIRY_S: Final = 14 * 24 * 3600
 """A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
@@ -25,8 +26,8 @@ BATCH_EXPIRY_S: Final = 3600
 
 EVENTS_KEPT: Final = 10_000
 
-# redis-py's types leave out which of its commands are awaited.
-AsyncRedis = Any
+AT_ONCE: Final = 100
+"""Records in one command: more would keep Redis, or a router's requests, waiting for longer than a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,18 @@ class Keys:
     prefix: str = "alpharoute"
 
     def record(self, name: str) -> str:
-        """Hash: the fields of one record, with @t (time) and @e (epoch)."""
+        """Hash with a time to live: the fields of one record, and what merge.lua keeps beside them."""
         return f"{{{self.prefix}}}:record:{name}"
 
     @property
     def index(self) -> str:
         """Sorted set: record name → version of its last change."""
         return f"{{{self.prefix}}}:records"
+
+    @property
+    def generation(self) -> str:
+        """String: named when Redis was first found empty; another one means that what it held was lost."""
+        return f"{{{self.prefix}}}:generation"
 
     @property
     def version(self) -> str:
@@ -87,27 +93,12 @@ class Keys:
         return f"{{{self.prefix}}}:use:{minute}"
 
 
-def connect(url: str, *, timeout_s: float) -> AsyncRedis:
-    """A client for a redis://, rediss:// or unix:// URL; it connects when first used and gives up after `timeout_s`.
-
-    It does not try again by itself: callers do, and a merge that was sent twice would count twice.
-    """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        health_check_interval=15,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
 @asynccontextmanager
 async def or_store_error() -> AsyncIterator[None]:
     """What goes wrong with Redis, as StoreError."""
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error
 
 
@@ -119,45 +110,71 @@ class RedisStore:
         self._keys = keys
         self._clock_s = clock_s
         scripts = resources.files("router")
-        self._merge = redis.register_script(scripts.joinpath("merge.lua").read_text())
-        self._restore = redis.register_script(scripts.joinpath("restore.lua").read_text())
+        self._merge, self._restore, self._prune = (
+            redis.register_script(scripts.joinpath(f"{name}.lua").read_text()) for name in ("merge", "restore", "prune")
+        )
 
-    async def merge(self, deltas: Sequence[Delta], batch: str = "") -> None:
-        """See Store; one round trip however many deltas."""
-        written = self._keys.batch(batch)
-        async with or_store_error(), self._redis.pipeline(transaction=True) as pipe:
-            for delta in deltas:
-                keys = [*self._keys_of(delta.key), written]
-                await self._merge(keys=keys, args=self._arguments(delta), client=pipe)
-            if batch:
-                pipe.set(written, 1, ex=BATCH_EXPIRY_S)
-            await pipe.execute()
-
-    async def changes(self, cursor: int) -> Changes:
-        """See Store; a cursor ahead of the store's (it was wiped) asks for everything."""
-        async with or_store_error():
-            version = int(await self._redis.get(self._keys.version) or 0)
-            if version == cursor:
-                return Changes(cursor=cursor)
-            after = f"({cursor}" if cursor <= version else "-inf"
-            found = await self._redis.zrange(self._keys.index, after, "+inf", byscore=True, withscores=True)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name, _ in found:
-                    pipe.hgetall(self._keys.record(name))
-                rows = await pipe.execute()
-        names = [name for name, _ in found]
-        newest = max((int(score) for _, score in found), default=version)
-        return Changes({name: _record(row) for name, row in zip(names, rows, strict=True) if row}, newest)
-
-    async def restore(self, records: Mapping[str, Record]) -> frozenset[str]:
-        """See Store; one round trip, each record atomically."""
+    async def position(self) -> Cursor:
+        """See Store; Redis refuses the SET, though it would change nothing, where it takes no writes."""
         async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
-            for name, record in records.items():
-                fields = [part for item in record.fields.items() for part in item]
-                args = [name, RECORD_EXPIRY_S, "@t", record.at_s, "@e", record.epoch, *fields]
-                await self._restore(keys=self._keys_of(name), args=args, client=pipe)
-            written = await pipe.execute()
-        return frozenset(name for name, is_new in zip(records, written, strict=True) if is_new)
+            pipe.set(self._keys.generation, new_generation(), nx=True)
+            pipe.get(self._keys.generation)
+            pipe.get(self._keys.version)
+            _, generation, version = await pipe.execute()
+        return Cursor(generation, int(version or 0))
+
+    async def merge(self, deltas: Sequence[Delta], batch: str = "", generation: str = "") -> Sequence[int]:
+        """See Store; a round trip per `AT_ONCE` deltas, each with a name of its own."""
+        versions: list[int] = []
+        for start in range(0, len(deltas), AT_ONCE):
+            part = deltas[start : start + AT_ONCE]
+            keys = [*self._heads, self._keys.batch(f"{batch}:{start}"), *(self._keys.record(d.key) for d in part)]
+            now: str | float = "" if self._clock_s is None else self._clock_s()
+            rows = orjson.dumps([_delta_row(delta) for delta in part])
+            args = [generation, now, RECORD_EXPIRY_S, BATCH_EXPIRY_S if batch else 0, rows]
+            async with or_store_error():
+                last = await self._merge(keys=keys, args=args)
+            if last < 0:
+                raise LostError(f"Redis is no longer in generation {generation!r}")
+            versions += range(last - len(part) + 1, last + 1)
+        return versions
+
+    async def changes(self, cursor: Cursor) -> Changes:
+        """See Store; in steps of `AT_ONCE` records, between which requests are served."""
+        now = await self.position()
+        known = cursor.generation == now.generation and 0 < cursor.version <= now.version
+        if known and cursor.version == now.version:
+            return Changes(cursor=cursor)
+        async with or_store_error():
+            after = f"({cursor.version}" if known else "-inf"
+            found = await self._redis.zrange(self._keys.index, after, "+inf", byscore=True, withscores=True)
+        records: dict[str, Record] = {}
+        versions: dict[str, int] = {}
+        for start in range(0, len(found), AT_ONCE):
+            part = found[start : start + AT_ONCE]
+            for (name, score), row in zip(part, await self._rows([name for name, _ in part], now), strict=True):
+                if row:
+                    records[name], versions[name] = _record(row), int(row.get("@v", score))
+            await asyncio.sleep(0)
+        newest = max([now.version, *(int(score) for _, score in found)])
+        return Changes(records, versions, Cursor(now.generation, newest), complete=not known)
+
+    async def restore(self, copies: Copies, generation: str) -> Restored:
+        """See Store; a round trip per `AT_ONCE` records."""
+        ours: set[str] = set()
+        others: dict[str, Cursor] = {}
+        names = list(copies.records)
+        for start in range(0, len(names), AT_ONCE):
+            part = names[start : start + AT_ONCE]
+            rows = orjson.dumps([_copy_row(name, copies) for name in part])
+            args = [generation, RECORD_EXPIRY_S, copies.name, copies.generation, rows]
+            async with or_store_error():
+                said = await self._restore(keys=[*self._heads, *map(self._keys.record, part)], args=args)
+            if said is None:
+                raise LostError(f"Redis is no longer in generation {generation!r}")
+            ours |= {name for name, whose in zip(part, said, strict=True) if whose == "ours"}
+            others |= {name: _place(whose) for name, whose in zip(part, said, strict=True) if " " in whose}
+        return Restored(frozenset(ours), others)
 
     async def emit(self, events: Sequence[Event]) -> None:
         """See Store."""
@@ -166,16 +183,40 @@ class RedisStore:
                 pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
             await pipe.execute()
 
-    def _keys_of(self, name: str) -> list[str]:
-        return [self._keys.record(name), self._keys.index, self._keys.version]
+    @property
+    def _heads(self) -> list[str]:
+        return [self._keys.generation, self._keys.version, self._keys.index]
 
-    def _arguments(self, delta: Delta) -> list[str | float | int]:
-        now: str | float = "" if self._clock_s is None else self._clock_s()
-        shrink = delta.shrink
-        head: list[str | float | int] = [delta.key, now, RECORD_EXPIRY_S]
-        head += [delta.steps, delta.half_life_steps, delta.half_life_s]
-        head += [shrink.epoch, shrink.scale] if shrink else ["", ""]
-        return head + [part for item in delta.add.items() for part in item]
+    async def _rows(self, names: Sequence[str], now: Cursor) -> list[dict[str, str]]:
+        """The records' fields; raises LostError where they were lost after their names had been read."""
+        rows: list[dict[str, str]]
+        async with or_store_error():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(self._keys.generation)
+                for name in names:
+                    pipe.hgetall(self._keys.record(name))
+                generation, *rows = await pipe.execute()
+            if generation != now.generation:
+                raise LostError(f"Redis is no longer in generation {now.generation!r}")
+            if gone := [name for name, row in zip(names, rows, strict=True) if not row]:
+                await self._prune(keys=[self._keys.index, *map(self._keys.record, gone)], args=gone)
+        return rows
+
+
+def _delta_row(delta: Delta) -> tuple[object, ...]:
+    shrink = (delta.shrink.epoch, delta.shrink.scale) if delta.shrink else (-1, 1)
+    add = {name: value for name, value in delta.add.items() if isfinite(value)}
+    return (delta.key, delta.steps, delta.half_life_steps, delta.half_life_s, *shrink, add)
+
+
+def _copy_row(name: str, copies: Copies) -> tuple[object, ...]:
+    record = copies.records[name]
+    return (name, record.at_s, record.epoch, copies.versions.get(name, 0), dict(record.fields))
+
+
+def _place(text: str) -> Cursor:
+    generation, _, version = text.rpartition(" ")
+    return Cursor(generation, int(version))
 
 
 def _record(row: dict[str, str]) -> Record:

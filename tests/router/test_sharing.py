@@ -13,13 +13,13 @@ from redis import Redis
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from policies.learning import TASK_HALF_LIFE_REQUESTS
-from policies.records import Delta, Record
+from policies.records import Delta
 from policies.words import Choice, Request
 from router.embedded_redis import EmbeddedRedis
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.settings import Settings
 from router.sharing import Sharing
-from router.store import Changes, MemoryRegistry, MemoryStore, Store, StoreError
+from router.store import Changes, Cursor, MemoryRegistry, MemoryStore, Store, StoreError
 
 TASK = "sql_generation"
 TOKENS = 40
@@ -49,7 +49,7 @@ async def is_ready(service: Service) -> bool:
 
 async def finished(store: Store) -> float:
     """Requests of the task that the store has heard of, decayed."""
-    records = (await store.changes(0)).records
+    records = (await store.changes(Cursor())).records
     answers = [r.fields for key, r in records.items() if key.startswith("task:") and TASK in key]
     return sum(fields["tokens"] for fields in answers) / TOKENS
 
@@ -116,14 +116,17 @@ class FailingStore(MemoryStore):
         self.failure: Exception | None = None
         self.lost_answers = 0
 
-    async def merge(self, deltas: Sequence[Delta], batch: str = "", now_s: float = 0.0) -> None:
+    async def merge(
+        self, deltas: Sequence[Delta], batch: str = "", generation: str = "", now_s: float = 0.0
+    ) -> Sequence[int]:
         """See Store."""
-        await super().merge(deltas, batch, now_s)
+        versions = await super().merge(deltas, batch, generation, now_s)
         if self.lost_answers:
             self.lost_answers -= 1
             raise StoreError("the answer was lost")
+        return versions
 
-    async def changes(self, cursor: int) -> Changes:
+    async def changes(self, cursor: Cursor) -> Changes:
         """See Store."""
         if self.failure is not None:
             raise self.failure
@@ -165,19 +168,8 @@ async def test_a_named_batch_counts_once(store: Store) -> None:
     deltas = [Delta("acc:a", {"s1": 1.0}), Delta("acc:b", {"s1": 2.0})]
     for name in ("x", "x", "y"):
         await store.merge(deltas, name)
-    records = (await store.changes(0)).records
+    records = (await store.changes(Cursor())).records
     assert [records[key].fields["s1"] for key in ("acc:a", "acc:b")] == [2.0, 4.0]
-
-
-async def test_restoring_gives_back_only_what_is_lost(store: Store) -> None:
-    """The first router to restore a record wins; time and epoch come back too."""
-    await store.merge([Delta("acc:a", {"s1": 1.0})])
-    held = {"acc:a": Record({"s1": 9.0}, 5.0, 1), "acc:b|ü": Record({"s1": 2.5, "+c": 0.0}, 1_700_000_000.25, 3)}
-    assert await store.restore(held) == {"acc:b|ü"}
-    assert await store.restore(held) == frozenset()
-    records = (await store.changes(0)).records
-    assert records["acc:a"].fields == {"s1": 1.0}
-    assert records["acc:b|ü"] == held["acc:b|ü"]
 
 
 @pytest.fixture
@@ -214,7 +206,7 @@ async def test_redis_may_end_and_come_back_empty(
     async with over(own_redis.url, settings, timeout_s=5) as (service, store):
         await ask(service, 5)
         await until_finished(store, 5)
-        await service.until(lambda: service.ingress.recorder.sharing._cursor > 0)
+        await service.until(lambda: service.ingress.recorder.sharing._cursor.version > 0)
         pid = own_redis.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -314,11 +306,16 @@ async def test_a_redis_that_never_answers_delays_nothing(settings: Settings) -> 
     hole = await asyncio.start_server(hold, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{hole.sockets[0].getsockname()[1]}/0"
     client = connect(url, timeout_s=0.2)
-    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
     try:
-        async with asyncio.timeout(20), running_service(settings, engines, store=RedisStore(client, Keys())) as service:
+        async with (
+            asyncio.timeout(20),
+            simulator(DRAFT) as engine,
+            running_service(settings, {}, store=RedisStore(client, Keys())) as service,
+        ):
+            service.engines = {"draft-1": engine}
+            await service.announce("draft-1")
+            service.ingress.fleet.update(await service.registry.replicas())  # as known from before
             await ask(service, 5)
-            assert await is_ready(service)
     finally:
         await client.aclose()
         hole.close()
@@ -332,4 +329,4 @@ async def test_what_waits_grows_with_records_not_with_requests(settings: Setting
         store.failure = ConnectionError()
         sharing: Sharing = service.ingress.recorder.sharing
         await ask(service, 60)
-        assert 1 <= len(sharing._unwritten()) <= 4
+        assert 1 <= len([delta for deltas in sharing._unwritten().values() for delta in deltas]) <= 4

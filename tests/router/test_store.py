@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat, Registry
 from policies.records import EMPTY, Delta, Record, Shrink, apply
 from policies.words import Event
-from router.redis_store import Keys, RedisRegistry, RedisStore, connect
-from router.store import MemoryRegistry, MemoryStore, Store, StoreError
+from router.redis_store import RECORD_EXPIRY_S, Keys, RedisRegistry, RedisStore, connect
+from router.store import Copies, Cursor, LostError, MemoryRegistry, MemoryStore, Restored, Store, StoreError
 
 FIELDS = ("s1", "e1", "+cusum", "^until", "yb")
 DELTAS = st.lists(
@@ -48,7 +48,7 @@ async def _redis_records(url: str, deltas: list[Delta], times_s: list[float]) ->
     try:
         for delta, clock.now_s in zip(deltas, times_s, strict=False):
             await store.merge([delta])
-        return dict((await store.changes(0)).records)
+        return dict((await store.changes(Cursor())).records)
     finally:
         await redis.aclose()
 
@@ -97,7 +97,7 @@ async def registry(request: pytest.FixtureRequest) -> AsyncIterator[Registry]:
 async def test_only_what_changed_is_read_again(store: Store) -> None:
     """A router that asks with its cursor gets the records touched since, and nothing when nothing was."""
     await store.merge([Delta("acc:a", {"s1": 1.0}), Delta("acc:b", {"s1": 1.0})])
-    first = await store.changes(0)
+    first = await store.changes(Cursor())
     assert first.records.keys() == {"acc:a", "acc:b"}
     assert (await store.changes(first.cursor)).records == {}
     await store.merge([Delta("acc:b", {"s1": 2.0})])
@@ -108,7 +108,7 @@ async def test_only_what_changed_is_read_again(store: Store) -> None:
 async def test_two_writers_add_up(store: Store) -> None:
     """Deltas of two routers at the same time are both in the record."""
     await asyncio.gather(*(store.merge([Delta("acc:a", {"e1": 1.0})]) for _ in range(20)))
-    assert (await store.changes(0)).records["acc:a"].fields == {"e1": 20.0}
+    assert (await store.changes(Cursor())).records["acc:a"].fields == {"e1": 20.0}
 
 
 async def test_a_shrink_happens_once(store: Store) -> None:
@@ -116,20 +116,101 @@ async def test_a_shrink_happens_once(store: Store) -> None:
     await store.merge([Delta("acc:a", {"s1": 100.0})])
     shrink = Delta("acc:a", {}, shrink=Shrink(epoch=0, scale=0.2))
     await store.merge([shrink, shrink])
-    record = (await store.changes(0)).records["acc:a"]
+    record = (await store.changes(Cursor())).records["acc:a"]
     assert record.epoch == 1
     assert record.fields["s1"] == pytest.approx(20.0)
 
 
-async def test_a_cursor_from_before_a_wipe_reads_everything(redis_url: str) -> None:
-    """After Redis lost its data the routers read what there is, instead of waiting for an old version to come."""
+async def test_a_cursor_of_another_time_reads_everything(store: Store) -> None:
+    """One of another generation, or ahead of the store, asks for all there is, and is told that it is all."""
+    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    now = await store.position()
+    for cursor in (Cursor(), Cursor("other", now.version), Cursor(now.generation, now.version + 1_000)):
+        changes = await store.changes(cursor)
+        assert changes.records.keys() == changes.versions.keys() == {"acc:a"}
+        assert changes.cursor == now
+        assert changes.complete
+    assert not (await store.changes(now)).complete
+
+
+async def test_a_generation_that_ended_takes_no_writes(store: Store) -> None:
+    """Who believes in data that was lost must read before it writes; nothing of the batch is done."""
+    with pytest.raises(LostError):
+        await store.merge([Delta("acc:a", {"s1": 1.0})], "batch", "ended")
+    with pytest.raises(LostError):
+        await store.restore(copies(a=Record({"s1": 1.0})), "ended")
+    now = await store.position()
+    assert now.version == 0
+    assert list(await store.merge([Delta("acc:a", {"s1": 1.0})], "batch", now.generation)) == [1]
+
+
+async def test_what_is_no_number_is_not_written(redis_url: str) -> None:
+    """A field that is infinite or undefined would poison its record for every router."""
     redis = connect(redis_url, timeout_s=5)
     store = RedisStore(redis, Keys(f"test-{uuid.uuid4().hex}"))
-    await store.merge([Delta("acc:a", {"s1": 1.0})])
-    changes = await store.changes(1_000)
+    await store.merge([Delta("acc:a", {"s1": math.nan, "e1": math.inf, "q": 1e300})])
+    assert (await store.changes(Cursor())).records["acc:a"].fields == {"q": 1e300}
     await redis.aclose()
-    assert changes.records.keys() == {"acc:a"}
-    assert changes.cursor == 1
+
+
+def copies(name: str = "a", **records: Record) -> Copies:
+    """What a router held of the generation that ended, read at version 7."""
+    held = {f"acc:{key}": record for key, record in records.items()}
+    return Copies(name, "ended", held, dict.fromkeys(held, 7))
+
+
+async def test_a_lost_record_is_given_back_once(store: Store) -> None:
+    """The first router's copy is it; a second is told from where that one was; a repeated attempt changes nothing."""
+    generation = (await store.position()).generation
+    first = copies("one", a=Record({"s1": 2.5, "+c": 0.0, "^t": 9.0}, 1_700_000_000.25, 3))
+    second = copies("two", a=Record({"s1": 9.0}), b=Record({"s1": 1.0}))
+    assert (await store.restore(first, generation)).ours == {"acc:a"}
+    assert await store.restore(second, generation) == Restored(frozenset({"acc:b"}), {"acc:a": Cursor("ended", 7)})
+    assert (await store.restore(first, generation)).ours == {"acc:a"}
+    assert (await store.changes(Cursor())).records == {**first.records, "acc:b": Record({"s1": 1.0})}
+
+
+async def test_a_record_begun_anew_gets_its_history_back(store: Store) -> None:
+    """A router that knew nothing of it may have been first: what it wrote and what was lost are both in the record."""
+    generation = (await store.position()).generation
+    await store.merge([Delta("acc:a", {"s1": 1.0, "+c": 2.0, "^t": 5.0})])
+    lost = copies(a=Record({"s1": 40.0, "+c": 3.0, "^t": 4.0, "e1": 7.0}, 5.0, 2))
+    for _ in range(2):
+        assert (await store.restore(lost, generation)).ours == {"acc:a"}
+    record = (await store.changes(Cursor())).records["acc:a"]
+    assert record.fields == {"s1": 41.0, "+c": 5.0, "^t": 5.0, "e1": 7.0}
+    assert record.epoch == 2
+
+
+@pytest.mark.redis
+async def test_a_record_that_was_never_lost_is_left(redis_url: str) -> None:
+    """Redis may lose the name of the generation alone, by an eviction: records that are there are not doubled."""
+    redis, keys = connect(redis_url, timeout_s=5), Keys(f"test-{uuid.uuid4().hex}")
+    store = RedisStore(redis, keys)
+    await store.position()
+    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    await redis.delete(keys.generation)
+    generation = (await store.position()).generation
+    assert await store.restore(copies(a=Record({"s1": 1.0})), generation) == Restored()
+    assert (await store.changes(Cursor())).records["acc:a"].fields == {"s1": 1.0}
+    await redis.aclose()
+
+
+@pytest.mark.redis
+async def test_what_expired_leaves_the_index(redis_url: str) -> None:
+    """Names of records that are gone must not pile up; one that was begun anew meanwhile stays."""
+    redis, keys = connect(redis_url, timeout_s=5), Keys(f"test-{uuid.uuid4().hex}")
+    store = RedisStore(redis, keys)
+    await store.merge([Delta(f"acc:{i}", {"s1": 1.0}) for i in range(250)])
+    assert 0 < await redis.ttl(keys.record("acc:0")) <= RECORD_EXPIRY_S
+    await redis.delete(*(keys.record(f"acc:{i}") for i in range(240)))
+    changes = await store.changes(Cursor())
+    assert len(changes.records) == 10
+    assert changes.complete
+    assert await redis.zcard(keys.index) == 10
+    await store._prune(keys=[keys.index, keys.record("acc:249")], args=["acc:249"])
+    assert await redis.zcard(keys.index) == 10
+    await redis.aclose()
 
 
 async def test_events_are_appended(store: Store) -> None:
