@@ -1,8 +1,12 @@
-"""`python -m bench.live`: adaptive routing beside always-vanilla and always-k=4, on real vLLM, same prompts."""
+"""`python -m bench.live`: adaptive routing beside what teams do without it, on real vLLM, same prompts."""
 
 import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import Annotated
 
 import aiohttp
 import orjson
@@ -10,15 +14,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.live.arms import BASELINES, OURS, Hit, baseline_urls, fire
+from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, Arm, Hit, fire, routers
+from bench.live.load import CAPACITY_CLIENTS, Load, Send, blocks, closed_loop, poisson
 from bench.live.plan import Shot, plan
-from bench.live.report import summary, tables
+from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
 from engines.demo.workload import load_workload
 from router.acceptance_command import acceptance_table, read_acceptance
 from router.cli import EngineChoice, build_demo, local_settings
 from router.local import LocalService, free_port
 from router.progress import StartProgress
+from router.settings import Settings
 
 console = Console(stderr=True)
 ROUNDS, QUICK_ROUNDS = 12, 4
@@ -28,62 +34,142 @@ REPORT_WIDTH = 120
 def main(
     rounds: Annotated[int | None, typer.Option(help=f"Prompts per task and temperature; {ROUNDS} unless set.")] = None,
     quick: Annotated[bool, typer.Option(help=f"{QUICK_ROUNDS} rounds.")] = False,
+    arms: Annotated[str, typer.Option(help="Comma-separated names of arms, or 'all'.")] = ",".join(STANDARD),
+    loads: Annotated[str, typer.Option(help="Clients (1,4), shares of vanilla's capacity (80%), or both.")] = "1",
     temperatures: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1",
-    seed: Annotated[int, typer.Option(help="Order and choice of prompts.")] = 0,
+    shift: Annotated[bool, typer.Option(help="Half of the tasks first, then the other half.")] = False,
+    seed: Annotated[int, typer.Option(help="Order and choice of prompts, arrival times.")] = 0,
     engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
-    label: Annotated[bool, typer.Option(help="Send the task as a header instead of classifying.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
     verbose: Annotated[bool, typer.Option(help="Print each of our decisions.")] = False,
 ) -> None:
-    """Compare the arms on the demo pair and print them side by side."""
+    """Compare the arms on the demo pair at each load and print them side by side."""
     count = rounds or (QUICK_ROUNDS if quick else ROUNDS)
-    shots = list(plan(load_workload(), count, [float(t) for t in temperatures.split(",")], seed))
-    began = provenance()
-    settings = local_settings(None, engine, None, None, free_port())
+    shots = list(plan(load_workload(), count, [float(t) for t in temperatures.split(",")], seed, shift=shift))
+    chosen, wanted = _arms(arms), _loads(loads)
+    engines = 1 if all(load.alone for load in wanted) else 2
+    began, settings = provenance(), _settings(engine, engines)
     build_demo(settings)
     with LocalService(settings) as service:
         with StartProgress(console) as progress:
             service.wait(progress.show)
-        hits, before, after = asyncio.run(_run(service, shots, label=label, verbose=verbose))
-    arms = [*BASELINES, OURS]
+        bench = Bench(service.settings, chosen, shots, engines, seed, verbose)
+        sessions, acceptance = asyncio.run(bench.run(wanted))
     out = Console(width=None if Console().is_terminal else REPORT_WIDTH)
-    out.print(acceptance_table("Acceptance before", before), acceptance_table("Acceptance after", after))
-    out.print(*tables(hits, arms))
+    if acceptance:
+        out.print(acceptance_table("Acceptance learnt", acceptance))
+    for session in sessions:
+        out.print(*tables(session, list(chosen)))
     if json is not None:
-        result = {"provenance": began, **summary(hits, arms), "acceptance": after}
+        found = summary(sessions, list(chosen), "shift" if shift else "mix")
         json.parent.mkdir(parents=True, exist_ok=True)
+        result = {"provenance": {**began, "ended": provenance()}, **found, "acceptance": acceptance}
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
 
 
-async def _run(
-    service: LocalService, shots: list[Shot], *, label: bool, verbose: bool
-) -> tuple[list[Hit], list[dict[str, Any]], list[dict[str, Any]]]:
-    model, hits = service.settings.pools[0].model, []
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session,
-        baseline_urls(service.settings, BASELINES) as urls,
-    ):
-        urls[OURS] = service.url
-        before = read_acceptance(service.url)
+def _arms(names: str) -> dict[str, Arm]:
+    wanted = list(ARMS) if names == "all" else [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in ARMS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(ARMS)}", param_hint="--arms")
+    return {name: ARMS[name] for name in wanted}
+
+
+def _loads(texts: str) -> list[Load]:
+    try:
+        return [Load.parse(text.strip()) for text in texts.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--loads") from None
+
+
+def _settings(engine: EngineChoice, engines: int) -> Settings:
+    settings = local_settings(None, engine, None, None, free_port())
+    pools = tuple(pool.model_copy(update={"replicas": engines}) for pool in settings.pools)
+    return settings.model_copy(update={"pools": pools})
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The arms take turns over the same shots, at one load after the other."""
+
+    settings: Settings
+    arms: dict[str, Arm]
+    shots: list[Shot]
+    engines: int
+    seed: int
+    verbose: bool
+
+    async def run(self, loads: Sequence[Load]) -> tuple[list[Session], list[dict[str, object]]]:
+        """A session per load, and the acceptance that ours learnt in the last of them."""
+        sessions: list[Session] = []
+        acceptance: list[dict[str, object]] = []
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=600), connector=aiohttp.TCPConnector(limit=0)
+        ) as http:
+            capacity = await self._capacity(http) if any(load.share for load in loads) else 0.0
+            for load in loads:
+                async with routers(self.settings, list(self.arms.values()), self.engines) as urls:
+                    sessions.append(await self._session(http, urls, load, capacity))
+                    if OURS in urls:
+                        acceptance = await asyncio.to_thread(read_acceptance, urls[OURS])
+        return sessions, acceptance
+
+    async def _session(self, http: aiohttp.ClientSession, urls: dict[str, str], load: Load, capacity: float) -> Session:
+        pieces, names = blocks(self.shots, load), list(self.arms)
+        hits: list[Hit] = []
+        seconds = dict.fromkeys(names, 0.0)
         with _progress() as progress:
-            bar = progress.add_task("requests", total=len(shots) * len(urls))
-            for number, shot in enumerate(shots):
+            bar = progress.add_task(str(load), total=len(self.shots) * len(names))
+            for number, piece in enumerate(pieces):
                 # Another arm goes first each time: what drifts in the machine falls on all alike.
-                names = sorted(urls)
-                for arm in names[number % len(names) :] + names[: number % len(names)]:
-                    hit = await fire(session, arm, urls[arm], model, shot, label=label)
-                    hits.append(hit)
-                    progress.advance(bar)
-                    if verbose and arm == OURS:
-                        _tell(hit)
-        return hits, before, read_acceptance(service.url)
+                for name in names[number % len(names) :] + names[: number % len(names)]:
+                    began_s = time.perf_counter()
+                    send = self._sender(http, self.arms[name], urls[name], number, hits, lambda: progress.advance(bar))
+                    if load.clients:
+                        await closed_loop(piece, load.clients, send)
+                    else:
+                        await poisson(piece, load.share * capacity, self.seed + number, send)
+                    seconds[name] += time.perf_counter() - began_s
+        return Session(str(load), hits, seconds)
+
+    def _sender(
+        self,
+        http: aiohttp.ClientSession,
+        arm: Arm,
+        url: str,
+        block: int,
+        hits: list[Hit],
+        advance: Callable[[], None],
+    ) -> Send:
+        model = self.settings.pools[0].model
+
+        async def send(shot: Shot) -> None:
+            hit = await fire(http, arm, url, model, shot, block)
+            hits.append(hit)
+            advance()
+            if self.verbose and arm.name == OURS:
+                _tell(hit)
+
+        return send
+
+    async def _capacity(self, http: aiohttp.ClientSession) -> float:
+        """Requests per second that always-vanilla serves with every place taken."""
+        async with routers(self.settings, [ARMS[VANILLA]], self.engines) as urls:
+            hits: list[Hit] = []
+            send = self._sender(http, ARMS[VANILLA], urls[VANILLA], 0, hits, lambda: None)
+            await closed_loop(blocks(self.shots, Load(CAPACITY_CLIENTS))[0], CAPACITY_CLIENTS, send)
+        # By Little's law, so that the end, where clients leave one by one, does not count as idleness.
+        found = CAPACITY_CLIENTS / fmean(hit.elapsed_ms / 1000 for hit in hits)
+        console.print(f"always vanilla serves {found:.2f} requests/s at {CAPACITY_CLIENTS} clients")
+        return found
 
 
 def _tell(hit: Hit) -> None:
     shot = hit.shot
     where = f"{hit.labelled:20} T={shot.temperature:g}  {hit.pool:8} k={hit.k}  {hit.decision:10}"
     console.print(
-        f"round {shot.round:2}  {where} {hit.tokens:4} tokens  {hit.ms_per_token:6.1f} ms/token", highlight=False
+        f"round {shot.round:2}  {where} {hit.tokens:4} tokens  {hit.ms_per_token:6.1f} ms/token",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -1,38 +1,73 @@
-"""The arms that are compared: the deployed service, and routers with other policies over the same engines."""
+"""The arms that are compared: routers with other policies, each over its share of the same engines."""
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import aiohttp
 import uvicorn
 
 from bench.live.plan import Shot
+from engines.registry import Heartbeat, Registry
 from policies.document import Document
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.service import Application, running_ingress
 from router.settings import Settings
 from router.tasks import load_classifier
 
+Role = Literal["vanilla", "speculative"]
+
 OURS = "adaptive"
 
-BASELINES: Mapping[str, Document] = {
-    "always vanilla": Document(policy="always_vanilla"),
-    "always k=4": Document.model_validate(
-        {"policy": "always_speculative", "rules": [{"name": "k=4", "then": {"k": {"min": 4, "max": 4}}}]}
-    ),
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A policy and the pools that a team with that policy would run; `labelled` sends each prompt's task along.
+
+    An arm with one pool has two engines of it where an arm with both pools has one of each.
+    """
+
+    name: str
+    document: Document
+    pools: tuple[Role, ...] = ("vanilla", "speculative")
+    labelled: bool = False
+
+
+def _fixed_k(k: int) -> Document:
+    rule = {"name": f"k={k}", "then": {"k": {"min": k, "max": k}}}
+    return Document.model_validate({"policy": "always_speculative", "rules": [rule]})
+
+
+VANILLA, FIXED = "always vanilla", "always k=4"
+
+ARMS: Mapping[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(VANILLA, Document(policy="always_vanilla"), ("vanilla",)),
+        Arm(FIXED, _fixed_k(4), ("speculative",)),
+        *(Arm(f"always k={k}", _fixed_k(k), ("speculative",)) for k in (1, 2, 3)),
+        Arm("article threshold", Document(policy="article_threshold")),
+        Arm("batch schedule", Document(policy="batch_schedule"), ("speculative",)),
+        Arm(OURS, Document()),
+        Arm(f"{OURS} with given tasks", Document(), labelled=True),
+    )
 }
-"""What a team does without us: speculation off for all, or on for all."""
+"""What a team does without us, what others publish, and ours with the tasks classified and given."""
+
+STANDARD = (VANILLA, FIXED, OURS)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What one arm made of one shot; times in milliseconds, as the client saw them."""
+    """What one arm made of one shot; times in milliseconds, as the client saw them. `block` is what it was sent in."""
 
     arm: str
     shot: Shot
+    block: int
     labelled: str
     pool: str
     k: int
@@ -46,7 +81,7 @@ class Hit:
         return self.elapsed_ms / max(1, self.tokens)
 
 
-async def fire(session: aiohttp.ClientSession, arm: str, url: str, model: str, shot: Shot, *, label: bool) -> Hit:
+async def fire(session: aiohttp.ClientSession, arm: Arm, url: str, model: str, shot: Shot, block: int) -> Hit:
     """Send one request and time it; raises where the answer is not 200."""
     body = {
         "model": model,
@@ -55,39 +90,66 @@ async def fire(session: aiohttp.ClientSession, arm: str, url: str, model: str, s
         "temperature": shot.temperature,
         "seed": shot.seed,
     }
-    headers = {"x-alpharoute-task": shot.task} if label else {}
+    headers = {"x-alpharoute-task": shot.task} if arm.labelled else {}
     began_s = time.perf_counter()
     async with session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
         data = await answer.json()
         elapsed_ms = (time.perf_counter() - began_s) * 1000
         if answer.status != 200:
-            raise RuntimeError(f"{arm}: {answer.status}: {data}")
+            raise RuntimeError(f"{arm.name}: {answer.status}: {data}")
         said = {name: answer.headers[f"x-alpharoute-{name}"] for name in ("task", "pool", "k", "decision")}
     tokens = data["usage"]["completion_tokens"]
-    return Hit(arm, shot, said["task"], said["pool"], int(said["k"]), said["decision"], tokens, elapsed_ms)
+    return Hit(arm.name, shot, block, said["task"], said["pool"], int(said["k"]), said["decision"], tokens, elapsed_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of the registry that one arm may use: engines of its pools, as many as every other arm has."""
+
+    registry: Registry
+    arm: Arm
+    engines: int
+
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+        """Not an arm's business."""
+        raise NotImplementedError
+
+    async def withdraw(self, replica: str) -> None:
+        """Not an arm's business."""
+        raise NotImplementedError
+
+    async def replicas(self) -> list[Heartbeat]:
+        """The first engines, by name, of each of its pools."""
+        beats = sorted(await self.registry.replicas(), key=lambda beat: beat.replica)
+        each = max(1, self.engines // len(self.arm.pools))
+        by_role = {"vanilla": [b for b in beats if b.k_max == 0], "speculative": [b for b in beats if b.k_max > 0]}
+        return [beat for role in self.arm.pools for beat in by_role[role][:each]]
 
 
 @asynccontextmanager
-async def baseline_urls(settings: Settings, documents: Mapping[str, Document]) -> AsyncIterator[dict[str, str]]:
-    """One router per document in this process, over the registry of the deployed service; URLs by arm."""
+async def routers(settings: Settings, arms: Sequence[Arm], engines: int) -> AsyncIterator[dict[str, str]]:
+    """One router per arm in this process, from a cold start, over engines of the deployed service; URLs by arm."""
+    cold = secrets.token_hex(4)
     async with AsyncExitStack() as stack:
         urls = {}
-        for number, (arm, document) in enumerate(documents.items()):
-            own = settings.model_copy(update={"policy": document})
-            urls[arm] = await stack.enter_async_context(_serving(own, f"{settings.redis.prefix}-arm{number}"))
+        for number, arm in enumerate(arms):
+            own = settings.model_copy(update={"policy": arm.document})
+            prefix = f"{settings.redis.prefix}-{cold}-{number}"
+            urls[arm.name] = await stack.enter_async_context(_serving(own, prefix, arm, engines))
         yield urls
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, prefix: str) -> AsyncIterator[str]:
+async def _serving(settings: Settings, prefix: str, arm: Arm, engines: int) -> AsyncIterator[str]:
     redis = connect(settings.redis.url.get_secret_value(), timeout_s=5)
-    store, registry = RedisStore(redis, Keys(prefix)), RedisRegistry(redis, Keys(settings.redis.prefix))
+    store = RedisStore(redis, Keys(prefix))
+    registry = Share(RedisRegistry(redis, Keys(settings.redis.prefix)), arm, engines)
     application = Application(running_ingress(settings, store, registry, load_classifier(settings.classifier)))
     server = uvicorn.Server(uvicorn.Config(application, port=0, lifespan="on", log_level="warning", ws="none"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         if serving.done():
-            raise RuntimeError("a baseline's router did not start")
+            raise RuntimeError("an arm's router did not start")
         await asyncio.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -20,14 +20,22 @@ class Shot:
     seed: int
 
 
-def plan(examples: Sequence[ExampleRequest], rounds: int, temperatures: Sequence[float], seed: int) -> Iterator[Shot]:
-    """`rounds` times one prompt of each task at each temperature, in random order within a round."""
+def plan(
+    examples: Sequence[ExampleRequest], rounds: int, temperatures: Sequence[float], seed: int, *, shift: bool = False
+) -> Iterator[Shot]:
+    """`rounds` times one prompt of each task at each temperature, in random order within a round.
+
+    With `shift` the first half of the rounds has every other task and the second half the rest.
+    """
     draws = random.Random(seed)
     by_task: dict[str, list[ExampleRequest]] = defaultdict(list)
     for example in examples:
         by_task[example.task].append(example)
-    kinds = [(task, temperature) for task in sorted(by_task) for temperature in temperatures]
     for number in range(rounds):
+        tasks = sorted(by_task)
+        if shift:
+            tasks = tasks[0 if number < rounds // 2 else 1 :: 2]
+        kinds = [(task, temperature) for task in tasks for temperature in temperatures]
         draws.shuffle(kinds)
         for task, temperature in kinds:
             example = by_task[task][draws.randrange(len(by_task[task]))]

@@ -1,16 +1,18 @@
-"""From hits to figures: time per token by arm, task and temperature, with paired bootstrap intervals."""
+"""From hits to figures: time per token by load, arm, task and temperature, with paired bootstrap intervals."""
 
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from rich.table import Table
 
-from bench.live.arms import OURS, Hit
+from bench.live.arms import ARMS, OURS, VANILLA, Hit
 
 RESAMPLES = 2000
+STATIC = tuple(name for name in ARMS if name.startswith("always "))
+"""The arms that do not decide: of these a team could have picked the best, had it known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,19 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """All hits at one load; `seconds[arm]` is how long the arm took for its requests, one block after the other."""
+
+    load: str
+    hits: Sequence[Hit]
+    seconds: dict[str, float]
+
+    def of(self, arm: str) -> list[Hit]:
+        """The hits of one arm."""
+        return [hit for hit in self.hits if hit.arm == arm]
 
 
 Kind = tuple[str, float]
@@ -41,12 +56,29 @@ def mean_ms(hits: Sequence[Hit]) -> float:
     return fmean(hit.ms_per_token for hit in hits)
 
 
+def p99_ms(hits: Sequence[Hit]) -> float:
+    """The 99th percentile over requests of milliseconds per token; the slowest of fewer than a hundred."""
+    ordered = sorted(hit.ms_per_token for hit in hits)
+    return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+
 def paired_ratio(ours: Sequence[Hit], other: Sequence[Hit], seed: int = 0) -> Ratio:
-    """Ours over the other arm's mean; the bootstrap draws shots, so that each resample compares the same prompts."""
-    pairs = [(a.ms_per_token, b.ms_per_token) for a, b in zip(ours, other, strict=True)]
+    """Ours over the other arm's mean; the bootstrap draws blocks, so that each resample compares the same prompts.
+
+    Requests of one block share a batch: what is independent, and therefore drawn, is the block.
+    """
+    mine, theirs = _by_block(ours), _by_block(other)
+    pairs = [(sum(mine[block]), sum(theirs[block])) for block in mine]
     draws = random.Random(seed)
     ratios = sorted(_ratio([draws.choice(pairs) for _ in pairs]) for _ in range(RESAMPLES))
     return Ratio(_ratio(pairs), ratios[int(0.025 * RESAMPLES)], ratios[int(0.975 * RESAMPLES)])
+
+
+def _by_block(hits: Sequence[Hit]) -> dict[int, list[float]]:
+    blocks: dict[int, list[float]] = defaultdict(list)
+    for hit in hits:
+        blocks[hit.block].append(hit.ms_per_token)
+    return blocks
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
@@ -60,46 +92,104 @@ def settled(hits: Sequence[Hit]) -> str:
     return f"{pool} k={k} ({count}/{len(last)})"
 
 
-def tables(hits: Sequence[Hit], arms: Sequence[str]) -> list[Table]:
-    """The comparison by task and temperature, and the totals."""
-    detail = Table(
-        "task", "temperature", *(f"{arm}, ms/token" for arm in arms), "ours ended on", title="Time per token"
-    )
-    for (task, temperature), found in by_kind(hits).items():
-        best = min(mean_ms(found[arm]) for arm in arms)
-        cells = [_marked(mean_ms(found[arm]), best) for arm in arms]
-        detail.add_row(task, f"{temperature:g}", *cells, settled(found[OURS]))
-    total = Table("arm", "ms/token", "ours / arm [95 %]", "requests", title="All prompts")
-    for arm in arms:
-        mine, theirs = _of(hits, OURS), _of(hits, arm)
-        total.add_row(
-            arm, f"{mean_ms(theirs):.2f}", "" if arm == OURS else str(paired_ratio(mine, theirs)), str(len(theirs))
-        )
-    return [detail, total]
+def worst_task(session: Session, arm: str) -> float:
+    """The largest ratio of an arm's mean to always-vanilla's over the tasks."""
+    tasks: dict[str, dict[str, list[Hit]]] = defaultdict(lambda: defaultdict(list))
+    for hit in session.hits:
+        tasks[hit.shot.task][hit.arm].append(hit)
+    return max(mean_ms(found[arm]) / mean_ms(found[VANILLA]) for found in tasks.values())
 
 
-def summary(hits: Sequence[Hit], arms: Sequence[str]) -> dict[str, object]:
-    """The same as JSON, every request included."""
-    mine = _of(hits, OURS)
-    kinds = by_kind(hits)
+def oracle_ms(session: Session) -> float | None:
+    """Mean time per token of the best fixed choice for each task and temperature; None without all fixed arms.
+
+    What is best is chosen on one half of the blocks and timed on the other, both ways round: the least of noisy means
+    of the same requests would flatter it.
+    """
+    if any(not session.of(arm) for arm in STATIC):
+        return None
+    found = []
+    for arms in by_kind(session.hits).values():
+        for chosen, timed in ((_even, _odd), (_odd, _even)):
+            best = min(STATIC, key=lambda arm: mean_ms(chosen(arms[arm]) or arms[arm]))
+            found += [hit.ms_per_token for hit in timed(arms[best])]
+    return fmean(found)
+
+
+def _even(hits: Sequence[Hit]) -> Sequence[Hit]:
+    return sorted(hits, key=lambda hit: hit.block)[::2]
+
+
+def _odd(hits: Sequence[Hit]) -> Sequence[Hit]:
+    return sorted(hits, key=lambda hit: hit.block)[1::2]
+
+
+def figures(session: Session, arm: str) -> dict[str, object]:
+    """What one arm did at one load; ratios are ours over the arm."""
+    hits, oracle = session.of(arm), oracle_ms(session)
+    found: dict[str, object] = {
+        "mean_ms_per_token": mean_ms(hits),
+        "p99_ms_per_token": p99_ms(hits),
+        "tokens_per_s": sum(hit.tokens for hit in hits) / session.seconds[arm],
+        "regret": None if oracle is None else mean_ms(hits) / oracle - 1,
+        "worst_task_ratio": worst_task(session, arm) if session.of(VANILLA) else None,
+        "requests": len(hits),
+    }
+    if arm != OURS and session.of(OURS):
+        found["ours_over"] = asdict(paired_ratio(session.of(OURS), hits))
+    return found
+
+
+def summary(sessions: Sequence[Session], arms: Sequence[str], workload: str) -> dict[str, object]:
+    """Workload → load → arm → figures, what each task ended on, and every request."""
     return {
-        "mean_ms_per_token": {arm: mean_ms(_of(hits, arm)) for arm in arms},
-        "ours_over": {arm: paired_ratio(mine, _of(hits, arm)) for arm in arms if arm != OURS},
-        "by_task": [
-            {
-                "task": task,
-                "temperature": temperature,
-                "mean_ms_per_token": {arm: mean_ms(found[arm]) for arm in arms},
-                "ours_ended_on": settled(found[OURS]),
-            }
-            for (task, temperature), found in kinds.items()
-        ],
-        "requests": hits,
+        "results": {workload: {s.load: {arm: figures(s, arm) for arm in arms} for s in sessions}},
+        "by_task": {
+            s.load: [
+                {
+                    "task": task,
+                    "temperature": temperature,
+                    "mean_ms_per_token": {arm: mean_ms(found[arm]) for arm in arms},
+                    "ours_ended_on": settled(found[OURS]) if OURS in found else None,
+                }
+                for (task, temperature), found in by_kind(s.hits).items()
+            ]
+            for s in sessions
+        },
+        "requests": {s.load: s.hits for s in sessions},
     }
 
 
-def _of(hits: Sequence[Hit], arm: str) -> list[Hit]:
-    return [hit for hit in hits if hit.arm == arm]
+def tables(session: Session, arms: Sequence[str]) -> list[Table]:
+    """The comparison by task and temperature, and the totals, at one load."""
+    return [_detail(session, arms), _total(session, arms)]
+
+
+def _detail(session: Session, arms: Sequence[str]) -> Table:
+    table = Table("task", "T", *arms, "ours ended on", title=f"Milliseconds per token, {session.load}")
+    for (task, temperature), found in by_kind(session.hits).items():
+        best = min(mean_ms(found[arm]) for arm in arms)
+        cells = [_marked(mean_ms(found[arm]), best) for arm in arms]
+        table.add_row(task, f"{temperature:g}", *cells, settled(found[OURS]) if OURS in found else "")
+    return table
+
+
+def _total(session: Session, arms: Sequence[str]) -> Table:
+    columns = ("arm", "ms/token", "p99", "tokens/s", "worst task / vanilla", "ours / arm [95 %]")
+    table = Table(*columns, title=f"All prompts, {session.load}, {len(session.of(arms[0]))} requests an arm")
+    for arm in arms:
+        found = figures(session, arm)
+        ratio = paired_ratio(session.of(OURS), session.of(arm)) if "ours_over" in found else None
+        worst = found["worst_task_ratio"]
+        table.add_row(
+            arm,
+            *(f"{found[name]:.2f}" for name in ("mean_ms_per_token", "p99_ms_per_token", "tokens_per_s")),
+            "" if worst is None else f"{worst:.2f}",
+            str(ratio or ""),
+        )
+    if (oracle := oracle_ms(session)) is not None:
+        table.add_row("best fixed choice per task and T", f"{oracle:.2f}")
+    return table
 
 
 def _marked(value: float, best: float) -> str:

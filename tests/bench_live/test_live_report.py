@@ -1,13 +1,20 @@
 """bench.live: the same prompts for every arm, and figures that compare like with like."""
 
+import asyncio
 import random
+import time
+from statistics import fmean
+from typing import Any
 
 import pytest
 
-from bench.live.arms import OURS, Hit
+from bench.live.arms import ARMS, OURS, Hit, Share
+from bench.live.load import Load, blocks, closed_loop
 from bench.live.plan import Shot, plan
-from bench.live.report import paired_ratio, settled, summary
+from bench.live.report import STATIC, Session, oracle_ms, paired_ratio, settled, summary
 from engines.demo.workload import ExampleRequest
+from engines.registry import Heartbeat
+from router.store import MemoryRegistry
 
 EXAMPLES = [ExampleRequest(task, f"{task} {i}", 32) for task in ("sql_generation", "translation") for i in range(3)]
 
@@ -15,8 +22,8 @@ EXAMPLES = [ExampleRequest(task, f"{task} {i}", 32) for task in ("sql_generation
 def _hits(arm: str, times_ms: list[float], k: int = 0) -> list[Hit]:
     shots = [Shot(i, "sql_generation", "p", 32, 0.0, i) for i in range(len(times_ms))]
     return [
-        Hit(arm, shot, "sql_generation", "draft" if k else "vanilla", k, "fastest", 10, 10 * ms)
-        for shot, ms in zip(shots, times_ms, strict=True)
+        Hit(arm, shot, block, "sql_generation", "draft" if k else "vanilla", k, "fastest", 10, 10 * ms)
+        for block, (shot, ms) in enumerate(zip(shots, times_ms, strict=True))
     ]
 
 
@@ -54,8 +61,87 @@ def test_where_ours_ended_is_read_from_the_last_third() -> None:
 
 
 def test_the_summary_has_every_arm() -> None:
-    """Means, ratios and each request."""
+    """Workload, load, arm: means, ratios, tokens per second and each request."""
     hits = [*_hits("always vanilla", [20.0, 20.0]), *_hits(OURS, [10.0, 10.0], k=4)]
-    result = summary(hits, ["always vanilla", OURS])
-    assert result["mean_ms_per_token"] == {"always vanilla": 20.0, OURS: 10.0}
-    assert result["requests"] == hits
+    session = Session("1 client", hits, {"always vanilla": 0.4, OURS: 0.2})
+    result: dict[str, Any] = summary([session], ["always vanilla", OURS], "mix")
+    found = result["results"]["mix"]["1 client"]
+    assert {arm: found[arm]["mean_ms_per_token"] for arm in found} == {"always vanilla": 20.0, OURS: 10.0}
+    assert found["always vanilla"]["ours_over"]["value"] == 0.5
+    assert (found[OURS]["worst_task_ratio"], found[OURS]["tokens_per_s"]) == (0.5, 100.0)
+    assert result["requests"]["1 client"] == hits
+
+
+def test_the_oracle_is_not_flattered_by_noise() -> None:
+    """Where no fixed choice is better than another, the best in hindsight is no better than their mean."""
+    draws = random.Random(3)
+    found: list[float] = []
+    flattered: list[float] = []
+    for _ in range(60):
+        arms = {arm: _hits(arm, [draws.gauss(20, 5) for _ in range(12)]) for arm in STATIC}
+        oracle = oracle_ms(Session("1 client", [hit for hits in arms.values() for hit in hits], {}))
+        assert oracle is not None
+        found.append(oracle)
+        flattered.append(min(fmean(hit.ms_per_token for hit in hits) for hits in arms.values()))
+    assert fmean(found) == pytest.approx(20, abs=0.6)
+    assert fmean(flattered) < 19
+
+
+def test_a_load_is_clients_or_a_share() -> None:
+    """What it is called and what is refused."""
+    assert (Load.parse("4"), Load.parse("80%")) == (Load(clients=4), Load(share=0.8))
+    for wrong in ("0", "-1", "x", "0%", "%", "1.5", ""):
+        with pytest.raises(ValueError, match="clients or a share"):
+            Load.parse(wrong)
+
+
+def test_blocks_hold_every_shot_once() -> None:
+    """One by one for a single client, else in pieces none of which is short."""
+    shots = list(plan(EXAMPLES, rounds=20, temperatures=[0, 1], seed=1))
+    assert blocks(shots, Load(clients=1)) == [[shot] for shot in shots]
+    pieces = blocks(shots, Load(clients=8))
+    assert [shot for piece in pieces for shot in piece] == shots
+    assert min(len(piece) for piece in pieces) >= 28
+
+
+def test_a_shift_changes_the_tasks_half_way() -> None:
+    """No task of the first half comes back in the second."""
+    shots = list(plan(EXAMPLES, rounds=4, temperatures=[0], seed=1, shift=True))
+    assert [{shot.task for shot in shots if shot.round // 2 == half} for half in (0, 1)] == [
+        {"sql_generation"},
+        {"translation"},
+    ]
+
+
+async def test_the_closed_loop_never_exceeds_its_clients() -> None:
+    """At most as many requests run as there are clients, and all of them do."""
+    running = most = 0
+
+    async def send(_: Shot) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    shots = list(plan(EXAMPLES, rounds=5, temperatures=[0], seed=1))
+    await closed_loop(shots, 3, send)
+    assert most == 3
+
+
+async def test_an_arm_sees_its_share_of_the_engines() -> None:
+    """Two engines for every arm: both of its only pool, or one of each."""
+    registry = MemoryRegistry(time.monotonic)
+    for name, k_max in (("vanilla-a", 0), ("vanilla-b", 0), ("draft-a", 4), ("draft-b", 4)):
+        pool = name.partition("-")[0]
+        beat = Heartbeat(replica=name, pool=pool, model="m", target="t", k_max=k_max, url="http://127.0.0.1:1")
+        await registry.announce(beat, 60)
+    seen = {
+        name: sorted(beat.replica for beat in await Share(registry, ARMS[name], 2).replicas())
+        for name in ("always vanilla", "always k=4", OURS)
+    }
+    assert seen == {
+        "always vanilla": ["vanilla-a", "vanilla-b"],
+        "always k=4": ["draft-a", "draft-b"],
+        OURS: ["draft-a", "vanilla-a"],
+    }
