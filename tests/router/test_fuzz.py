@@ -1,17 +1,25 @@
-"""Requests nobody wrote by hand: mutated bodies and mutated HTTP, over one router that must live through all of it."""
+"""Requests and answers nobody wrote by hand: mutated bodies, HTTP and streams, over a router that must live through it.
+
+A few here; `FUZZ_EXAMPLES=2500 pytest tests/router/test_fuzz.py --timeout=0` makes so many of each kind.
+"""
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import orjson
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scripted import ScriptedEngine, stream
 from service import DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from router.fields import CHAT_FIELDS, COMPLETIONS_FIELDS
+from router.ingress import API_ROUTES
+from router.sse import EventStream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +47,35 @@ HEADERS = st.dictionaries(
     st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=12),
     max_size=2,
 )
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+OTHERS = st.sampled_from([route for path, route in API_ROUTES.items() if not path.endswith("completions")]).flatmap(
+    lambda route: st.tuples(
+        st.just(route.path),
+        st.dictionaries(st.sampled_from(sorted(route.fields - {"n"})) | st.text(max_size=8), JSON, max_size=5),
+    )
+)
+PROMPTS: dict[str, object] = {
+    "/v1/responses": {"input": "hello", "max_output_tokens": 3},
+    "/v1/messages": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3},
+    "/detokenize": {"tokens": [1]},
+}
+EVENTS = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
+    b'data: {"choices":[],"usage":{"completion_tokens":3},"metrics":{"queue_time_ms":1}}\n\n',
+    b'event: content_block_delta\r\ndata: {"type":"content_block_delta","delta":{"text":"\xc3\xa9"}}\r\n\r\n',
+    b'event: message_delta\ndata: {"usage":{"output_tokens":3}}\n\n',
+    b": comment\n\n",
+    b"data: [DONE]\n\n",
+    b"\n",
+    b"\xff\x00",
+)
+STREAMS = st.tuples(
+    st.lists(st.sampled_from(EVENTS) | st.binary(min_size=1, max_size=20), min_size=1, max_size=8).map(b"".join),
+    st.lists(st.integers(0, 400), max_size=5),
+    st.booleans(),
+    st.sampled_from(["/v1/chat/completions", "/v1/messages", "/v1/responses"]),
+)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -47,10 +83,15 @@ async def service() -> AsyncIterator[Service]:
     """One router for all of it; at the end nothing of it is left."""
     engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
     async with running_service(settings_with(limits={"body_s": 0.1}), engines) as running:
+        before = len(asyncio.all_tasks())
         yield running
         await running.until(lambda: running.total("in_flight_requests") == 0)
         assert running.total("requests_total", status="500") == 0
         assert running.total("engine_failures_total") == 0
+        for name in engines:
+            await running.until(lambda name=name: running.simulator(name).state()["running"] == 0)  # type: ignore[misc]
+        await running.session.close()
+        await running.until(lambda: len(asyncio.all_tasks()) <= before)
 
 
 async def answered(service: Service, path: str, raw: bytes, headers: dict[str, str]) -> None:
@@ -63,6 +104,49 @@ async def answered(service: Service, path: str, raw: bytes, headers: dict[str, s
             error = orjson.loads(data)["error"]
             assert error.keys() >= {"message", "type", "param", "code"}
             assert error["message"]
+
+
+@MANY
+@given(asked=OTHERS)
+async def test_any_body_of_the_other_routes_is_answered(service: Service, asked: tuple[str, dict[str, object]]) -> None:
+    """Any JSON in any field of Responses, Messages, embeddings and tokens."""
+    path, more = asked
+    prompt = PROMPTS.get(path, {"input": "hello"} if path == "/v1/embeddings" else {})
+    assert isinstance(prompt, dict)
+    await answered(service, path, json.dumps({"model": "demo", **prompt, **more}).encode(), {})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scripted() -> AsyncIterator[Service]:
+    """A router over one engine that sends what it is told; nothing of it is left at the end."""
+    patient = settings_with([VANILLA], resilience={"breaker_failures": 1_000_000})
+    async with running_service(patient, {"vanilla-1": ScriptedEngine(stream(b""))}) as running:
+        yield running
+        await running.until(lambda: running.total("in_flight_requests") == 0)
+        assert running.total("requests_total", status="500") == 0
+
+
+@MANY
+@given(streamed=STREAMS)
+async def test_any_stream_ends(scripted: Service, streamed: tuple[bytes, list[int], bool, str]) -> None:
+    """Events damaged, cut anywhere and broken off: the client gets what came, in order, and an end."""
+    sent, cuts, ends, path = streamed
+    at = sorted({0, *(cut % len(sent) for cut in cuts), len(sent)})
+    engine = scripted.engines["vanilla-1"]
+    assert isinstance(engine, ScriptedEngine)
+    engine.script = stream(*(sent[a:b] for a, b in pairwise(at)), ends=ends)
+    prompt = PROMPTS.get(path, {"messages": [{"role": "user", "content": "hello"}]})
+    assert isinstance(prompt, dict)
+    async with (
+        asyncio.timeout(10),
+        scripted.session.post(path, json={"model": "demo", "stream": True, **prompt}) as got,
+    ):
+        data = await got.read()
+    whole = EventStream(wants_usage=False)
+    expected = whole.feed(sent) + whole.end()
+    assert got.status in ((200,) if ends else (200, 502))
+    assert data == expected or not ends
+    assert got.status != 200 or ends or b"error" in data
 
 
 @MANY
