@@ -76,6 +76,7 @@ def test_a_pool_that_could_not_run_is_refused(fields: dict[str, object], said: s
         PoolSettings.model_validate({"name": "p", "k_max": 3, "engine": "url", "urls": ["http://x"], **fields})
 
 
+@pytest.mark.skipif(not speculative_fields(), reason="no vLLM is installed")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -90,7 +91,6 @@ def test_a_pool_that_could_not_run_is_refused(fields: dict[str, object], said: s
 )
 def test_options_that_do_not_fit_the_method_are_refused(options: dict[str, object], said: str) -> None:
     """vLLM says so minutes later, or never."""
-    pytest.importorskip("vllm", exc_type=ImportError)
     pool: dict[str, object] = {"name": "p", "method": "ngram", "k_max": 3}
     with pytest.raises(ValidationError, match=f"pool 'p': vllm.speculative.*{said}"):
         PoolSettings.model_validate({**pool, "vllm": {"speculative": options}})
