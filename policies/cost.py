@@ -29,6 +29,8 @@ RIGHT = tuple(f"t{i}" for i in range(SIZE))
 HALF_LIFE_REQUESTS = 400.0
 HALF_LIFE_S = 3600.0
 MIN_STEPS = 4
+IMPOSSIBLE = 1e7
+"""No regressor is as large: such a figure is an error."""
 BATCH_EDGES = (4, 16, 64)
 TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
 PROBE_WEIGHT = 2.0
@@ -109,8 +111,7 @@ def observe(outcome: Outcome) -> Observation | None:
     Steps = output tokens − accepted drafts − 1 (the first token is the prefill's).
     """
     steps = max(len(outcome.drafted), outcome.output_tokens - sum(outcome.accepted) - 1)
-    usable = outcome.finished and not outcome.queued and steps >= MIN_STEPS
-    if not usable or not 0 < outcome.generation_s < 86_400:
+    if not outcome.timed or steps < MIN_STEPS:
         return None
     mean_k = max(0.0, outcome.mean_k)
     x = row(
@@ -120,7 +121,7 @@ def observe(outcome: Outcome) -> Observation | None:
         max(0.0, outcome.context_tokens),
         max(0.0, outcome.prefill_tokens) / steps,
     )
-    return Observation(x, outcome.generation_s / steps, float(steps)) if all(map(math.isfinite, x)) else None
+    return Observation(x, outcome.generation_s / steps, float(steps)) if max(x) < IMPOSSIBLE else None
 
 
 def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:

@@ -54,8 +54,7 @@ def canary_fields(outcome: Outcome) -> dict[str, float]:
     Dividing by the prediction takes out the load, which both arms share; it is fixed before the arm is drawn.
     """
     choice = outcome.choice
-    told = outcome.finished and not outcome.queued and outcome.output_tokens > 1 and 0 < outcome.generation_s < math.inf
-    if not told or not choice.vanilla_tpot_s:
+    if not outcome.timed or outcome.output_tokens < 2 or not choice.vanilla_tpot_s:
         return {}
     y = math.log(outcome.generation_s / (outcome.output_tokens - 1) / choice.vanilla_tpot_s)
     if choice.reason not in (Reason.HOLD_OUT if choice.k == 0 else Reason.FASTEST, Reason.HELD):

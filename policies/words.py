@@ -258,6 +258,11 @@ class Outcome:
         """True where the wait was a good part of the answer's life: averages over that life are not the batch's."""
         return self.queue_s > MAX_QUEUE_SHARE * self.generation_s
 
+    @property
+    def timed(self) -> bool:
+        """True where its time is that of the batch it was in, and one that an engine can have taken."""
+        return self.finished and not self.queued and 1e-6 < self.generation_s < 86_400
+
 
 EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow"]
 
