@@ -30,6 +30,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Side = Literal["all", "public", "admin"]
 """What a listener serves: all there is, only the API, or only the pages about the service."""
 
+_FENCE: RawHeaders = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+]
+
 _ANTHROPIC_PATHS = re.compile(r"^/v1/messages(/|$)")
 
 
@@ -122,7 +131,7 @@ class Guard:
     ) -> None:
         inner = without_secrets(scope, None if key is None else _segment(key, scope))
         if admitted is None:
-            await self.app(inner, receive, send)
+            await self.app(inner, receive, _fenced(send) if is_inside(scope["path"]) else send)
             return
         meter = begin(_bytes_of(scope))
         try:
@@ -150,6 +159,17 @@ def _segment(key: Key, scope: Scope) -> str | None:
         message = f"This key may name the segments {allowed}, not {named[:32]!r}."
         raise Forbidden(message, param=SEGMENT, code="forbidden_segment")
     return named
+
+
+def _fenced(send: Send) -> Send:
+    """A `send` for pages that need a role: nothing keeps them, no other site frames them."""
+
+    async def fenced(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_FENCE]}
+        await send(message)
+
+    return fenced
 
 
 def _metered(send: Send, meter: Meter, admitted: Admitted) -> Send:

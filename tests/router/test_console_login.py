@@ -168,3 +168,13 @@ async def test_odd_forms_are_answered(door: Doorway) -> None:
         assert answer.status == 405
     async with door.session.get("/console/logout") as answer:
         assert answer.status == 405
+
+
+async def test_pages_of_the_service_are_fenced(door: Doorway) -> None:
+    """What needs a role is not kept by caches nor framed by others; answers of models are left as they are."""
+    for path in ("/console", "/admin/v1/decisions"):
+        async with door.session.get(path, headers=door.bearer("operator")) as answer:
+            assert answer.headers["cache-control"] == "no-store"
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    async with door.session.get("/v1/models", headers=door.bearer("operator")) as answer:
+        assert "content-security-policy" not in answer.headers

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import stat
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -203,3 +204,15 @@ async def test_acceptance_of_a_guarded_service_takes_a_key(tmp_path: Path) -> No
         assert (refused.exit_code, "ALPHAROUTE_KEY" in refused.stderr) == (2, True)
         await asyncio.to_thread(ask, ALPHAROUTE_KEY=door.keys["operator"])
         assert door.app.scopes[-1]["path"] == "/admin/v1/acceptance"
+
+
+def test_the_commands_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `alpharoute keys` line of docs/security.md, one after another."""
+    guide = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    lines = [shlex.split(line) for line in guide.splitlines() if line.startswith("alpharoute keys ")]
+    assert {line[2] for line in lines} == {"create", "list", "rotate", "revoke"}
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        done = CliRunner().invoke(app, line[1:])
+        assert done.exit_code == 0, (line, done.stderr)
+    assert [key.id for key in read_keys(Path("keys.yaml"))] == ["team-a"]
