@@ -25,6 +25,7 @@ class Entrant:
     cluster: str = "mixed"
     oracle: bool = False
     hindsight: bool = False
+    labelled: bool = False
     told: frozenset[Truths] = frozenset()
     document: Document = field(default_factory=Document)
 

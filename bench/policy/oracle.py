@@ -6,7 +6,7 @@ from statistics import fmean
 
 from bench.policy.calibration import Calibration, costs
 from bench.policy.cluster import Truths
-from bench.policy.workload import Workload
+from bench.policy.workload import Ints, Workload
 from policies.cost import StepModel, Theta
 from policies.document import Document
 from policies.estimator import Curve
@@ -26,16 +26,23 @@ class Truth:
 
     workload: Workload
     k_max: int
-    means: dict[Group, tuple[float, ...]] = field(default_factory=dict)
+    means: dict[tuple[Group, bool], tuple[float, ...]] = field(default_factory=dict)
 
     def of_task(self, drafter: str, request: int) -> tuple[float, ...]:
         """E(k) over the requests of this one's task, temperature and phase."""
+        return self._of_group(drafter, request, self.workload.task, False)
+
+    def of_label(self, drafter: str, request: int) -> tuple[float, ...]:
+        """E(k) over the requests that the classifier took for the same task: the most that labels can tell."""
+        return self._of_group(drafter, request, self.workload.label, True)
+
+    def _of_group(self, drafter: str, request: int, names: Ints, labelled: bool) -> tuple[float, ...]:
         w = self.workload
-        group = (drafter, int(w.task[request]), int(w.bucket[request]), int(w.phase[request]))
-        found = self.means.get(group)
+        group = (drafter, int(names[request]), int(w.bucket[request]), int(w.phase[request]))
+        found = self.means.get((group, labelled))
         if found is None:
-            same = ((w.task == group[1]) & (w.bucket == group[2]) & (w.phase == group[3])).nonzero()[0][:SAMPLE]
-            found = self.means[group] = tuple(
+            same = ((names == group[1]) & (w.bucket == group[2]) & (w.phase == group[3])).nonzero()[0][:SAMPLE]
+            found = self.means[group, labelled] = tuple(
                 self._mean(drafter, [int(i) for i in same], k) for k in range(self.k_max + 1)
             )
         return found
@@ -62,6 +69,7 @@ class TrueKnowledge(Knowledge):
     calibration: Calibration | None = None
     told: frozenset[Truths] = frozenset(("acceptance", "costs", "lengths"))
     hindsight: bool = False
+    labelled: bool = False
     current: int = 0
     thetas: dict[str, StepModel] = field(default_factory=dict)
 
@@ -71,9 +79,8 @@ class TrueKnowledge(Knowledge):
             return Knowledge.curve(self, request, pool, now_s)
         assert self.truth is not None
         name = pool.drafter_id
-        expected = (
-            self.truth.of_request(name, self.current) if self.hindsight else self.truth.of_task(name, self.current)
-        )
+        known = self.truth.of_label if self.labelled else self.truth.of_task
+        expected = (self.truth.of_request if self.hindsight else known)(name, self.current)
         nothing = (0.0,) * len(expected)
         inverse = tuple(1 / tokens for tokens in expected)
         return Curve((), (), 1.0, expected, inverse, nothing, nothing, 1e9, 1e9, 1.0, (), 0.0)

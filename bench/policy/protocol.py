@@ -13,6 +13,7 @@ LOADS = (0.2, 0.5, 0.8, 1.1)
 ENTRANTS = (
     Entrant(VANILLA, "always_vanilla", "vanilla"),
     Entrant(ORACLE, "adaptive", oracle=True),
+    Entrant("label_oracle", "adaptive", oracle=True, labelled=True),
     Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
     Entrant("adaptive", "adaptive"),
     Entrant("adaptive_no_vanilla", "adaptive", "speculative"),
@@ -30,7 +31,7 @@ ENTRANTS = (
 )
 """`vanilla` and `speculative`: the same number of replicas, all of that one kind, so that nobody lacks hardware.
 
-`told_…` is our policy spared some of its learning: what it gains is what that learning costs, and what `told_all` still
+`label_oracle` knows the mean of each label, wrong ones included: beyond it only better labels help. `told_…` is our policy spared some of its learning: what it gains is what that learning costs, and what `told_all` still
 lacks to the oracle is the price of exploring, of the hold-out and of hysteresis.
 """
 

@@ -94,7 +94,11 @@ class _Run:
         knowledge: Knowledge
         if self.entrant.oracle:
             knowledge = TrueKnowledge(
-                document=PLAIN, truth=truth, calibration=calibration, hindsight=self.entrant.hindsight
+                document=PLAIN,
+                truth=truth,
+                calibration=calibration,
+                hindsight=self.entrant.hindsight,
+                labelled=self.entrant.labelled,
             )
         elif self.entrant.told:
             knowledge = TrueKnowledge(
