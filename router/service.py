@@ -23,6 +23,7 @@ from router.http import Receive, Scope, Send
 from router.ingress import Ingress
 from router.overview import Decisions
 from router.pages import Board, MemoryBoard, Pages
+from router.policy_file import policy_followed
 from router.record import Recorder
 from router.relay import Relay
 from router.settings import Settings
@@ -64,7 +65,11 @@ async def running_ingress(
     gate = _gate(settings.queue, fleet, telemetry)
     recorder = Recorder(telemetry, sharing, knowledge, fleet, gate, decisions, clock_s)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
-    async with Upstream(patience) as upstream, kept_feedback(settings.classifier) as feedback:
+    async with (
+        Upstream(patience) as upstream,
+        kept_feedback(settings.classifier) as feedback,
+        policy_followed(settings.policy_file, knowledge, telemetry),
+    ):
         await sharing.exchange()
         tasks = [
             asyncio.create_task(sharing.run(settings.router.sync_s)),

@@ -200,6 +200,15 @@ class Settings(BaseSettings):
     classifier: ClassifierSettings = ClassifierSettings()
     pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
     policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
+    policy_file: Path | None = Field(
+        default=None, description="A file of its own for the policy, in place of `policy`; watched for changes."
+    )
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if self.policy_file is not None and self.policy != Document():
+            raise ValueError("policy and policy_file exclude each other: move the policy into the file")
+        return self
 
     @model_validator(mode="after")
     def _distinct_pools(self) -> Self:

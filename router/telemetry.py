@@ -104,6 +104,9 @@ class Telemetry:
         )
         self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
         self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
+        self.policy_current = gauge(
+            "alpharoute_policy_current", "1 when the policy file as it is now is in use, 0 when it was refused."
+        )
         self.redis_up = gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.")
         self.redis_errors = counter("alpharoute_redis_errors_total", "Exchanges with Redis that failed.")
         self.knowledge_age = gauge(

@@ -190,8 +190,13 @@ OVERHEAD = (
     ),
     Panel("Mean time by stage", "s", {"{{stage}}": mean(STAGE, "stage")}, stacked=True),
     Panel("Wait before a full pool, p95", "s", {"{{pool}}": quantile(0.95, "alpharoute_queue_seconds", "pool")}),
-    Panel("Requests by router", "reqps", {"{{pod}}": rate("alpharoute_requests_total", "pod", ANSWERED)}, stacked=True),
-    Panel("In flight by router", "none", {"{{pod}}": "sum by (pod) (alpharoute_in_flight_requests{JOB})"}),
+    Panel(
+        "Requests by router",
+        "reqps",
+        {"{{router}}": rate("alpharoute_requests_total", "router", ANSWERED)},
+        stacked=True,
+    ),
+    Panel("In flight by router", "none", {"{{router}}": "sum by (router) (alpharoute_in_flight_requests{JOB})"}),
 )
 
 ENGINES = (
@@ -217,14 +222,14 @@ ENGINES = (
 
 REDIS = (
     Panel("Routers in touch with Redis", "none", {"routers": "sum(alpharoute_redis_up{JOB})"}, kind="stat"),
-    Panel("Exchanges that failed", "ops", {"{{pod}}": rate("alpharoute_redis_errors_total", "pod")}),
+    Panel("Exchanges that failed", "ops", {"{{router}}": rate("alpharoute_redis_errors_total", "router")}),
     Panel(
         "Age of what routers know",
         "s",
-        {"{{pod}}": "max by (pod) (alpharoute_knowledge_age_seconds{JOB})"},
+        {"{{router}}": "max by (router) (alpharoute_knowledge_age_seconds{JOB})"},
         about="Routers decide from their own copy: while Redis is away it only gets older.",
     ),
-    Panel("Redis up, by router", "none", {"{{pod}}": "min by (pod) (alpharoute_redis_up{JOB})"}),
+    Panel("Redis up, by router", "none", {"{{router}}": "min by (router) (alpharoute_redis_up{JOB})"}),
 )
 
 DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {

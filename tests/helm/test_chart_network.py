@@ -94,7 +94,7 @@ def test_each_peer_reaches_its_ports_and_no_other(name: str) -> None:
             assert not any(_open_from(values, pod, peer) for peer in (CLIENT, PROMETHEUS, OPERATOR))
             continue
         assert _open_from(values, pod, CLIENT) == {8000}
-        assert _open_from(values, pod, PROMETHEUS) == {8080, *range(30000, 30008)}
+        assert _open_from(values, pod, PROMETHEUS) == {8000, 8080}
         assert _open_from(values, pod, OPERATOR) == {8000, 8265, 52365}
 
 
@@ -172,17 +172,23 @@ def test_routers_are_spread() -> None:
         assert _selected({}, constraint["labelSelector"]) == {"router"}
 
 
-def test_each_router_replica_is_scraped() -> None:
-    """Port by port, by names the pods declare: through the Service any one of them would answer."""
-    values = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}}}
-    monitor = one(values, "PodMonitor", "-routers")
-    assert monitor["metadata"]["labels"]["release"] == "p"
-    declared = {port["name"] for port in container(groups(values)["router"]["template"])["ports"]}
-    scraped = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
-    assert scraped == {name for name in declared if name.startswith("router-")}
-    variables = {v["name"]: v.get("value") for v in container(groups(values)["router"]["template"])["env"]}
-    assert variables["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] == "30000"
-    assert variables["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] == "30007"
+def test_the_routers_are_one_target() -> None:
+    """Each answers for all: as several targets every series would be there several times."""
+    values = {"metrics": {"routers": {"enabled": True, "labels": {"release": "p"}}}, "service": {"port": 80}}
+    scraped = one(values, "ScrapeConfig")
+    assert scraped["metadata"]["labels"]["release"] == "p"
+    assert scraped["spec"]["staticConfigs"][0]["targets"] == ["demo-alpharoute.llm.svc:80"]
+    assert scraped["spec"]["relabelings"] == [{"targetLabel": "job", "replacement": "llm/demo-alpharoute"}]
+
+
+def test_rays_own_metrics_are_scraped_pod_by_pod() -> None:
+    """By a port that the pods declare."""
+    monitor = one({"metrics": {"podMonitor": {"enabled": True}}}, "PodMonitor")["spec"]
+    assert _selected({}, monitor["selector"]) == {"router", "cpu"}
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    for template in pod_templates({}).values():
+        if _matches(monitor["selector"], template["metadata"].get("labels", {})):
+            assert endpoint["port"] in {port["name"] for port in container(template)["ports"]}
 
 
 def test_engines_outside_ray_are_scaled_by_their_requests() -> None:

@@ -118,8 +118,8 @@ BY_GUARD: list[tuple[Values, str]] = [
     ({"auth": {"allowAnonymous": True, "existingSecret": "keys"}}, "choose one"),
     ({"auth": {"redisKeys": False}}, "nobody could come in"),
     (
-        {"auth": {"metricsFor": "operator"}, "metrics": {"podMonitor": {"enabled": True}}},
-        "metrics.podMonitor.authorization must name a Secret",
+        {"auth": {"metricsFor": "operator"}, "metrics": {"routers": {"enabled": True}}},
+        "metrics.routers.authorization must name a Secret",
     ),
     ({"serviceAccount": {"create": False}}, "the Ray head needs an account with rights"),
     (

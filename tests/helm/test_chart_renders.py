@@ -23,7 +23,8 @@ OVERLAYS: dict[str, Values] = {
     },
     "everything watched": {
         "metrics": {
-            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "routers": {"enabled": True, "labels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True},
             "serviceMonitor": {"enabled": True},
             "prometheusRule": {"enabled": True, "runbookUrl": "https://example.com/runbooks"},
             "dashboards": {"enabled": True},
@@ -69,7 +70,7 @@ OVERLAYS: dict[str, Values] = {
     },
     "keys and an account of its own": {
         "auth": {"existingSecret": "keys", "metricsFor": "operator", "allowAnonymous": False},
-        "metrics": {"podMonitor": {"enabled": True, "authorization": {"name": "metrics", "key": "key"}}},
+        "metrics": {"routers": {"enabled": True, "authorization": {"name": "metrics", "key": "key"}}},
         "serviceAccount": {"create": False, "name": "mine"},
         "rbac": {"create": False},
     },

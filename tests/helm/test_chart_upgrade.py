@@ -62,7 +62,9 @@ def test_a_policy_edit_is_one_config_map(name: str) -> None:
 
 
 def test_the_policy_is_mounted_as_a_folder() -> None:
-    """A file mounted by subPath keeps its first content for ever."""
+    """A file mounted by subPath keeps its first content for ever; routers watch the one in the folder."""
+    assert application({})["args"]["policy_file"] == "/etc/alpharoute/policy/policy.yaml"
+    assert "policy" not in application({})["args"]
     (policy,) = (o for o in objects({}) if o["kind"] == "ConfigMap" and o["metadata"]["name"].endswith("-policy"))
     assert yaml.safe_load(policy["data"]["policy.yaml"]) == {}
     for group in one({}, "RayService")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:

@@ -139,4 +139,3 @@ def _until_up(head: RayHead, process: subprocess.Popen[bytes]) -> None:
             assert process.poll() is None, (head.folder / "ray.log").read_text()
             assert time.monotonic() < deadline, (head.folder / "ray.log").read_text()
             time.sleep(0.3)
-

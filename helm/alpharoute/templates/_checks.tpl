@@ -102,7 +102,7 @@
 {{- $auth := .Values.auth -}}
 {{- if and $auth.allowAnonymous $auth.existingSecret -}}{{- fail (printf "auth: allowAnonymous serves everybody, existingSecret %q holds keys: choose one" $auth.existingSecret) -}}{{- end -}}
 {{- if not (or $auth.allowAnonymous $auth.redisKeys $auth.existingSecret) -}}{{- fail "auth: nobody could come in; set redisKeys, existingSecret or allowAnonymous" -}}{{- end -}}
-{{- if and (ne $auth.metricsFor "anyone") .Values.metrics.podMonitor.enabled (not .Values.metrics.podMonitor.authorization) -}}{{- fail (printf "auth.metricsFor is %q: metrics.podMonitor.authorization must name a Secret with a key of that role" $auth.metricsFor) -}}{{- end -}}
+{{- if and (ne $auth.metricsFor "anyone") .Values.metrics.routers.enabled (not .Values.metrics.routers.authorization) -}}{{- fail (printf "auth.metricsFor is %q: metrics.routers.authorization must name a Secret with a key of that role" $auth.metricsFor) -}}{{- end -}}
 {{- $pools := dict -}}
 {{- range .Values.pools -}}{{- $_ := set $pools .name (default "vllm" .engine) -}}{{- end -}}
 {{- range $i, $scaling := .Values.engineScaling -}}

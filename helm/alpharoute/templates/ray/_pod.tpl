@@ -1,18 +1,10 @@
 {{/* Pods of Ray: the head, the routers, and one kind of engine pod per accelerator. */}}
 
-{{/* The routers' ports: Serve gives each replica on a node the next one; a freed one rests for a while. */}}
-{{- define "alpharoute.routerPorts.first" -}}30000{{- end }}
-{{- define "alpharoute.routerPorts.last" -}}30007{{- end }}
-
 {{- define "alpharoute.ray.env" -}}
 - name: RAY_SERVE_ENABLE_HA_PROXY
   value: "1"
 - name: RAY_SERVE_THROUGHPUT_OPTIMIZED
   value: "1"
-- name: RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT
-  value: {{ include "alpharoute.routerPorts.first" . | quote }}
-- name: RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT
-  value: {{ include "alpharoute.routerPorts.last" . | quote }}
 - name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO
   value: "0"
 - name: RAY_USAGE_STATS_ENABLED
@@ -182,10 +174,6 @@ spec:
         {{- if $head }}
         - {name: gcs-server, containerPort: 6379}
         - {name: dashboard, containerPort: 8265}
-        {{- else if eq .component "router" }}
-        {{- range $port := untilStep (include "alpharoute.routerPorts.first" . | int) (add1 (include "alpharoute.routerPorts.last" .) | int) 1 }}
-        - {name: router-{{ $port }}, containerPort: {{ $port }}}
-        {{- end }}
         {{- end }}
       env:
         {{- include "alpharoute.ray.env" .root | nindent 8 }}

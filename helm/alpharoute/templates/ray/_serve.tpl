@@ -33,7 +33,7 @@ metrics_for: {{ .Values.auth.metricsFor }}
 {{- $pools := list -}}
 {{- range .Values.pools -}}{{- $pools = append $pools (include "alpharoute.pool" . | fromYaml) -}}{{- end -}}
 {{- $router := dict "engine_host" "node" "drain_s" .Values.router.drainSeconds "max_ongoing_requests" .Values.router.maxOngoingRequests -}}
-{{- $own := dict "router" $router "pools" $pools "auth" (include "alpharoute.auth" . | fromYaml) -}}
+{{- $own := dict "router" $router "pools" $pools "auth" (include "alpharoute.auth" . | fromYaml) "policy_file" "/etc/alpharoute/policy/policy.yaml" -}}
 {{- with .Values.tracing.endpoint -}}{{- $_ := set $own "tracing" (dict "endpoint" . "share" $.Values.tracing.share) -}}{{- end -}}
 {{- $defaults := dict "logs" (dict "format" "json") -}}
 {{- toYaml (mergeOverwrite $defaults (deepCopy .Values.settings) $own) -}}
