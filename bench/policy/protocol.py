@@ -31,8 +31,9 @@ ENTRANTS = (
 )
 """`vanilla` and `speculative`: the same number of replicas, all of that one kind, so that nobody lacks hardware.
 
-`label_oracle` knows the mean of each label, wrong ones included: beyond it only better labels help. `told_…` is our policy spared some of its learning: what it gains is what that learning costs, and what `told_all` still
-lacks to the oracle is the price of exploring, of the hold-out and of hysteresis.
+`label_oracle` knows the mean of each label, wrong ones included: beyond it only better labels help. `told_…` is our
+policy spared some of its learning: what it gains is what that learning costs, and what `told_all` still lacks to the
+oracle is the price of exploring, of the hold-out and of hysteresis.
 """
 
 
