@@ -18,7 +18,7 @@ from classifiers.words import BLOCKS
 SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the classifier that the project ships."""
 
-FORMAT = 1
+FORMAT = 2
 _SEPARATOR = "\x00"
 
 

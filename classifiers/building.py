@@ -44,11 +44,15 @@ def build(
     """Train on the project's own examples and those from outside.
 
     Temperature and score come from the outside examples, each labelled by a model that never saw its source; where
-    there are none, from the families of the own ones. `advance` is called with (done, all) after each training.
+    they lack some of the own tasks, from the families of the own ones too. `advance` is called with (done, all) after
+    each training. Raises ValueError for examples of fewer than two tasks.
     """
+    if not own and not outside:
+        raise ValueError("training needs examples: name files of them, or leave the project's own in")
     recipe = recipe or Recipe()
     ours, theirs = featured(own), featured(outside)
-    kept, held = (ours, theirs) if theirs else ([], ours)
+    lacking = {item.task for item in own} - {item.task for item in outside}
+    kept, held = ([], [*ours, *theirs]) if lacking or not theirs else (ours, theirs)
     tasks, probabilities = leave_source_out(kept, held, recipe, folds, advance)
     truth = [tasks.index(item.example.task) for item in held]
     temperature = best_temperature(probabilities, truth)

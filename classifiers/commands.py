@@ -20,7 +20,7 @@ from classifiers.examples import Example, read_examples, write_examples
 from classifiers.explaining import explain as explanation_of
 from classifiers.model import Model
 from classifiers.prompt import read_prompt
-from classifiers.scoring import Score, source_family
+from classifiers.scoring import Score, source_family, timed
 from classifiers.scoring import evaluate as score_of
 from classifiers.tables import plot_confusion, tables
 
@@ -119,7 +119,9 @@ def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advanc
     """The score of the examples by models that did not see their sources; of the own families without examples."""
     if own_only and examples:
         return score_of(Model(build(corpus(), [], folds=4, advance=advance).weights), examples)
-    return build(corpus(), examples, folds=folds, advance=advance).score
+    own = corpus()
+    built = build(own, examples, folds=folds, advance=advance)
+    return timed(built.score, Model(built.weights), examples or own[::10])
 
 
 def _of_version(artefact: Artefact, examples: list[Example]) -> Score:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from classifiers.prompt import Prompt, prompt_of
+
+PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,18 @@ class Line(BaseModel):
     system: str = ""
     history: str = ""
     tools: list[object] = Field(default_factory=list)
-    source: str = "own"
+    source: str = ""
 
 
 def read_examples(path: Path) -> list[Example]:
-    """The examples in a file; raises ValueError with the number of the first line that is not one."""
-    return list(_lines(path))
+    """The examples in a file; raises ValueError with the number of the first line that is not one.
+
+    Sources are what scores leave out. Where the lines of a file name none or all the same, they are dealt into `PARTS`.
+    """
+    examples = list(_lines(path))
+    if len({example.source for example in examples}) > 1:
+        return examples
+    return [replace(item, source=f"{item.source or path.name}/{at % PARTS}") for at, item in enumerate(examples)]
 
 
 def example_of(line: Line) -> Example:
@@ -50,8 +58,15 @@ def _lines(path: Path) -> Iterator[Example]:
                 continue
             try:
                 yield example_of(Line.model_validate(json.loads(text)))
-            except (ValidationError, ValueError) as error:
-                raise ValueError(f"{path}:{number} is no example: {error}") from error
+            except ValidationError as error:
+                raise ValueError(f"{path}:{number} is no example: {_problems(error)}") from None
+            except ValueError as error:
+                raise ValueError(f"{path}:{number} is not JSON: {error}") from None
+
+
+def _problems(error: ValidationError) -> str:
+    found = ((".".join(map(str, detail["loc"])), detail) for detail in error.errors())
+    return "; ".join(f"{name or 'the line'}: {detail['msg']}, got {detail['input']!r:.80}" for name, detail in found)
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:

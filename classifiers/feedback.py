@@ -75,4 +75,4 @@ def opted_out(headers: Mapping[str, str]) -> bool:
 def _line(prompt: Prompt, label: Label) -> bytes:
     fields = {"task": label.task, "prompt": prompt.text, "system": prompt.system, "history": prompt.history}
     tools: dict[str, object] = {"tools": [{}]} if prompt.has_tools else {}
-    return (json.dumps({**fields, **tools, "source": f"feedback {label.source}"}) + "\n").encode()
+    return (json.dumps({**fields, **tools}) + "\n").encode()

@@ -2,11 +2,13 @@
 
 import hashlib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 _FILE = Path(__file__).parent / "lexicon.txt"
 _ENOUGH = (2, 3, 5, 8)
 _DENSE = (4, 8, 16)
+_SPACELESS = "\u3040"
 
 
 @cache
@@ -29,9 +31,10 @@ def lexicon_sha256() -> str:
 def listed(words: list[str], head: int, tail: int) -> set[str]:
     """Which lists the words touch: `law`, `law3` by number, `law/8` by share, `^law` and `$law` by place.
 
-    Numbers count distinct words; `head` and `tail` are how many words make the beginning and the end.
+    Numbers count distinct words; `head` and `tail` are how many words make the beginning and the end. In scripts
+    without spaces a word is a character, and the lists hold pairs of them.
     """
-    whole, first, last = set(words), set(words[:head]), set(words[-tail:])
+    whole, first, last = _known(words), _known(words[:head]), _known(words[-tail:])
     found: set[str] = set()
     for name, members in lexicon().items():
         known = len(whole & members)
@@ -44,4 +47,11 @@ def listed(words: list[str], head: int, tail: int) -> set[str]:
             found.add(f"^{name}")
         if not last.isdisjoint(members):
             found.add(f"${name}")
+    return found
+
+
+def _known(words: list[str]) -> set[str]:
+    found = set(words)
+    if max(found, default="") > _SPACELESS:
+        found |= {a + b for a, b in pairwise(words) if a > _SPACELESS and b > _SPACELESS}
     return found

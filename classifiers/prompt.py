@@ -3,16 +3,22 @@
 Reading never fails: whatever cannot be read is left out, because the engine, not the router, answers bad requests.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 HEAD_CHARS = 1_500
 TAIL_CHARS = 900
 CONTEXT_CHARS = 1_200
+CONTEXT_TURNS = 6
+TURN_HEAD_CHARS = 300
+TURN_TAIL_CHARS = 150
 MAX_PARTS = 512
 
 Format = Literal["text", "json", "grammar"]
+
+_NOT_ASKED = ("function_call", "function_call_output", "reasoning", "item_reference")
+"""Items of a Responses request that carry no role and are nobody's question."""
 
 _GRAMMARS = ("guided_grammar", "guided_regex", "guided_choice", "structured_outputs")
 
@@ -47,19 +53,26 @@ def read_prompt(body: object) -> Prompt:
     if not isinstance(body, Mapping):
         return Prompt()
     turns = list(_turns(body))
-    last = next((i for i in range(len(turns) - 1, -1, -1) if turns[i].role == "user"), None)
+    last = _last_asked(turns)
     asked = turns[last] if last is not None else _Turn("user", "", 0)
     before = [turn for turn in turns[: last or 0] if turn.role not in ("system", "developer")]
     return Prompt(
         text=sample(asked.text),
         system=_joined((turn.text for turn in turns if turn.role in ("system", "developer")), CONTEXT_CHARS),
-        history=_joined((turn.text for turn in before), CONTEXT_CHARS),
+        history=recent(turn.text for turn in before),
         chars=len(asked.text),
         turns=len(before),
         images=sum(turn.images for turn in turns),
         has_tools=_offers_tools(body),
         response_format=_response_format(body),
     )
+
+
+def _last_asked(turns: list[_Turn]) -> int | None:
+    """Where the last user turn stands that says or shows something, else the last that is empty."""
+    users = [at for at, turn in enumerate(turns) if turn.role == "user"]
+    spoken = [at for at in users if turns[at].text or turns[at].images] or users
+    return spoken[-1] if spoken else None
 
 
 def prompt_of(text: str, *, system: str = "", history: str = "", has_tools: bool = False) -> Prompt:
@@ -80,6 +93,17 @@ def sample(text: str) -> str:
     return f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
 
 
+def recent(turns: Iterable[str]) -> str:
+    """The turns before the last, each by its head and tail: a long answer must not hide what was asked before it."""
+    short = [
+        text
+        if len(text) <= TURN_HEAD_CHARS + TURN_TAIL_CHARS
+        else f"{text[:TURN_HEAD_CHARS]}\n{text[-TURN_TAIL_CHARS:]}"
+        for text in turns
+    ]
+    return _joined(short[-CONTEXT_TURNS:], CONTEXT_CHARS)
+
+
 def _turns(body: Mapping[object, object]) -> Iterator[_Turn]:
     for field in ("instructions", "system"):
         if field in body:
@@ -98,6 +122,8 @@ def _message(item: object) -> _Turn:
     if isinstance(item, Mapping) and ("role" in item or "content" in item):
         role = item.get("role", "user")
         return _turn(role if isinstance(role, str) else "user", item.get("content"))
+    if isinstance(item, Mapping) and str(item.get("type")) in _NOT_ASKED:
+        return _turn("tool", item.get("output"))
     return _turn("user", item)
 
 
@@ -132,7 +158,7 @@ def _parts(content: object) -> tuple[list[str], int]:
     return texts, images
 
 
-def _joined(texts: Iterator[str], limit: int) -> str:
+def _joined(texts: Iterable[str], limit: int) -> str:
     return "\n".join(text for text in texts if text)[-limit:]
 
 

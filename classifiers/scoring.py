@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from classifiers.examples import Example
 from classifiers.label import Classifier, Label
 from classifiers.model import API_CALL
+from classifiers.prompt import read_prompt
 from policies.words import OTHER
 
 _BINS = 10
+_SIZES = {"1 KB": 1_024, "64 KB": 65_536}
+_SIZED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,20 @@ class SourceScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """Time to classify one prompt, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """What an evaluation found; `confusion[true][labelled]` counts examples, times are per prompt.
 
     `ece` is the expected calibration error over ten bins of equal width; `recall_tools` is None without requests
-    that offer tools, the times are None where the labels were made elsewhere.
+    that offer tools. Times are of the examples as they are, in `latency` of requests cut or grown to a size, reading
+    included; they are None and empty until measured.
     """
 
     macro_f1_tasks: float
@@ -51,14 +64,7 @@ class Score:
     per_task: dict[str, TaskScore]
     per_source: dict[str, SourceScore]
     confusion: dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Time to classify one prompt, in milliseconds."""
-
-    p50_ms: float
-    p99_ms: float
+    latency: dict[str, Latency] = field(default_factory=dict)
 
 
 def source_family(source: str) -> str:
@@ -66,7 +72,7 @@ def source_family(source: str) -> str:
     return source.split(" ", 1)[0]
 
 
-def score(examples: Sequence[Example], labels: Sequence[Label], latency: Latency | None = None) -> Score:
+def score(examples: Sequence[Example], labels: Sequence[Label]) -> Score:
     """The score of the labels given to the examples, in the same order; raises ValueError for no examples."""
     if not examples or len(examples) != len(labels):
         raise ValueError(f"scoring needs one label for each example, found {len(labels)} for {len(examples)}")
@@ -80,8 +86,8 @@ def score(examples: Sequence[Example], labels: Sequence[Label], latency: Latency
         macro_f1_with_other=_mean([found.f1 for found in per_task.values()]),
         ece=calibration_error(np.array([label.confidence for label in labels]), right),
         recall_tools=_recall_tools(examples, labels),
-        p50_ms=latency.p50_ms if latency else None,
-        p99_ms=latency.p99_ms if latency else None,
+        p50_ms=None,
+        p99_ms=None,
         per_task=per_task,
         per_source=_per_source(examples, right),
         confusion={task: dict(found) for task, found in sorted(confusion.items())},
@@ -91,12 +97,41 @@ def score(examples: Sequence[Example], labels: Sequence[Label], latency: Latency
 def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
     """The score and latency of a classifier on the examples."""
     labels = [classifier.classify(example.prompt) for example in examples]
-    return score(examples, labels, measure(classifier, examples))
+    return timed(score(examples, labels), classifier, examples)
 
 
-def measure(classifier: Classifier, examples: Sequence[Example], repeats: int = 3) -> Latency:
-    """The latency over the examples, each at the best of its repeats so that other processes do not count."""
-    times_ms = [min(_time_ms(classifier, example) for _ in range(repeats)) for example in examples]
+def timed(found: Score, classifier: Classifier, examples: Sequence[Example]) -> Score:
+    """The score with the times that the classifier takes for the examples, and for requests of 1 and 64 KB."""
+    own = _latency([_best_ms(partial(classifier.classify, item.prompt)) for item in examples])
+    latency = {name: _latency_of_size(classifier, examples, size) for name, size in _SIZES.items()}
+    return replace(found, p50_ms=own.p50_ms, p99_ms=own.p99_ms, latency=latency)
+
+
+def _latency_of_size(classifier: Classifier, examples: Sequence[Example], chars: int) -> Latency:
+    """Over requests of that many characters, each the text of one example and of those after it."""
+    texts = [example.prompt.text or " " for example in examples]
+    whole = "\n\n".join(texts)
+    whole *= 1 + 2 * chars // len(whole)
+    starts = np.linspace(0, len(whole) - chars, min(_SIZED, len(texts))).astype(int).tolist()
+    bodies = [{"messages": [{"role": "user", "content": whole[start : start + chars]}]} for start in starts]
+    return _latency([_best_ms(partial(_read_and_classify, classifier, body)) for body in bodies])
+
+
+def _read_and_classify(classifier: Classifier, body: object) -> Label:
+    return classifier.classify(read_prompt(body))
+
+
+def _best_ms(call: Callable[[], object], repeats: int = 3) -> float:
+    """The time of the fastest call, so that other processes do not count."""
+    best_s = float("inf")
+    for _ in range(repeats):
+        start_s = time.perf_counter()
+        call()
+        best_s = min(best_s, time.perf_counter() - start_s)
+    return best_s * 1e3
+
+
+def _latency(times_ms: Sequence[float]) -> Latency:
     p50_ms, p99_ms = np.percentile(times_ms, [50, 99])
     return Latency(float(p50_ms), float(p99_ms))
 
@@ -107,12 +142,6 @@ def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]
     gaps = [abs(float(confidence[bins == at].mean() - right[bins == at].mean())) for at in np.unique(bins)]
     weights = [float((bins == at).mean()) for at in np.unique(bins)]
     return float(np.dot(gaps, weights))
-
-
-def _time_ms(classifier: Classifier, example: Example) -> float:
-    start = time.perf_counter()
-    classifier.classify(example.prompt)
-    return (time.perf_counter() - start) * 1e3
 
 
 def _task_score(task: str, confusion: dict[str, Counter[str]]) -> TaskScore:

@@ -33,6 +33,7 @@ _LINES = (2, 3, 5, 9, 17, 33)
 _SCANNED_HEAD = 900
 _SCANNED_TAIL = 300
 _ENOUGH = 6
+_BRIEF = 80
 
 _PATTERNS = {
     "code": re.compile(
@@ -63,7 +64,7 @@ NAMES = (
     *(f"lines_{limit}" for limit in _LINES),
     "fence", "url", "asks", "asks_last", "colon_last", "lower_start",
     "unmarked", "one_line", "document_first", "document_last",
-    "wants_json", "wants_grammar", "has_images", "has_system", "has_history",
+    "wants_json", "wants_grammar", "has_images", "has_system", "has_history", "follows_briefly",
 )  # fmt: skip
 """One name for each value that `structure` returns, in the same order."""
 
@@ -72,6 +73,7 @@ def structure(prompt: Prompt) -> list[float]:
     """The shape of the prompt as values in 0–1, one for each of `NAMES`."""
     text = prompt.text
     lines = text.count("\n") + 1
+    follows = prompt.turns > 0 or bool(prompt.history)
     return [
         *_patterns(text),
         *_shares(text),
@@ -82,7 +84,8 @@ def structure(prompt: Prompt) -> list[float]:
         float(prompt.response_format == "grammar"),
         float(prompt.images > 0),
         float(bool(prompt.system)),
-        float(prompt.turns > 0 or bool(prompt.history)),
+        float(follows),
+        float(follows and len(text) <= _BRIEF),
     ]
 
 

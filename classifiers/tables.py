@@ -7,10 +7,13 @@ from rich.table import Column, Table
 
 from classifiers.scoring import Score
 
+_SOURCES = 40
+
 
 def tables(score: Score) -> Group:
-    """The summary, the tasks, the confusion matrix and the sources of a score."""
-    return Group(_summary(score), _tasks(score), _confusion(score), _sources(score))
+    """The summary, the latency, the tasks, the confusion matrix and the sources of a score."""
+    latency = [_latency(score)] if score.latency else []
+    return Group(_summary(score), *latency, _tasks(score), _confusion(score), _sources(score))
 
 
 def plot_confusion(score: Score, path: Path) -> None:
@@ -53,6 +56,13 @@ def _summary(score: Score) -> Table:
     return table
 
 
+def _latency(score: Score) -> Table:
+    table = Table("request of", _right("median ms"), _right("99th percentile ms"))
+    for size, found in score.latency.items():
+        table.add_row(size, f"{found.p50_ms:.3f}", f"{found.p99_ms:.3f}")
+    return table
+
+
 def _tasks(score: Score) -> Table:
     table = Table("task", *(_right(name) for name in ("precision", "recall", "F1", "examples")))
     for task, found in score.per_task.items():
@@ -70,8 +80,10 @@ def _confusion(score: Score) -> Table:
 
 
 def _sources(score: Score) -> Table:
-    table = Table("source", _right("accuracy"), _right("examples"))
-    for source, found in score.per_source.items():
+    worst = sorted(score.per_source.items(), key=lambda item: item[1].accuracy)
+    name = "source" if len(worst) <= _SOURCES else f"source (the worst {_SOURCES} of {len(worst)})"
+    table = Table(name, _right("accuracy"), _right("examples"))
+    for source, found in worst[:_SOURCES]:
         table.add_row(source, f"{found.accuracy:.3f}", str(found.examples))
     return table
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 class Recipe:
     """The choices of training; the defaults are those of the shipped classifier.
 
-    A feature must occur in `least_sources` families and `least_examples` examples; `strength` is scikit-learn's C.
+    A feature must occur in `least_sources` families (all, where there are fewer) and `least_examples` examples;
+    `strength` is scikit-learn's C.
     """
 
     strength: float = 3.0
-    least_examples: int = 3
-    least_sources: int = 2
+    least_examples: int = 5
+    least_sources: int = 3
     max_rows: int = 40_000
     iterations: int = 60
 
@@ -70,6 +71,7 @@ def _columns(coefficients: Floats, bias: Floats) -> tuple[Floats, Floats]:
 
 def _vocabulary(examples: Sequence[Featured], recipe: Recipe) -> dict[str, dict[str, int]]:
     kept: list[tuple[int, str, str]] = []
+    enough = min(recipe.least_sources, len({item.example.source for item in examples}))
     for block in BLOCKS:
         counts: Counter[str] = Counter()
         sources: Counter[str] = Counter()
@@ -82,7 +84,7 @@ def _vocabulary(examples: Sequence[Featured], recipe: Recipe) -> dict[str, dict[
         kept += [
             (count, block, feature)
             for feature, count in counts.items()
-            if count >= recipe.least_examples and sources[feature] >= recipe.least_sources and "\x00" not in feature
+            if count >= recipe.least_examples and sources[feature] >= enough and "\x00" not in feature
         ]
     kept = sorted(kept, reverse=True)[: recipe.max_rows]
     vocabulary: dict[str, dict[str, int]] = {block: {} for block in BLOCKS}

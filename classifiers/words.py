@@ -10,7 +10,7 @@ from itertools import pairwise
 from classifiers.lexicon import listed
 from classifiers.prompt import Prompt
 
-BLOCKS = ("lexicon", "word", "head", "tail", "line", "char", "system", "history")
+BLOCKS = ("lexicon", "word", "head", "tail", "line", "char", "system", "history", "followed")
 
 HEAD_WORDS = 14
 TAIL_WORDS = 12
@@ -18,20 +18,18 @@ LINES = 48
 CHAR_HEAD = 140
 CHAR_TAIL = 70
 CHAR_LENGTHS = (4,)
-CONTEXT_WORDS = 80
+CONTEXT_WORDS = 160
+SHORT_CHARS = 80
 
+_SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_MARKED = r"\u0900-\u0dff\u0e00-\u0eff"
 _TOKEN = re.compile(
-    r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:'[a-z]+)?"  # words of scripts that put spaces between them
-    r"|\d+|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\w\s]"  # numbers, one CJK character, one mark
+    rf"[^\W\d_{_SPACELESS}{_MARKED}]+(?:'[a-z]+)?"  # words of scripts that put spaces between them
+    rf"|\d+|[{_SPACELESS}]|[{_MARKED}]+|[^\w\s]"  # numbers, one CJK character, Indic words with their marks, one mark
 )
 _LINE_START = re.compile(r"^[ \t]*(\S{1,24})", re.MULTILINE)
 _DIGITS = re.compile(r"\d+")
 _APOSTROPHES = str.maketrans("’‘`", "'''")
-
-
-def lists_of(prompt: Prompt) -> set[str]:
-    """The word lists that the prompt touches, as the `lexicon` block names them."""
-    return listed(_TOKEN.findall(prompt.text.lower()), HEAD_WORDS, TAIL_WORDS)
 
 
 def blocks(prompt: Prompt) -> dict[str, set[str]]:
@@ -47,8 +45,16 @@ def blocks(prompt: Prompt) -> dict[str, set[str]]:
         "line": set(_LINE_START.findall(text)[:LINES]),
         "char": _char_grams(text),
         "system": set(_TOKEN.findall(prompt.system.lower())[:CONTEXT_WORDS]),
-        "history": set(_TOKEN.findall(prompt.history.lower())[-CONTEXT_WORDS:]),
+        **_context(prompt),
     }
+
+
+def _context(prompt: Prompt) -> dict[str, set[str]]:
+    """What the turns before say: a block of its own where the last turn is too short to say it again."""
+    words = _TOKEN.findall(prompt.history.lower())[-CONTEXT_WORDS:]
+    found = {*words, *listed(words, HEAD_WORDS, TAIL_WORDS)}
+    short = len(prompt.text) <= SHORT_CHARS
+    return {"history": set() if short else found, "followed": found if short else set()}
 
 
 def _grams(words: list[str]) -> set[str]:

@@ -72,6 +72,16 @@ def test_examples_survive_a_round_trip(tmp_path: Path, file: Path) -> None:
     assert read_examples(tmp_path / "again.jsonl") == examples
 
 
+@pytest.mark.parametrize("source", [{}, {"source": "desk"}])
+def test_a_file_of_one_source_is_dealt_into_parts(tmp_path: Path, source: dict[str, str]) -> None:
+    """Else leaving its source out would leave its tasks unknown."""
+    path = tmp_path / "mine.jsonl"
+    lines = [{"task": "sailing", "prompt": f"hoist sail {at}", **source} for at in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = {example.source for example in read_examples(path)}
+    assert found == {f"{source.get('source', 'mine.jsonl')}/{part}" for part in range(8)}
+
+
 BAD_LINES = (
     "{",
     "[]",
@@ -101,6 +111,7 @@ def test_train_writes_a_classifier_that_evaluate_and_explain_read(tmp_path: Path
     assert found["macro_f1_tasks"] == 1.0
     assert found["p50_ms"] > 0
     assert {"macro_f1_with_other", "ece", "recall_tools", "p99_ms", "per_task", "per_source"} <= found.keys()
+    assert set(found["latency"]) == {"1 KB", "64 KB"}
     explained = run(app, ["explain", "hoist the sail", "--model", str(out), "--json"])
     assert json.loads(explained.stdout)["label"]["task"] == "sailing"
 
@@ -133,6 +144,21 @@ def test_a_mistake_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
     assert failed.exit_code == 1
     assert failed.stderr.startswith("error: ")
     assert "Traceback" not in failed.output
+
+
+def test_training_on_nothing_says_what_is_missing(tmp_path: Path) -> None:
+    """No file and not the project's own prompts either."""
+    failed = run(app, ["train", "--no-own", "--out", str(tmp_path / "m")])
+    assert failed.exit_code == 1
+    assert "name files" in failed.stderr
+
+
+def test_a_wrong_field_is_named_with_its_value(tmp_path: Path) -> None:
+    """The line, the field, what is allowed and what stood there."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"task": "My task", "prompt": "p"}\n')
+    with pytest.raises(ValueError, match=r"bad\.jsonl:1 .* task: .*pattern.* got 'My task'$"):
+        read_examples(path)
 
 
 def test_the_corpus_can_be_written_out(tmp_path: Path) -> None:

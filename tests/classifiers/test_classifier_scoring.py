@@ -7,9 +7,9 @@ import pytest
 
 from classifiers.calibration import best_temperature, heated
 from classifiers.examples import Example
-from classifiers.label import Label
-from classifiers.prompt import prompt_of
-from classifiers.scoring import calibration_error, score
+from classifiers.label import Label, Uninformed
+from classifiers.prompt import Prompt, prompt_of
+from classifiers.scoring import calibration_error, evaluate, score
 from classifiers.tables import plot_confusion
 
 EXAMPLES = [
@@ -49,6 +49,27 @@ def test_calibration_error_is_the_gap_of_each_bin() -> None:
     right = np.array([True, False, False, False])
     assert calibration_error(confidence, right) == pytest.approx(0.5 * 0.4 + 0.5 * 0.2)
     assert calibration_error(np.array([1.0]), np.array([True])) == 0
+
+
+def test_times_are_of_the_examples_and_of_requests_of_both_sizes() -> None:
+    """Every size has a median and a 99th percentile, and the classifier is shown texts of that size."""
+    seen: list[int] = []
+
+    class Watched(Uninformed):
+        """Notes how long the prompts are."""
+
+        def classify(self, prompt: Prompt) -> Label:
+            """`other`."""
+            seen.append(prompt.chars)
+            return super().classify(prompt)
+
+    found = evaluate(Watched(), EXAMPLES)
+    assert found.p50_ms is not None
+    assert found.p99_ms is not None
+    assert 0 < found.p50_ms <= found.p99_ms
+    assert list(found.latency) == ["1 KB", "64 KB"]
+    assert all(0 < latency.p50_ms <= latency.p99_ms for latency in found.latency.values())
+    assert {1_024, 65_536} <= set(seen)
 
 
 def test_scores_need_one_label_for_each_example() -> None:

@@ -14,7 +14,7 @@ def test_thousands_of_distinct_prompts_cover_every_task() -> None:
     examples = corpus(per_task=600)
     assert set(Counter(example.task for example in examples).values()) == {600}
     assert {example.task for example in examples} == {*TASKS, OTHER}
-    assert len({(example.task, example.prompt.text) for example in examples}) == len(examples)
+    assert len({(item.task, item.prompt.text, item.prompt.history) for item in examples}) == len(examples)
     for task in (*TASKS, OTHER):
         assert len({example.source for example in examples if example.task == task}) >= 5
 
@@ -38,7 +38,16 @@ def test_the_corpus_is_varied() -> None:
 
 def test_every_slot_of_every_seed_is_filled() -> None:
     """No prompt carries a hole."""
-    assert not [example for example in corpus(per_task=900) if "<<" in example.prompt.text]
+    prompts = [example.prompt for example in corpus(per_task=900)]
+    assert not [prompt for prompt in prompts if "<<" in prompt.text + prompt.system + prompt.history]
+
+
+def test_every_task_is_followed_up() -> None:
+    """Conversations on every task end in a short turn, and some turn to something else."""
+    brief = [item for item in corpus(per_task=600) if item.prompt.history and len(item.prompt.text) < 60]
+    counts = Counter(example.task for example in brief)
+    assert min(counts[task] for task in (*TASKS, OTHER)) >= 15
+    assert any(example.source == "other/closing" for example in brief)
 
 
 def test_tool_requests_offer_tools() -> None:

@@ -57,6 +57,37 @@ def test_a_tool_result_sent_as_a_user_turn_is_not_the_task() -> None:
     assert read_prompt({"messages": [{"role": "user", "content": ASKED}, result]}).text == ASKED
 
 
+def test_a_long_answer_does_not_hide_what_was_asked_before_it() -> None:
+    """Earlier turns are cut each by itself, head and tail, and the latest are kept."""
+    turns = ["Write a poem about rain"] * 9 + ["Summarize this:\n" + "x" * 5_000 + " END", "word " * 2_000]
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
+    prompt = read_prompt({"messages": [*messages, {"role": "user", "content": "shorter"}]})
+    assert prompt.text == "shorter"
+    assert "Summarize this:" in prompt.history
+    assert " END" in prompt.history
+    assert len(prompt.history) <= 1_200
+
+
+def test_items_of_a_responses_request_that_are_no_question() -> None:
+    """Calls, their results and reasoning follow the question; the task is still that of the question."""
+    items: list[dict[str, Any]] = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": ASKED}]},
+        {"type": "reasoning", "summary": []},
+        {"type": "function_call", "name": "look_up", "arguments": "{}", "call_id": "1"},
+        {"type": "function_call_output", "call_id": "1", "output": "bonsoir"},
+    ]
+    assert read_prompt({"input": items}).text == ASKED
+    assert read_prompt({"input": ASKED, "prompt": {"id": "pmpt_1"}}).text == ASKED
+
+
+def test_an_empty_last_turn_is_not_the_task() -> None:
+    """The last turn that says something is; where none does, there is no text."""
+    assert (
+        read_prompt({"messages": [{"role": "user", "content": ASKED}, {"role": "user", "content": ""}]}).text == ASKED
+    )
+    assert read_prompt({"messages": [{"role": "user", "content": ""}]}).text == ""
+
+
 def test_images_are_counted_and_their_text_is_kept() -> None:
     """Parts that hold no text do not hide the text beside them."""
     parts = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what is this?"}]

@@ -7,8 +7,10 @@ import pytest
 
 from classifiers.artefact import load
 from classifiers.corpus import tool_requests
+from classifiers.examples import read_examples
 from classifiers.model import Model
 from classifiers.prompt import prompt_of, read_prompt
+from classifiers.scoring import score
 
 PLAIN = [
     ("code_generation", "Write a TypeScript function that deep-merges two objects."),
@@ -34,6 +36,25 @@ PLAIN = [
 ]
 
 
+FOLLOWED = [
+    ("code_generation", "Write a Go function that parses dates.\nHere is the function: func parse", "and in Swift?"),
+    ("creative_writing", "Write a poem about the first snow.\nSoftly it falls on the roofs", "make it sadder"),
+    ("summarization", "Summarize this report: Revenue rose by 8 %.\nRevenue rose.", "shorter please"),
+    ("translation", "Translate 'see you soon' into Greek.\nΤα λέμε σύντομα", "and into Finnish?"),
+    (
+        "sql_generation",
+        "Count the users per country.\nSELECT country, COUNT(*) FROM users GROUP BY 1;",
+        "sorted by name please",
+    ),
+    ("mathematics", "Solve 3x + 4 = 19\nx = 5", "how did you get that?"),
+    ("customer_support", "My parcel did not arrive.\nSorry! What is your order number?", "I don't have it here"),
+    ("other", "Write a SQL query for all users.\nSELECT * FROM users;", "thank you!"),
+]
+
+
+UNTOUCHED = read_examples(Path(__file__).parent / "prompts_untouched.jsonl")
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     """The shipped classifier."""
@@ -44,6 +65,12 @@ def model() -> Model:
 def test_plain_prompts_are_labelled_right(model: Model, task: str, text: str) -> None:
     """Cases that no user would forgive."""
     assert model.classify(prompt_of(text)).task == task
+
+
+@pytest.mark.parametrize(("task", "history", "text"), FOLLOWED, ids=[task for task, _, _ in FOLLOWED])
+def test_a_short_turn_continues_the_task_before_it(model: Model, task: str, history: str, text: str) -> None:
+    """What is too short to say its task inherits that of the conversation."""
+    assert model.classify(prompt_of(text, history=history)).task == task
 
 
 def test_the_instruction_counts_although_the_document_is_long(model: Model) -> None:
@@ -79,6 +106,13 @@ def test_a_threshold_that_is_no_probability_is_refused(least: float) -> None:
     """The message says what is allowed."""
     with pytest.raises(ValueError, match="0 to 1"):
         Model(load().weights, min_confidence=least)
+
+
+def test_prompts_that_were_never_trained_on(model: Model) -> None:
+    """Written for this alone, in many languages, one in twelve the short end of a conversation."""
+    found = score(UNTOUCHED, [model.classify(example.prompt) for example in UNTOUCHED])
+    assert found.macro_f1_tasks >= 0.85
+    assert found.macro_f1_with_other >= 0.85
 
 
 def test_the_demo_workload_is_labelled_right(model: Model) -> None:

@@ -81,6 +81,28 @@ def test_a_build_is_scored_on_sources_left_out_and_carries_its_card() -> None:
     assert built.weights.temperature > 0
 
 
+def test_a_file_with_a_new_task_alone_is_scored_with_the_others() -> None:
+    """Temperature and score come from all tasks, not from how surely the new one is found."""
+    sowing = [
+        Example("sowing", prompt_of(f"Sow {crop} in row {at}"), f"f/{at}")
+        for at in range(8)
+        for crop in ("rye", "oats")
+    ]
+    built = build(own_examples(10), sowing, folds=2)
+    assert {task: found.examples for task, found in built.score.per_task.items()} == {
+        "bookkeeping": 10,
+        "sowing": 16,
+        "weather_report": 10,
+    }
+    assert built.score.per_task["sowing"].f1 > 0.9
+
+
+def test_fewer_sources_than_the_recipe_wants_are_enough() -> None:
+    """An operator's two files are two sources."""
+    examples = [Example(item.task, item.prompt, f"s{at % 2}") for at, item in enumerate(own_examples())]
+    assert len(train(featured(examples)).words) > 0
+
+
 def test_inference_and_training_see_the_same_numbers() -> None:
     """NumPy's probabilities are those that scikit-learn's own would be: sums over rows, softmax over tasks."""
     examples = featured(own_examples(20))
