@@ -189,11 +189,13 @@ def build_demo(settings: Settings) -> None:
 def greeting(url: str, settings: Settings) -> str:
     """Where it listens and what to try first."""
     message = '{"role": "user", "content": "Write a SQL query: list the users with age above 40."}'
+    admin, key = settings.admin, ' -H "authorization: Bearer $ALPHAROUTE_KEY"' if settings.auth.needs_keys else ""
+    console_url = url if admin.port is None else f"http://{admin.host}:{admin.port}"
     return (
         f"\n[bold]Alpharoute listens on {url}[/]\n\n"
-        f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json' \\\n"
+        f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n"
         f'    -d \'{{"model": "{settings.pools[0].model}", "messages": [{message}]}}\'\n\n'
-        f"  console: {url}/console\n\n"
+        f"  console: {console_url}/console\n\n"
         "Ctrl-C ends it."
     )
 

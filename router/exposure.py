@@ -3,7 +3,7 @@
 import ipaddress
 
 from router.errors import SetupError
-from router.settings import Settings
+from router.settings import EMBEDDED, Settings
 
 _WAYS_OUT = (
     "Either make keys (`alpharoute keys create me --role admin --file keys.yaml`, then auth.keys_file: keys.yaml, or "
@@ -13,7 +13,13 @@ _WAYS_OUT = (
 
 
 def check_local(settings: Settings) -> None:
-    """Raise SetupError where `alpharoute serve` would let other machines in without a key."""
+    """Raise SetupError where `alpharoute serve` would let other machines in without a key, or nobody at all."""
+    embedded = settings.redis.url.get_secret_value() == EMBEDDED
+    if settings.auth.redis_keys and settings.auth.keys_file is None and embedded:
+        raise SetupError(
+            "auth.redis_keys is set, but nobody can make keys in the embedded Redis: set redis.url to a server of "
+            "your own, or keep the keys in a file (auth.keys_file)."
+        )
     for setting, host in (("listen.host", settings.listen.host), ("admin.host", settings.admin.host)):
         used = setting == "listen.host" or settings.admin.port is not None
         if used and not is_loopback(host) and _is_open(settings):

@@ -7,12 +7,15 @@ import pytest
 from doorway import doorway
 
 from router.auth_settings import AdminSettings
+from router.cli import greeting
 from router.errors import SetupError
 from router.exposure import check_cluster, check_local, is_loopback
 from router.http import Receive, Scope, Send
 from router.listener import listening
 from router.local import free_port
 from router.settings import Settings
+
+SERVER = {"url": "redis://127.0.0.1:1/0"}
 
 
 async def _status(url: str, path: str, headers: dict[str, str]) -> int:
@@ -69,7 +72,7 @@ def test_others_are_not_let_in_by_accident(host: str) -> None:
         check_local(_settings(listen={"host": host}))
     assert "auth.keys_file" in str(refused.value)
     assert "auth.allow_anonymous: true" in str(refused.value)
-    check_local(_settings(listen={"host": host}, auth={"redis_keys": True}))
+    check_local(_settings(listen={"host": host}, auth={"redis_keys": True}, redis=SERVER))
     check_local(_settings(listen={"host": host}, auth={"keys_file": "keys.yaml"}))
     check_local(_settings(listen={"host": host}, auth={"allow_anonymous": True}))
 
@@ -93,9 +96,8 @@ def test_a_cluster_is_not_served_without_a_word() -> None:
     """On a cluster the API always listens beyond loopback: without keys it is not even built."""
     from router.app import build_app
 
-    redis = {"url": "redis://127.0.0.1:1/0"}
     with pytest.raises(SetupError, match="cluster") as refused:
-        build_app(_settings(redis=redis))
+        build_app(_settings(redis=SERVER))
     assert "auth.allow_anonymous: true" in str(refused.value)
     check_cluster(_settings(auth={"allow_anonymous": True}))
     check_cluster(_settings(auth={"redis_keys": True}))
@@ -105,3 +107,20 @@ def test_both_ways_at_once_are_refused() -> None:
     """Keys that nobody needs would be taken for protection."""
     with pytest.raises(ValueError, match="allow_anonymous"):
         _settings(auth={"allow_anonymous": True, "redis_keys": True})
+
+
+def test_keys_that_nobody_can_make_are_refused() -> None:
+    """The embedded Redis is out of the command's reach: a service that takes keys from there alone is locked."""
+    with pytest.raises(SetupError, match=r"auth\.redis_keys"):
+        check_local(_settings(auth={"redis_keys": True}))
+    check_local(_settings(auth={"redis_keys": True, "keys_file": "keys.yaml"}))
+
+
+def test_the_greeting_shows_how_to_ask_with_a_key() -> None:
+    """The line to try carries a key where one is needed, and the console is where it is."""
+    plain = greeting("http://127.0.0.1:8000", _settings())
+    assert "authorization" not in plain
+    assert "console: http://127.0.0.1:8000/console" in plain
+    guarded = greeting("http://127.0.0.1:8000", _settings(auth={"keys_file": "k.yaml"}, admin={"port": 9000}))
+    assert "Bearer $ALPHAROUTE_KEY" in guarded
+    assert "console: http://127.0.0.1:9000/console" in guarded
