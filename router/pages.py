@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.exposition import one_page
-from router.store import StoreError
 from router.telemetry import Telemetry
 
 logger = logging.getLogger("alpharoute.pages")
@@ -73,8 +72,9 @@ class Pages:
         while True:
             try:
                 await self.exchange()
-            except StoreError as error:
-                logger.debug("metrics pages are not exchanged: %s", error)
+            except Exception as error:
+                # Whatever another version posted must not end this loop; that Redis is away is told by others.
+                logger.debug("metrics pages are not exchanged: %s: %s", type(error).__name__, error)
             await asyncio.sleep(EVERY_S)
 
     async def exchange(self) -> None:

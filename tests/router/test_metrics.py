@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -136,3 +136,22 @@ async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
         "time_to_first_token_seconds", "time_per_output_token_seconds",
     }  # fmt: skip
     assert after["decisions"] <= before["decisions"] + 10
+
+
+async def test_a_router_tells_of_itself_while_the_board_is_away() -> None:
+    """And goes on trying, whatever came back."""
+    asked = asyncio.Event()
+
+    class Away(MemoryBoard):
+        async def posted(self) -> Mapping[str, Posted]:
+            asked.set()
+            raise ValueError("not a page")
+
+    one = Pages("r1", Telemetry(), Away())
+    running = asyncio.create_task(one.run())
+    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait({running}, timeout=0.05)
+    assert not running.done()
+    running.cancel()
+    families = list(text_string_to_metric_families(one.page().decode()))
+    assert {sample.labels["router"] for family in families for sample in family.samples} == {"r1"}
