@@ -1,0 +1,144 @@
+"""The chart's serveConfigV2, handed to a real Ray head by `serve deploy` as KubeRay does it."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from chart import Object, environment, merged, ray_pods, serve_config, values_of
+from ray_head import RayHead, ray_head
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(360)]
+
+READY_LIMIT_S = 150.0
+
+COMMON: Object = {"model": "demo", "engine": "simulator", "accelerator": "cpu", "cpus": 0.5}
+VANILLA: Object = {**COMMON, "name": "vanilla"}
+DRAFT: Object = {**COMMON, "name": "draft", "drafter": "small", "method": "draft_model", "k_max": 4}
+SIMULATED: Object = {"pools": [VANILLA, DRAFT], "settings": {"router": {"heartbeat_s": 0.2}}}
+"""values-cpu-demo.yaml with simulators in place of vLLM, which would take minutes to start."""
+
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 32, "stream": True}
+
+
+def _config(policy_file: Path, **over: Any) -> Object:
+    """What the chart hands to Serve; pods have the policy mounted elsewhere."""
+    config = deepcopy(serve_config(_values(**over)))
+    config["applications"][0]["args"]["policy_file"] = str(policy_file)
+    return config
+
+
+def _values(**over: Any) -> Object:
+    return merged(values_of("cpu-demo"), merged(SIMULATED, over))
+
+
+def _pod_environment(values: Object) -> dict[str, str]:
+    variables = {name: v["value"] for name, v in environment(ray_pods(values)["router"]).items() if "value" in v}
+    return {name: value for name, value in variables.items() if name not in {"HOME", "HF_HOME"}}
+
+
+@pytest.fixture(scope="module")
+def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the ConfigMap holds at first."""
+    file = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    file.write_text("{}")
+    return file
+
+
+@pytest.fixture(scope="module")
+def head(redis_url: str, policy_file: Path) -> Iterator[RayHead]:
+    """One node that offers what the router pods and engine pods offer."""
+    own = {
+        "ALPHAROUTE_REDIS__URL": redis_url,
+        "ALPHAROUTE_REDIS__PREFIX": f"chart-{uuid.uuid4().hex[:8]}",
+        # Load balancers of a cluster learn slowly that a router ends; here HAProxy is told at once.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+    resources = {"alpharoute_router": 1000, "alpharoute_on_cpu": 1000}
+    with ray_head(resources, {**_pod_environment(_values()), **own}) as running:
+        running.deploy(_config(policy_file))
+        running.until_running(READY_LIMIT_S)
+        yield running
+
+
+async def _ask(session: aiohttp.ClientSession) -> tuple[str, str]:
+    """The pool that answered and why it; raises where any of the answer is missing."""
+    async with session.post("/v1/chat/completions", json=CHAT) as answer:
+        body = await answer.text()
+    assert answer.status == 200, body
+    assert body.rstrip().endswith("data: [DONE]")
+    return answer.headers["x-alpharoute-pool"], answer.headers["x-alpharoute-decision"]
+
+
+def _edit(policy_file: Path, text: str) -> None:
+    policy_file.write_text(text)
+
+
+def _replicas(application: Object) -> set[str]:
+    return {replica["replica_id"] for d in application["deployments"].values() for replica in d["replicas"]}
+
+
+async def test_it_answers_a_routed_request(head: RayHead) -> None:
+    """Deployed as the chart says, by name and number, it routes."""
+    deployments = head.application()["deployments"]
+    assert {name: len(d["replicas"]) for name, d in deployments.items()} == {
+        "router": 1,
+        "engine-vanilla": 1,
+        "engine-draft": 1,
+    }
+    async with aiohttp.ClientSession(head.url) as session:
+        assert (await _ask(session))[0] in {"vanilla", "draft"}
+
+
+async def test_an_edit_of_the_policy_restarts_nothing(head: RayHead, policy_file: Path) -> None:
+    """Within seconds every request goes by the new one, from the same replicas."""
+    before = _replicas(head.application())
+    _edit(policy_file, "kill_switch: true")
+    deadline = time.monotonic() + 20
+    async with aiohttp.ClientSession(head.url) as session:
+        while (seen := await _ask(session))[1] != "kill_switch":
+            assert time.monotonic() < deadline, f"still {seen}"
+            await asyncio.sleep(0.1)
+    assert _replicas(head.application()) == before
+    _edit(policy_file, "{}")
+
+
+async def test_a_second_deploy_under_load_loses_no_request(head: RayHead, policy_file: Path) -> None:
+    """Other settings replace every replica and other counts add some; each stream meanwhile ends whole."""
+    pools = [{**pool, "replicas": {"min": 2, "max": 2}} for pool in (VANILLA, DRAFT)]
+    settings = {"router": {"heartbeat_s": 0.2}, "limits": {"body_bytes": 65536}}
+    config = _config(policy_file, router={"replicas": {"min": 2, "max": 2}}, pools=pools, settings=settings)
+    _edit(policy_file, "tasks: {creative_writing: {mode: vanilla}}")
+    before = _replicas(head.application())
+    answered, over = 0, asyncio.Event()
+
+    async def client() -> None:
+        nonlocal answered
+        while not over.is_set():
+            # A new connection for each: kept ones would never meet a router that is new.
+            async with aiohttp.ClientSession(head.url) as session:
+                await _ask(session)
+            answered += 1
+
+    clients = [asyncio.create_task(client()) for _ in range(4)]
+    try:
+        await asyncio.to_thread(head.deploy, config)
+        seen = await asyncio.to_thread(head.until_running, READY_LIMIT_S)
+        until = answered + 40
+        while answered < until:
+            done, _ = await asyncio.wait(clients, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            assert not done, "a client ended"
+    finally:
+        over.set()
+        results = await asyncio.gather(*clients, return_exceptions=True)
+    assert [repr(result) for result in results if result is not None] == []
+    assert {name: len(d["replicas"]) for name, d in seen["deployments"].items()} == dict.fromkeys(
+        ("router", "engine-vanilla", "engine-draft"), 2
+    )
+    assert not before & _replicas(seen), "a change of the arguments replaces every replica"
+    print(f"{answered} requests answered, none lost")
