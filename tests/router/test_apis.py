@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import orjson
 import pytest
+from pydantic import ValidationError
 from scripted import ScriptedEngine, answer
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
@@ -297,3 +298,17 @@ async def test_models_are_listed_with_their_longest_context(service: Service) ->
         assert got.status == 404
     async with service.session.post("/v1/models/demo") as got:
         assert got.status == 405
+
+
+@pytest.mark.parametrize(
+    ("aliases", "said"),
+    [
+        ({"gpt-4": "llama"}, "'gpt-4' stands for 'llama', but served are ['demo']"),
+        ({"demo": "demo"}, "'demo' is a served model's own name"),
+    ],
+)
+def test_an_alias_that_leads_nowhere_is_refused_at_start(aliases: dict[str, str], said: str) -> None:
+    """With the names that could be meant."""
+    with pytest.raises(ValidationError) as refused:
+        settings_with(models={"aliases": aliases})
+    assert said in str(refused.value)
