@@ -66,9 +66,11 @@ class Dispatch:
         with visit.stage("decide"):
             choice = self._decide(request, tried)
             may_enter = self.gate.open(choice.pool)
+        number = None
         while not may_enter:
+            number = number or self.gate.waiting.number()
             with visit.waiting("queue"):
-                await self.gate.wait(choice.pool, request.segment, deadline)
+                await self.gate.wait(choice.pool, request.segment, number, deadline)
             with visit.stage("decide"):
                 choice = self._decide(request, tried)
                 may_enter = self.fleet.has_room(choice.pool, self.gate.concurrency)

@@ -54,10 +54,15 @@ class Waiting:
         found = self.lines.get(pool)
         return found is not None and bool(found.waiters)
 
-    async def join(self, pool: str, segment: str, now_s: float) -> None:
+    def number(self) -> int:
+        """A number to wait with: who was called and found no room waits on with the one it had."""
+        self._numbers += 1
+        return self._numbers
+
+    async def join(self, pool: str, segment: str, number: int, now_s: float) -> None:
         """Wait for a turn; raises Overloaded where the line is full of requests at least as important, or time ran
         out."""
-        line, waiter = self.lines.setdefault(pool, Line()), self._waiter(segment)
+        line, waiter = self.lines.setdefault(pool, Line()), self._waiter(segment, number)
         if len(line.waiters) >= self.size:
             last = line.waiters[-1] if line.waiters else None
             if last is None or last.priority >= waiter.priority:
@@ -89,10 +94,9 @@ class Waiting:
                 first.turn.set_result(None)
                 return
 
-    def _waiter(self, segment: str) -> Waiter:
-        self._numbers += 1
+    def _waiter(self, segment: str, number: int) -> Waiter:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        return Waiter(self.priorities.get(segment, 0), self._numbers, turn)
+        return Waiter(self.priorities.get(segment, 0), number, turn)
 
     def _overloaded(self, pool: str, now_s: float) -> Overloaded:
         after = str(self.lines.setdefault(pool, Line()).retry_after_s(now_s))

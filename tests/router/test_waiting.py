@@ -8,11 +8,13 @@ from router.errors import Overloaded
 from router.waiting import Waiting
 
 
-async def joined(waiting: Waiting, order: list[str], segment: str) -> "asyncio.Task[None]":
+async def joined(waiting: Waiting, order: list[str], segment: str, number: int | None = None) -> "asyncio.Task[None]":
     """Somebody in the line who writes its name when its turn has come."""
 
+    given = waiting.number() if number is None else number
+
     async def wait() -> None:
-        await waiting.join("p", segment, 0.0)
+        await waiting.join("p", segment, given, 0.0)
         order.append(segment)
 
     task = asyncio.create_task(wait())
@@ -37,7 +39,7 @@ async def test_a_full_line_turns_away_the_least_important() -> None:
     waiting, order = Waiting(2, 5, {"gold": 5}), list[str]()
     first, last = await joined(waiting, order, "a"), await joined(waiting, order, "b")
     with pytest.raises(Overloaded) as refused:
-        await waiting.join("p", "c", 0.0)
+        await waiting.join("p", "c", 9, 0.0)
     assert 1 <= int(refused.value.headers["retry-after"]) <= 60
     gold = await joined(waiting, order, "gold")
     with pytest.raises(Overloaded):
@@ -49,11 +51,24 @@ async def test_a_full_line_turns_away_the_least_important() -> None:
     assert order == ["gold", "a"]
 
 
+async def test_who_was_called_in_vain_keeps_its_place() -> None:
+    """It waits on with its number, in front of those that came after it."""
+    waiting, order = Waiting(9, 5, {}), list[str]()
+    number = waiting.number()
+    later = await joined(waiting, order, "later")
+    again = await joined(waiting, order, "again", number)
+    for _ in range(2):
+        waiting.wake("p")
+        await asyncio.sleep(0)
+    await asyncio.gather(later, again)
+    assert order == ["again", "later"]
+
+
 async def test_a_wait_has_an_end() -> None:
     """After `wait_s` it is a 429, and nobody is left in the line."""
     waiting = Waiting(2, 0.01, {})
     with pytest.raises(Overloaded):
-        await waiting.join("p", "a", 0.0)
+        await waiting.join("p", "a", 1, 0.0)
     assert not waiting.anyone("p")
 
 
