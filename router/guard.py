@@ -135,7 +135,7 @@ class Guard:
             return
         meter = begin(_bytes_of(scope))
         try:
-            await self.app(inner, receive, _metered(send, meter, admitted))
+            await self.app(inner, _counted(receive, meter), _metered(send, meter, admitted))
         finally:
             self.usage.close(admitted, meter.tokens)
 
@@ -170,6 +170,17 @@ def _fenced(send: Send) -> Send:
         await send(message)
 
     return fenced
+
+
+def _counted(receive: Receive, meter: Meter) -> Receive:
+    """A `receive` that tells the meter how much came in, where no length was declared."""
+
+    async def counted() -> Message:
+        message = await receive()
+        meter.received += len(message.get("body", b""))
+        return message
+
+    return counted
 
 
 def _metered(send: Send, meter: Meter, admitted: Admitted) -> Send:

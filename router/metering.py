@@ -27,7 +27,8 @@ class Meter:
     under each name is the last.
     """
 
-    prompt_estimate: int
+    declared: int
+    received: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     events: int = 0
     status: int = 0
@@ -49,7 +50,8 @@ class Meter:
         """What to count: nothing where the request was refused."""
         if self.status >= 400:
             return 0
-        given = max((self.counts[name] for name in _IN if name in self.counts), default=self.prompt_estimate)
+        estimate = max(self.declared, self.received) // BYTES_PER_TOKEN
+        given = max((self.counts[name] for name in _IN if name in self.counts), default=estimate)
         made = max((self.counts[name] for name in _OUT if name in self.counts), default=self.events)
         return given + made
 
@@ -57,9 +59,9 @@ class Meter:
 _METER: ContextVar[Meter | None] = ContextVar("alpharoute-meter", default=None)
 
 
-def begin(request_bytes: int) -> Meter:
+def begin(declared_bytes: int) -> Meter:
     """Meter the request that this task answers."""
-    meter = Meter(prompt_estimate=request_bytes // BYTES_PER_TOKEN)
+    meter = Meter(declared_bytes)
     _METER.set(meter)
     return meter
 

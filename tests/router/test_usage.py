@@ -229,6 +229,18 @@ async def test_tokens_nobody_reported_are_estimated(door: Doorway, bearer: dict[
     assert (await _post(door, bearer)).status == 429
 
 
+async def test_a_body_without_a_length_is_estimated_too(door: Doorway, bearer: dict[str, str]) -> None:
+    """What came in counts where nothing was declared."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(9):
+            yield b"x" * 40
+
+    async with door.session.post("/v1/x", data=pieces(), headers={**bearer, "x-used": "none"}) as answer:
+        assert answer.headers["x-ratelimit-remaining-tokens"] == "100"
+    assert (await _post(door, bearer)).headers["x-ratelimit-remaining-tokens"] == "10"
+
+
 def _chat(url: str, key: str) -> None:
     with OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
