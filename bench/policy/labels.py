@@ -29,6 +29,7 @@ from classifiers.artefact import SHIPPED
 Confusion = Mapping[str, Mapping[str, float]]
 
 R_SQUARED = (0.1, 0.3, 1.0)
+NOISE = (0.1,)
 
 
 @dataclass(slots=True)
@@ -37,27 +38,30 @@ class Foreseen(Truth):
 
     The prediction is R² · its own deviation + √(R² − R⁴) · that of a stranger from the same task, so that its variance
     is R² of the deviations'. The deviation holds the luck of the answer too, which no prompt tells: this flatters.
+    One that is not `informed` is the control: as varied, and all of it a stranger's.
     """
 
     r_squared: float = 0.0
+    informed: bool = True
     strangers: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def of_task(self, drafter: str, request: int) -> tuple[float, ...]:
         """E(k) as predicted for this request."""
         mean = Truth.of_task(self, drafter, request)
         own, other = (self.of_request(drafter, at) for at in (request, int(self.strangers[request])))
-        keep, stray = self.r_squared, (self.r_squared - self.r_squared**2) ** 0.5
+        keep = self.r_squared if self.informed else 0.0
+        stray = (self.r_squared - keep**2) ** 0.5
         return tuple(max(1.0, m + keep * (o - m) + stray * (s - m)) for m, o, s in zip(mean, own, other, strict=True))
 
 
-def foreseen(workload: Workload, k_max: int, r_squared: float, seed: int) -> Foreseen:
+def foreseen(workload: Workload, k_max: int, r_squared: float, seed: int, *, informed: bool = True) -> Foreseen:
     """The knowledge of a prediction with this R², the strangers drawn by the seed."""
     rng = np.random.default_rng([seed, 11])
     strangers = np.arange(len(workload.task))
     for task in np.unique(workload.task):
         same = (workload.task == task).nonzero()[0]
         strangers[same] = rng.permutation(same)
-    return Foreseen(workload, k_max, r_squared=r_squared, strangers=strangers)
+    return Foreseen(workload, k_max, r_squared=r_squared, informed=informed, strangers=strangers)
 
 
 def mislabelled(workload: Workload, confusion: Confusion, seed: int) -> Workload:
@@ -85,11 +89,12 @@ def read_confusion(path: Path) -> Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Time per token over that of the reference, less one: of label errors, and of each R² foreseen."""
+    """Time per token over that of the reference, less one: of label errors, of each R² foreseen, of as much noise."""
 
     wrong_labels: float
     errors: Estimate
     foreseen: dict[float, Estimate]
+    noise: dict[float, Estimate]
 
     def as_json(self) -> dict[str, object]:
         """Plain figures; negative is a gain."""
@@ -97,6 +102,7 @@ class Costs:
             "wrong_labels": round(self.wrong_labels, 4),
             "errors": self.errors.as_json(),
             "foreseen": {str(share): estimate.as_json() for share, estimate in self.foreseen.items()},
+            "noise": {str(share): estimate.as_json() for share, estimate in self.noise.items()},
         }
 
 
@@ -115,6 +121,7 @@ def costs_of(scenario: Scenario, confusion: Confusion, seeds: Sequence[int]) -> 
         float(np.mean([(w.label != w.task).mean() for w in blurred])),
         _excess(erring, perfect, scenario),
         {share: _excess(run(oracle, run.foresight(worlds, share)), plain, scenario) for share in R_SQUARED},
+        {share: _excess(run(oracle, run.foresight(worlds, share, informed=False)), plain, scenario) for share in NOISE},
     )
 
 
@@ -130,9 +137,11 @@ class _Runner:
             truths, [simulate(entrant, self.scenario, self.calibration, t.workload, t, seed) for t, seed in pairs]
         )
 
-    def foresight(self, worlds: Sequence[Truth], share: float) -> list[Foreseen]:
+    def foresight(self, worlds: Sequence[Truth], share: float, *, informed: bool = True) -> list[Foreseen]:
         pairs = zip(worlds, self.seeds, strict=True)
-        return [foreseen(world.workload, self.calibration.k_max, share, seed) for world, seed in pairs]
+        return [
+            foreseen(world.workload, self.calibration.k_max, share, seed, informed=informed) for world, seed in pairs
+        ]
 
 
 def _excess(run: Seeded, reference: Seeded, scenario: Scenario) -> Estimate:
@@ -172,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
 def line(name: str, costs: Costs) -> str:
     """One calibration's costs in words."""
     shares = ", ".join(f"R² {share:g}: {_percent(estimate)}" for share, estimate in costs.foreseen.items())
+    shares += "".join(f", noise of {share:g}: {_percent(estimate)}" for share, estimate in costs.noise.items())
     return f"{name}: {costs.wrong_labels:.1%} wrong labels cost {_percent(costs.errors)}; foresight {shares}"
 
 

@@ -64,6 +64,10 @@ def test_foresight_runs_from_the_task_to_the_answer() -> None:
     true = np.array([answer.of_request(drafter, int(at))[4] - mean for at in same])
     assert 0.35 < np.corrcoef(predicted, true)[0, 1] < 0.75
     assert 0.2 < predicted.var() / true.var() < 0.45
+    strange = foreseen(found, 4, 0.3, seed=1, informed=False)
+    noise = np.array([strange.of_task(drafter, int(at))[4] - mean for at in same])
+    assert abs(np.corrcoef(noise, true)[0, 1]) < 0.2
+    assert 0.2 < noise.var() / true.var() < 0.45
 
 
 def test_the_shipped_card_is_read(tmp_path: Path) -> None:
