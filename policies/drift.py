@@ -10,7 +10,7 @@ from policies.mechanisms import Drift
 from policies.records import Delta, Record, Shrink
 from policies.words import Event
 
-LIMIT = 4.0
+LIMIT = 3.0
 """One request never counts for more standard errors than this."""
 
 HEAVY = 1.25
