@@ -2,7 +2,9 @@
 
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+
+from router.quick_series import QuickCounter, QuickGauge, QuickHistogram
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -22,9 +24,9 @@ class Telemetry:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody reads
         self.registry = CollectorRegistry()
-        counter = partial(Counter, registry=self.registry)
-        gauge = partial(Gauge, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
+        counter = partial(QuickCounter, registry=self.registry)
+        gauge = partial(QuickGauge, registry=self.registry)
+        histogram = partial(QuickHistogram, registry=self.registry)
         self.requests = counter(
             "alpharoute_requests_total", "Requests answered, by status.", ["route", "model", "task", "status"]
         )

@@ -155,3 +155,15 @@ async def test_a_router_tells_of_itself_while_the_board_is_away() -> None:
     running.cancel()
     families = list(text_string_to_metric_families(one.page().decode()))
     assert {sample.labels["router"] for family in families for sample in family.samples} == {"r1"}
+
+
+def test_series_that_were_cleared_count_anew() -> None:
+    """The shortcut to a series does not outlive it, and tells series apart as their labels do."""
+    telemetry = Telemetry()
+    for pool, state in (("a", "ready"), ("a", "down"), ("a", "ready")):
+        telemetry.replicas.labels(pool, state).inc()
+    assert telemetry.registry.get_sample_value("alpharoute_engine_replicas", {"pool": "a", "state": "ready"}) == 2
+    telemetry.replicas.clear()
+    assert b"alpharoute_engine_replicas{" not in telemetry.exposition()
+    telemetry.replicas.labels("a", "ready").inc()
+    assert telemetry.registry.get_sample_value("alpharoute_engine_replicas", {"pool": "a", "state": "ready"}) == 1
