@@ -10,6 +10,7 @@ from service import CHAT, COMPLETION, DRAFT, KEY, VANILLA, Service, running_serv
 
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.settings import SimulatorSettings
+from router.store import Cursor
 
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 OPTIONS: list[dict[str, object]] = [
@@ -123,7 +124,7 @@ async def test_streamed_and_whole_answers_teach_alike(taped: Service) -> None:
     assert seen == [(40, True), (40, True)]
     assert taped.total("unmeasured_requests_total") == 0
     await taped.until(lambda: not taped.ingress.recorder.sharing._pending.deltas)
-    records = (await taped.store.changes(0)).records
+    records = (await taped.store.changes(Cursor())).records
     assert any(key.startswith("acc:") and record.fields["n"] > 1.5 for key, record in records.items())
 
 
