@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ def _exported() -> dict[str, set[str]]:
         f"{family._name}{suffix}": set(family._labelnames)
         for family in Telemetry().registry._collector_to_names
         if isinstance(family, MetricWrapperBase)
-        for suffix in suffixes[family._type]
+        for suffix in suffixes[str(family._type)]
     }
 
 
@@ -131,4 +132,4 @@ def test_every_alert_has_a_runbook(alert: str) -> None:
 def test_event_kinds_of_alerts_exist() -> None:
     """An alert on a kind that no code emits would stay silent for ever."""
     kinds = {kind for alert in _alerts() for kind in re.findall(r'kind="(\w+)"', alert["expr"])}
-    assert kinds <= set(EventKind.__args__)
+    assert kinds <= set(get_args(EventKind))
