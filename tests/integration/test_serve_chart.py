@@ -1,6 +1,8 @@
 """The chart's serveConfigV2, handed to a real Ray head by `serve deploy` as KubeRay does it."""
 
 import asyncio
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from chart import Object, environment, merged, ray_pods, serve_config, values_of
+from chart import CHART, Object, environment, merged, ray_pods, serve_config, values_of
 from ray_head import RayHead, ray_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(360)]
@@ -93,6 +95,14 @@ async def test_it_answers_a_routed_request(head: RayHead) -> None:
     }
     async with aiohttp.ClientSession(head.url) as session:
         assert (await _ask(session))[0] in {"vanilla", "draft"}
+
+
+def test_helm_test_is_content(head: RayHead) -> None:
+    """The script of the chart's test pod, against what the chart deployed."""
+    script = CHART / "files" / "ask.py"
+    done = subprocess.run([sys.executable, script, head.url], capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("demo: pool ")
 
 
 async def test_an_edit_of_the_policy_restarts_nothing(head: RayHead, policy_file: Path) -> None:
