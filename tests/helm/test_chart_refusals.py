@@ -99,6 +99,10 @@ BY_GUARD: list[tuple[Values, str]] = [
     ({"settings": {"router": {"engine_host": "0.0.0.0"}}}, "settings.router.engine_host"),
     ({"router": {"replicas": {"min": 5, "max": 2}}}, "router.replicas: min 5 is above max 2"),
     ({"router": {"targetOngoingRequests": 9999}}, "targetOngoingRequests 9999 is above"),
+    (
+        {"router": {"cpus": 1.5}, "autoscaling": {"enabled": False}},
+        "router.cpus 1.5: without autoscaling a router pod must hold two replicas",
+    ),
     ({"router": {"cpus": 3}}, "router.cpus 3, but a router pod has 2"),
     ({"redis": {"mode": "external"}}, "redis.external.host is missing"),
     ({"redis": {"external": {"host": "redis"}}}, "redis.mode is builtin, but redis.external names a server"),

@@ -75,6 +75,7 @@
 {{- if gt (int .Values.router.replicas.min) (int .Values.router.replicas.max) -}}{{- fail (printf "router.replicas: min %v is above max %v" .Values.router.replicas.min .Values.router.replicas.max) -}}{{- end -}}
 {{- if gt (int .Values.router.targetOngoingRequests) (int .Values.router.maxOngoingRequests) -}}{{- fail (printf "router.targetOngoingRequests %v is above router.maxOngoingRequests %v: Serve would never add a replica" .Values.router.targetOngoingRequests .Values.router.maxOngoingRequests) -}}{{- end -}}
 {{- $cpus := include "alpharoute.cpusOf" .Values.router | float64 -}}
+{{- if and (not .Values.autoscaling.enabled) (gt (mulf 2.0 (.Values.router.cpus | float64)) $cpus) -}}{{- fail (printf "router.cpus %v: without autoscaling a router pod must hold two replicas, a new one beside the old, and it has %v CPUs (router.resources.limits)" .Values.router.cpus $cpus) -}}{{- end -}}
 {{- if gt (.Values.router.cpus | float64) $cpus -}}{{- fail (printf "router.cpus %v, but a router pod has %v (router.resources.limits)" .Values.router.cpus $cpus) -}}{{- end -}}
 {{- end }}
 
