@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from tiny_pair import VOCABULARY, tiny_pair
 
 from engines.pool import PoolSettings, VllmOptions
+from engines.stall import StillWatch, generates
 from engines.vllm_completion import Completer
 from engines.vllm_probe import probe
 from engines.vllm_selfcheck import self_check
@@ -45,7 +48,7 @@ def pool(method: str | None, env: dict[str, str] | None = None) -> PoolSettings:
             device="cpu",
             dtype="float32",
             max_model_len=256,
-            env=env or {},
+            env={name: SecretStr(value) for name, value in (env or {}).items()},
             # A random model hardly ever repeats more than one token.
             speculative={"prompt_lookup_min": 1, "prompt_lookup_max": 3} if method == "ngram" else {},
         ),
@@ -206,6 +209,29 @@ async def test_the_load_follows_the_requests_and_draining_waits_for_them(draftin
     assert not await server.drain(limit_s=0)
     assert await server.drain(limit_s=60)
     await asyncio.wait_for(request, 5)
+
+
+async def test_an_engine_that_hangs_is_found_out_and_one_that_is_idle_is_not(matching: Running) -> None:
+    """Its core is stopped, so that nothing comes of a request, while its server goes on answering /metrics."""
+    server, still = matching.server, StillWatch()
+    key, limit_s = server.api_key, 2.0
+    assert await generates(server.url, key, "tiny", limit_s=60)
+    assert server.group is not None
+    family = [psutil.Process(pid) for pid in of_group(server.group)]
+    (core,) = [one for one in family if "EngineCore" in " ".join(one.cmdline())]
+    core.suspend()
+    try:
+        asked = asyncio.create_task(matching.complete(PROMPT, k=2, max_tokens=4, temperature=0.0))
+        still.observe(await server.load())
+        assert not await generates(server.url, key, "tiny", limit_s)
+        still.observe(await server.load())
+        assert still.still_s >= limit_s
+    finally:
+        core.resume()
+    assert (await asked).metrics is not None
+    before = (await server.load()).tokens
+    assert await generates(server.url, key, "tiny", limit_s=60)
+    assert (await server.load()).tokens > before
 
 
 async def test_an_unrepaired_engine_is_caught_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
