@@ -7,6 +7,9 @@ from engines.pool import PoolSettings
 from router.errors import NotFound
 from router.fleet import Fleet
 
+CREATED_S = 0
+"""Nobody knows when a model was made, and what one router makes up another contradicts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -16,7 +19,6 @@ class Catalogue:
     loras: Mapping[str, str]
     aliases: Mapping[str, str]
     fleet: Fleet
-    began_s: int
 
     def served(self, asked: str) -> str:
         """The name under which engines serve what a client calls `asked`; NotFound where none does."""
@@ -40,7 +42,7 @@ class Catalogue:
         return {
             "id": name,
             "object": "model",
-            "created": self.began_s,
+            "created": CREATED_S,
             "owned_by": "alpharoute",
             "root": model,
             "parent": self.loras.get(model),
@@ -48,7 +50,7 @@ class Catalogue:
         }
 
 
-def catalogue_of(pools: tuple[PoolSettings, ...], aliases: Mapping[str, str], fleet: Fleet, began_s: int) -> Catalogue:
+def catalogue_of(pools: tuple[PoolSettings, ...], aliases: Mapping[str, str], fleet: Fleet) -> Catalogue:
     """The catalogue of these settings."""
     loras = {name: pool.model for pool in pools for name in pool.loras}
-    return Catalogue(frozenset(pool.model for pool in pools), loras, aliases, fleet, began_s)
+    return Catalogue(frozenset(pool.model for pool in pools), loras, aliases, fleet)

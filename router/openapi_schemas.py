@@ -54,10 +54,8 @@ FIELDS_BY_PATH: Mapping[str, Mapping[str, Schema]] = {
         "instructions": {"type": ["string", "null"]},
     },
     "/v1/messages": {"system": {**_CONTENT, "type": ["string", "array", "null"]}},
-    "/detokenize": {"tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}}},
-    "/tokenize": {"prompt": {"type": ["string", "null"]}},
 }
-"""Fields that mean something else, or are read only, on one route."""
+"""Fields that mean something else on one route, or are read on it alone."""
 
 _NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
 _ERROR: Schema = {

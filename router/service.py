@@ -58,7 +58,7 @@ async def running_ingress(
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
     decisions = Decisions()
-    catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet, int(clock_s()))
+    catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits
     traces = tracing(settings.tracing)
     pages = Pages(name, telemetry, board or MemoryBoard())

@@ -8,6 +8,10 @@ from pydantic import BaseModel, SecretStr
 
 PROMPT = "Write a SQL query: list the users with age above 40."
 
+# vLLM makes calls only with a parser for its model's own format, and the demo model, left to fill a JSON schema, pads
+# it with blanks to the end of its context.
+SIMULATED = pytest.mark.parametrize("url", ["simulator"], indirect=True)
+
 
 class Answer(BaseModel):
     """The table that a query reads."""
@@ -36,6 +40,7 @@ async def test_async(model: ChatOpenAI) -> None:
     assert "".join([str(chunk.content) async for chunk in model.astream(PROMPT, max_tokens=8)]) == first.content
 
 
+@SIMULATED
 def test_tool_calls(model: ChatOpenAI) -> None:
     """A bound tool is called with arguments that fit."""
     answer = model.bind_tools([Answer], tool_choice="required").invoke(PROMPT)
@@ -43,6 +48,7 @@ def test_tool_calls(model: ChatOpenAI) -> None:
     assert answer.tool_calls[0]["args"]["table"] in ("users", "orders")
 
 
+@SIMULATED
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(model: ChatOpenAI, method: Literal["json_schema", "function_calling"]) -> None:
     """By schema and by a forced call."""
