@@ -40,7 +40,7 @@ SHAPE: Theta = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0)
 
 OWN: Theta = (0.15, 0.15, 0.15, 0.15, 0.15, 0.6, 0.6)
 """The same for a replica against its pool at its speed, and for a batch bucket against its replica. Looser, marginal
-prices were off by up to 50 % at 110 % load in the simulator (rms over replicas); with these by 10–20 %."""
+prices were off by 30–50 % (rms over replicas) at 110 % load in the simulator; with these by 20–25 %."""
 
 SLACK = 0.04
 """Share of a typical step added to each coefficient before its share is taken, so that a price of 0 can rise."""
