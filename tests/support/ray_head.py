@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from router.local import free_port
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 90.0
+STOP_LIMIT_S = 20.0
 TOKEN = "a-token-that-kuberay-would-make"
 
 
@@ -95,16 +95,25 @@ def ray_head(resources: Mapping[str, int], env: Mapping[str, str]) -> Iterator[R
         _until_up(head, process)
         yield head
     finally:
-        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-        _, alive = psutil.wait_procs(family, timeout=15)
-        for left in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+        _end(process)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Politely, then by force: the command itself and every process it started."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for left in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    psutil.wait_procs(alive, timeout=5)
 
 
 def _own_ports(folder: Path, port: int) -> dict[str, str]:
