@@ -51,14 +51,16 @@ class Faults:
             self._note("engine killed", engine.name)
             await asyncio.to_thread(engine.kill)
             await asyncio.sleep(ENGINE_DOWN_S)
-            await asyncio.to_thread(engine.start)
+            engine.spawn()
+            await asyncio.to_thread(engine.wait)
             await asyncio.sleep(self.engine_every_s / 2 - ENGINE_DOWN_S)
 
     async def _redis(self, sig: signal.Signals) -> None:
         self._note("redis killed" if sig == signal.SIGKILL else "redis hangs", "redis")
         self.stand.stop_redis(sig)
         await asyncio.sleep(self.redis_away_s)
-        await asyncio.to_thread(self.stand.resume_redis)
+        # Not in a thread: a server that is started again ends with the thread that started it.
+        self.stand.resume_redis()
         self._note("redis back", "redis")
 
     async def _router(self) -> None:

@@ -42,6 +42,11 @@ class Engine:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
+        self.spawn()
+        self.wait()
+
+    def spawn(self) -> None:
+        """Start its process; from the main thread, for it is ended with the thread that started it."""
         command = [sys.executable, "-m", "bench.soak.engine", str(self.port), str(self.log), MODEL]
         self.process = subprocess.Popen(
             [*command, *([self.drafter] if self.drafter else [])],
@@ -49,6 +54,10 @@ class Engine:
             text=True,
             preexec_fn=die_with_parent(),
         )
+
+    def wait(self) -> None:
+        """Until it listens; RuntimeError where it ends instead."""
+        assert self.process is not None, "spawn it first"
         assert self.process.stdout is not None, "it was opened as a pipe"
         if not self.process.stdout.readline():
             raise RuntimeError(f"engine {self.name} ended with status {self.process.wait()}")

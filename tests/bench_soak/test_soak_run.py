@@ -56,7 +56,8 @@ async def test_a_killed_engine_loses_nothing_silently_and_nothing_is_served_twic
     await asyncio.to_thread(engines[0].kill)
     asked_before = len(load.ended)
     await service.until(lambda: len(load.ended) >= asked_before + 10)
-    await asyncio.to_thread(engines[0].start)
+    engines[0].spawn()
+    await asyncio.to_thread(engines[0].wait)
     await running
 
     async def inside() -> int:
