@@ -1,8 +1,8 @@
 """Whatever is lost on the way, and in whatever order routers act: each delta counts once.
 
 But for two faults at a time. An answer is lost and, before the batch is sent again, the data too: another router may
-have read the batch or not, and its writer cannot know. Or the data is lost again before every router has seen that it
-was lost before.
+have read the batch or not, and its writer cannot know. Or the data is lost again before every router has read what was
+given back.
 """
 
 import asyncio
@@ -91,16 +91,17 @@ class Router:
         self.sharing.learn(Lesson((Delta(key, {"n": 1.0}),), ()))
 
 
-async def is_calm(store: Store, routers: Sequence[Router]) -> bool:
-    """Whether every router has seen the last loss and knows of each batch whether it was written."""
-    now = (await store.position()).generation
-    return all(r.sharing._sending is None and r.sharing._cursor.generation in ("", now) for r in routers)
+async def is_calm(store: Store, routers: Sequence[Router], *, was_lost: bool) -> bool:
+    """Whether the data may be lost: no batch is in doubt and, after a loss, every router has read all there is."""
+    now = await store.position()
+    cursors = [router.sharing._cursor for router in routers]
+    return all(r.sharing._sending is None for r in routers) and (not was_lost or set(cursors) <= {Cursor(), now})
 
 
 async def play(store: Store, wipe: Callable[[], Awaitable[None]], acts: Sequence[tuple[str, int, str]]) -> None:
     """Do all of it, let every router finish, and compare the store and each copy with what was learnt."""
     routers = [Router(store) for _ in range(ROUTERS)]
-    learnt = dict.fromkeys(KEYS, 0.0)
+    learnt, was_lost = dict.fromkeys(KEYS, 0.0), False
     for act, who, key in acts:
         router = routers[who]
         if act == "learn":
@@ -109,8 +110,9 @@ async def play(store: Store, wipe: Callable[[], Awaitable[None]], acts: Sequence
         elif act == "exchange":
             await router.sharing.exchange()
         elif act == "wipe":
-            if await is_calm(store, routers):
+            if await is_calm(store, routers, was_lost=was_lost):
                 await wipe()
+                was_lost = True
         else:
             router.link.lost.add(act)
     for router in routers * 4:
