@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENGINE ?= vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test check unit integration live lock clean
+.PHONY: help env serve test check unit integration live audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t14
@@ -33,6 +33,9 @@ test: check unit integration ## all of it
 
 live: env ## the three-way comparison on real vLLM
 	$(BIN)/python -m bench.live
+
+audit: ## known vulnerabilities of the locked packages (asks PyPI; ends with 2 where it could not ask for all)
+	@PYTHON=$(PYTHON) bash requirements/audit.sh
 
 lock: ## write requirements/*.txt from the environment as it is now
 	@bash requirements/lock.sh $(VENV)
