@@ -56,9 +56,9 @@ def _chosen(options: argparse.Namespace) -> dict[str, Scenario]:
         return known
     picked: dict[str, Scenario] = {}
     for name in options.scenario:
-        matching = {key: s for key, s in known.items() if name in (key, key.split("/")[1])}
+        matching = {key: s for key, s in known.items() if name in (key, key.rsplit("/", 1)[-1])}
         if not matching and not name.endswith((".yaml", ".yml")):
-            names = ", ".join(dict.fromkeys(key.split("/")[1] for key in known))
+            names = ", ".join(dict.fromkeys(key.rsplit("/", 1)[-1] for key in known))
             raise ValueError(f"scenario {name!r}: not a file and not one of {names}")
         if not matching:
             scenario = load_scenario(name)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from bench.policy.__main__ import main
-from bench.policy.calibration import Calibration, costs, load_calibration
+from bench.policy.calibration import FOLDER, Calibration, costs, load_calibration
 from bench.policy.cluster import capacity_tokens_s
 from bench.policy.engine import Engine, Job
 from bench.policy.measure import Estimate, ratio
@@ -180,3 +180,12 @@ def test_decisions_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints mean and tail of one decision, and nothing is simulated."""
     assert main(["--time-decisions", "--requests", "50"]) == 0
     assert re.fullmatch(r"one decision: mean \d+ µs, median \d+ µs, p99 \d+ µs\n", capsys.readouterr().out)
+
+
+def test_a_calibration_file_has_the_protocol_s_scenarios(tmp_path: Path) -> None:
+    """By their short names, wherever the file lies."""
+    mine, out = tmp_path / "mine.yaml", tmp_path / "out.json"
+    mine.write_text((FOLDER / "cpu-demo.yaml").read_text())
+    options = ["--calibration", str(mine), "--scenario", "load20", "--requests", "60", "--seeds", "1"]
+    assert main([*options, "--policy", "adaptive", "--json", str(out)]) == 0
+    assert list(orjson.loads(out.read_bytes())) == [f"{mine}/load20"]
