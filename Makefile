@@ -24,7 +24,7 @@ check: env ## ruff, mypy, import layers
 	$(BIN)/lint-imports --no-cache
 
 unit: env ## everything that needs neither Ray nor vLLM (real Redis included)
-	$(BIN)/pytest -q -m "not ray and not vllm"
+	$(BIN)/pytest -q -n auto --maxprocesses 8 -m "not ray and not vllm"
 
 integration: env ## real Ray Serve, real vLLM on CPU, real Redis
 	$(BIN)/pytest -q -m "ray or vllm"

@@ -92,8 +92,11 @@ def record_keys(pool: str, replica: str) -> tuple[str, ...]:
 
 
 def replica_of(key: str) -> str:
-    """The replica that a cost record is about."""
-    return key.split(":", 2)[2].rsplit(":", 1)[0]
+    """The replica that a cost record is about; ValueError where the key is none."""
+    parts = key.split(":")
+    if len(parts) < 4:
+        raise ValueError(f"not the key of a cost record: {key!r}")
+    return ":".join(parts[2:-1])
 
 
 @dataclass(frozen=True, slots=True)

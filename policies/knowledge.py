@@ -208,7 +208,11 @@ class Knowledge:
                     return
             self._families.setdefault((found.target, found.drafter), Family()).replace(found, old, record)
         elif key.startswith("step:"):
-            self._changed[cost.replica_of(key)] = None
+            try:
+                self._changed[cost.replica_of(key)] = None
+            except ValueError:
+                self.ignored["record_key"] += 1
+                return
         self.records[key] = record
 
 

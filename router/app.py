@@ -55,6 +55,8 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
             ) as guard,
         ):
+            # One that starts while Redis is away knows no engine: it would answer 503 where others serve.
+            await ingress.recorder.sharing.heard.wait()
             yield guard
     finally:
         await redis.aclose()

@@ -1,5 +1,6 @@
 """Everything on one machine: Redis, Ray with HAProxy, the pools, the router; started with progress, ended whole."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -25,6 +26,7 @@ from router.embedded_redis import EmbeddedRedis
 from router.errors import SetupError
 from router.exposure import check_local
 from router.haproxy import write_guarded_haproxy
+from router.redis_client import check_answers
 from router.settings import EMBEDDED, Settings
 
 APP = "alpharoute"
@@ -190,6 +192,8 @@ class LocalService:
             self._redis = EmbeddedRedis(self.settings.redis.directory).start()
             redis = self.settings.redis.model_copy(update={"url": SecretStr(self._redis.url)})
             self.settings = self.settings.model_copy(update={"redis": redis})
+        else:
+            asyncio.run(check_answers(self.settings.redis))
 
     def _start_ray(self) -> None:
         for name, value in {**RAY_ENV, **self._haproxy_env()}.items():

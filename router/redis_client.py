@@ -8,7 +8,10 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
+from router.errors import SetupError
+from router.masking import masked
 from router.redis_url import Address, parse_address
 from router.settings import RedisSettings
 
@@ -23,6 +26,17 @@ TOPOLOGY_ATTEMPTS = 3
 def connect(url: str, *, timeout_s: float) -> AsyncRedis:
     """A client for a URL with nothing else set; see `connect_to`."""
     return connect_to(RedisSettings(url=SecretStr(url), timeout_s=timeout_s))
+
+
+async def check_answers(settings: RedisSettings) -> None:
+    """Nothing where Redis answers; SetupError with its reason where it does not."""
+    redis = connect_to(settings)
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        raise SetupError(f"redis.url: no answer from {masked(settings.url)}: {error}") from None
+    finally:
+        await redis.aclose()
 
 
 def connect_to(settings: RedisSettings) -> AsyncRedis:

@@ -67,6 +67,8 @@ class Sharing:
         self._outage = Outage()
         self._ignored: Counter[str] = Counter()
         self.synced_s: float | None = None
+        self.heard = asyncio.Event()
+        """Set once the registry was read: until then this router knows no engine."""
 
     def learn(self, lesson: Lesson) -> None:
         """Use a lesson here at once and let the other routers have it with the next exchange."""
@@ -111,6 +113,7 @@ class Sharing:
     async def _read(self) -> None:
         # Engines first: records that cannot be read must not hide them.
         self._fleet.update(await self._registry.replicas())
+        self.heard.set()
         self._count_replicas()
         if self._clock_s() - self._read_all_s > READ_ALL_S:
             self._cursor = Cursor(self._cursor.generation)

@@ -14,7 +14,8 @@ import uvicorn
 from bench.live.plan import Shot
 from engines.registry import Heartbeat, Registry
 from policies.document import Document
-from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.redis_client import connect_to
+from router.redis_store import Keys, RedisRegistry, RedisStore
 from router.service import Application, running_ingress
 from router.settings import Settings
 from router.tasks import load_classifier
@@ -141,7 +142,7 @@ async def routers(settings: Settings, arms: Sequence[Arm], engines: int) -> Asyn
 
 @asynccontextmanager
 async def _serving(settings: Settings, prefix: str, arm: Arm, engines: int) -> AsyncIterator[str]:
-    redis = connect(settings.redis.url.get_secret_value(), timeout_s=5)
+    redis = connect_to(settings.redis)
     store = RedisStore(redis, Keys(prefix))
     registry = Share(RedisRegistry(redis, Keys(settings.redis.prefix)), arm, engines)
     application = Application(running_ingress(settings, store, registry, load_classifier(settings.classifier)))

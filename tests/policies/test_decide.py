@@ -224,10 +224,11 @@ def test_bad_records_are_ignored_and_counted() -> None:
     bad = {
         "acc:nonsense": Record({"e1": 1.0}, NOW),
         "acc:x|y": Record({"s1": -4.0}, NOW),
-        "cost:a": Record({}, NOW + 1e6),
+        "step:a": Record({"w": 1.0}, NOW),
+        "task:a": Record({}, NOW + 1e6),
     }
     knowledge.install(bad, NOW)
-    assert dict(knowledge.ignored) == {"record_key": 1, "record_value": 1, "record_future": 1}
+    assert dict(knowledge.ignored) == {"record_key": 2, "record_value": 1, "record_future": 1}
     assert not knowledge.records
 
 

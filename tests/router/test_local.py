@@ -17,7 +17,9 @@ from service import settings_with
 from router import embedded_redis
 from router.data_path import FASTEST_PATH, slower_path
 from router.embedded_redis import EmbeddedRedis
-from router.local import RAY_ENV, LocalService
+from router.errors import SetupError
+from router.local import RAY_ENV, LocalService, free_port
+from router.settings import Settings
 
 
 def test_the_fastest_path_is_set_or_missed_aloud() -> None:
@@ -148,3 +150,12 @@ def _say(port: int, command: bytes, answer: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(command)
         assert connection.recv(100).startswith(answer)
+
+
+def test_a_redis_that_does_not_answer_is_told_before_anything_starts() -> None:
+    """The address without its password, and what went wrong, in place of a router that never gets ready."""
+    url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
+    settings = Settings.model_validate({"redis": {"url": url}, "listen": {"port": free_port()}})
+    with pytest.raises(SetupError, match=r"redis\.url: no answer from redis://") as refused, LocalService(settings):
+        pass
+    assert "hunter2" not in str(refused.value)

@@ -12,14 +12,19 @@ import pytest
 from redis import Redis
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
+from engines.registry import Heartbeat
+from policies.knowledge import Knowledge
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
 from policies.words import Choice, Request
+from router.breaker import Tolerance
 from router.embedded_redis import EmbeddedRedis
+from router.fleet import Fleet
 from router.redis_store import Keys, RedisRegistry, RedisStore, connect
 from router.settings import Settings
 from router.sharing import Sharing
 from router.store import Changes, Cursor, MemoryRegistry, MemoryStore, Store, StoreError
+from router.telemetry import Telemetry
 
 TASK = "sql_generation"
 TOKENS = 40
@@ -114,7 +119,14 @@ class FailingStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.failure: Exception | None = None
+        self.away = False
         self.lost_answers = 0
+
+    async def position(self) -> Cursor:
+        """See Store."""
+        if self.away:
+            raise StoreError("away")
+        return await super().position()
 
     async def merge(
         self, deltas: Sequence[Delta], batch: str = "", generation: str = "", now_s: float = 0.0
@@ -330,3 +342,18 @@ async def test_what_waits_grows_with_records_not_with_requests(settings: Setting
         sharing: Sharing = service.ingress.recorder.sharing
         await ask(service, 60)
         assert 1 <= len([delta for deltas in sharing._unwritten().values() for delta in deltas]) <= 4
+
+
+async def test_a_router_knows_when_it_has_heard_of_engines(settings: Settings) -> None:
+    """Started while Redis is away it has not; once the registry was read it has."""
+    store, registry = FailingStore(), MemoryRegistry(time.monotonic)
+    fleet = Fleet(time.time, 5.0, Tolerance(3, 1.0, 60.0))
+    sharing = Sharing(store, registry, Knowledge(settings.policy), fleet, Telemetry(), time.time)
+    await registry.announce(Heartbeat(replica="v", pool="v", model="m", target="t", url="http://127.0.0.1:1"), 60)
+    store.away = True
+    await sharing.exchange()
+    assert not sharing.heard.is_set()
+    store.away = False
+    await sharing.exchange()
+    assert sharing.heard.is_set()
+    assert fleet.models() == ["m"]
