@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENGINE ?= vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test check unit integration live audit lock clean
+.PHONY: help env serve test check unit pair integration live audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t14
@@ -26,7 +26,10 @@ check: env ## ruff, mypy, import layers
 unit: env ## everything that needs neither Ray nor vLLM (real Redis included)
 	$(BIN)/pytest -q -n auto --maxprocesses 8 -m "not ray and not vllm"
 
-integration: env ## real Ray Serve, real vLLM on CPU, real Redis
+pair: env ## the demo pair (trained once, minutes; kept in ~/.cache/alpharoute)
+	@$(BIN)/python -m engines.demo >/dev/null
+
+integration: env pair ## real Ray Serve, real vLLM on CPU, real Redis
 	$(BIN)/pytest -q -m "ray or vllm"
 
 test: check unit integration ## all of it

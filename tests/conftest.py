@@ -53,3 +53,10 @@ def vllm_speculative_url(vllm_engines: dict[str, Heartbeat]) -> str:
 def vllm_speculative_key(vllm_engines: dict[str, Heartbeat]) -> str | None:
     """The key it wants."""
     return vllm_engines["draft"].api_key
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first waits for the service to start, and for the demo pair where it must be trained yet."""
+    for item in items:
+        if "vllm_service" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(1200), append=False)
