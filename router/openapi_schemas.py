@@ -77,6 +77,7 @@ COMPONENTS: Mapping[str, Schema] = {
         "required": ["type", "error"],
     },
     "Answer": {"type": "object", "description": "The engine's own answer, byte for byte."},
-    "Events": {"type": "string", "description": "The engine's own server-sent events."},
+    # No type: some readers hold the schema against the whole stream, others against each event of it.
+    "Events": {"description": "The engine's own server-sent events."},
 }
 """What answers look like."""

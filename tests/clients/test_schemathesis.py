@@ -1,6 +1,7 @@
 """Requests that schemathesis makes up from the OpenAPI document: none fails the router, and every answer is as it says.
 
-A few per route here; `FUZZ_EXAMPLES=1000 pytest tests/clients/test_schemathesis.py --timeout=0` makes more.
+A few per route here, the same each time. More, and others each time:
+`FUZZ_EXAMPLES=1000 pytest tests/clients/test_schemathesis.py --timeout=0`.
 """
 
 import os
@@ -16,6 +17,7 @@ from router.deadline import TIMEOUT
 from router.ingress import API_ROUTES
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+EXPLORING = "FUZZ_EXAMPLES" in os.environ
 
 # n multiplies the engine's work, and the simulator sets it no bound.
 MOST_ANSWERS = 3
@@ -42,7 +44,7 @@ def test_every_route_keeps_to_its_description(
 ) -> None:
     """No 5xx; statuses, content types and error shapes as described; what the document forbids is refused."""
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not EXPLORING)
     @given(case=document[path][method].as_strategy(generation_mode=mode))
     def keeps(case: Any) -> None:
         # Some of what it takes for a wrong number reads as one in a header.
@@ -52,6 +54,24 @@ def test_every_route_keeps_to_its_description(
         case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=20)
 
     keeps()
+
+
+CHAT = [{"role": "user", "content": "names"}]
+STREAMED: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": CHAT},
+    "/v1/completions": {"prompt": "names"},
+    "/v1/responses": {"input": "names"},
+    "/v1/messages": {"messages": CHAT, "max_tokens": 8},
+}
+
+
+@pytest.mark.parametrize("path", STREAMED)
+def test_streams_keep_to_their_description(document: schemathesis.BaseSchema, path: str) -> None:
+    """Made-up bodies seldom ask for a stream."""
+    body: Any = {"model": "demo", "stream": True, **STREAMED[path]}
+    case = document[path]["POST"].Case(body=body, media_type="application/json")
+    answer = case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=20)
+    assert answer.headers["content-type"][0].startswith("text/event-stream")
 
 
 def _tame(case: Any) -> None:
