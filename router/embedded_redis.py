@@ -123,10 +123,14 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
                 connection.sendall(b"INFO server\r\n")
                 # Ours, and not another server that took the port first.
-                if f"process_id:{process.pid}\r\n".encode() in connection.recv(8192):
+                ours = f"process_id:{process.pid}\r\n".encode() in connection.recv(8192)
+                connection.sendall(b"PING\r\n")
+                # It listens before it has loaded its data, and answers LOADING meanwhile.
+                if ours and connection.recv(64).startswith(b"+PONG"):
                     return True
         except OSError:
-            time.sleep(0.02)
+            pass
+        time.sleep(0.02)
     return False
 
 
