@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENGINE ?= vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test check unit pair integration live audit lock clean
+.PHONY: help env serve test check unit pair integration slow live audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t14
@@ -30,9 +30,12 @@ pair: env ## the demo pair (trained once, minutes; kept in ~/.cache/alpharoute)
 	@$(BIN)/python -m engines.demo >/dev/null
 
 integration: env pair ## real Ray Serve, real vLLM on CPU, real Redis
-	$(BIN)/pytest -q -m "ray or vllm"
+	$(BIN)/pytest -q -m "(ray or vllm) and not slow"
 
-test: check unit integration ## all of it
+slow: env pair ## what takes minutes of its own: the chart deployed, every speculation method, keys over real HAProxy
+	$(BIN)/pytest -q -m slow
+
+test: check unit integration ## all of it but the slow
 
 live: env ## the three-way comparison on real vLLM
 	$(BIN)/python -m bench.live

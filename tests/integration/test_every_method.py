@@ -14,7 +14,7 @@ from tiny_heads import K_MAX
 from engines.vllm_methods import METHODS
 
 pytest.importorskip("vllm", exc_type=ImportError)
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(400)]
 
 SUPPORT = Path(__file__).parent.parent / "support"
 GUESSES = frozenset({"eagle3"})

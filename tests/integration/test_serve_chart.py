@@ -15,7 +15,7 @@ import pytest
 from chart import CHART, Object, environment, merged, ray_pods, serve_config, values_of
 from ray_head import RayHead, ray_head
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(360)]
 
 READY_LIMIT_S = 150.0
 

@@ -17,7 +17,7 @@ from router.redis_door import RedisKeyStore
 from router.redis_store import Keys, connect
 from router.roles import Role
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(240)]
 
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "[task:sql_generation] hello"}], "max_tokens": 8}
 LIMIT = 40
