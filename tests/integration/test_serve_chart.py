@@ -63,9 +63,20 @@ def head(redis_url: str, policy_file: Path) -> Iterator[RayHead]:
     }
     resources = {"alpharoute_router": 1000, "alpharoute_on_cpu": 1000}
     with ray_head(resources, {**_pod_environment(_values()), **own}) as running:
-        running.deploy(_config(policy_file))
-        running.until_running(READY_LIMIT_S)
         yield running
+
+
+@pytest.fixture(scope="module")
+def first_deployed(head: RayHead, policy_file: Path) -> Object:
+    """What Serve says once the first deploy runs; the tests come in any order, and one deploys again."""
+    head.deploy(_config(policy_file))
+    return head.until_running(READY_LIMIT_S)
+
+
+@pytest.fixture
+def deployed(head: RayHead, first_deployed: Object) -> RayHead:
+    """The head with the application on it."""
+    return head
 
 
 async def _ask(session: aiohttp.ClientSession) -> tuple[str, str]:
@@ -85,60 +96,62 @@ def _replicas(application: Object) -> set[str]:
     return {replica["replica_id"] for d in application["deployments"].values() for replica in d["replicas"]}
 
 
-async def test_it_answers_a_routed_request(head: RayHead) -> None:
+async def test_it_answers_a_routed_request(deployed: RayHead, first_deployed: Object) -> None:
     """Deployed as the chart says, by name and number, it routes."""
-    deployments = head.application()["deployments"]
+    deployments = first_deployed["deployments"]
     assert {name: len(d["replicas"]) for name, d in deployments.items()} == {
         "router": 1,
         "engine-vanilla": 1,
         "engine-draft": 1,
     }
-    async with aiohttp.ClientSession(head.url) as session:
+    async with aiohttp.ClientSession(deployed.url) as session:
         assert (await _ask(session))[0] in {"vanilla", "draft"}
 
 
-def test_helm_test_is_content(head: RayHead) -> None:
+def test_helm_test_is_content(deployed: RayHead) -> None:
     """The script of the chart's test pod, against what the chart deployed."""
     script = CHART / "files" / "ask.py"
-    done = subprocess.run([sys.executable, script, head.url], capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        [sys.executable, script, deployed.url], capture_output=True, text=True, timeout=90, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("demo: pool ")
 
 
-async def test_an_edit_of_the_policy_restarts_nothing(head: RayHead, policy_file: Path) -> None:
+async def test_an_edit_of_the_policy_restarts_nothing(deployed: RayHead, policy_file: Path) -> None:
     """Within seconds every request goes by the new one, from the same replicas."""
-    before = _replicas(head.application())
+    before = _replicas(deployed.application())
     _edit(policy_file, "kill_switch: true")
     deadline = time.monotonic() + 20
-    async with aiohttp.ClientSession(head.url) as session:
+    async with aiohttp.ClientSession(deployed.url) as session:
         while (seen := await _ask(session))[1] != "kill_switch":
             assert time.monotonic() < deadline, f"still {seen}"
             await asyncio.sleep(0.1)
-    assert _replicas(head.application()) == before
+    assert _replicas(deployed.application()) == before
     _edit(policy_file, "{}")
 
 
-async def test_a_second_deploy_under_load_loses_no_request(head: RayHead, policy_file: Path) -> None:
+async def test_a_second_deploy_under_load_loses_no_request(deployed: RayHead, policy_file: Path) -> None:
     """Other settings replace every replica and other counts add some; each stream meanwhile ends whole."""
     pools = [{**pool, "replicas": {"min": 2, "max": 2}} for pool in (VANILLA, DRAFT)]
     settings = {"router": {"heartbeat_s": 0.2}, "limits": {"body_bytes": 65536}}
     config = _config(policy_file, router={"replicas": {"min": 2, "max": 2}}, pools=pools, settings=settings)
     _edit(policy_file, "tasks: {creative_writing: {mode: vanilla}}")
-    before = _replicas(head.application())
+    before = _replicas(deployed.application())
     answered, over = 0, asyncio.Event()
 
     async def client() -> None:
         nonlocal answered
         while not over.is_set():
             # A new connection for each: kept ones would never meet a router that is new.
-            async with aiohttp.ClientSession(head.url) as session:
+            async with aiohttp.ClientSession(deployed.url) as session:
                 await _ask(session)
             answered += 1
 
     clients = [asyncio.create_task(client()) for _ in range(4)]
     try:
-        await asyncio.to_thread(head.deploy, config)
-        seen = await asyncio.to_thread(head.until_running, READY_LIMIT_S)
+        await asyncio.to_thread(deployed.deploy, config)
+        seen = await asyncio.to_thread(deployed.until_running, READY_LIMIT_S)
         until = answered + 40
         while answered < until:
             done, _ = await asyncio.wait(clients, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
