@@ -1,6 +1,6 @@
-"""The Serve application: the router at `/` and one deployment per engine pool; `router.local` runs it on one machine.
+"""The Serve application: the router at `/` and one deployment per engine pool.
 
-These two are this room's only files with Ray.
+`router.local.service` runs it on one machine. These two are this room's only files with Ray.
 """
 
 import functools
@@ -18,18 +18,18 @@ from engines.loopback import keep_to_loopback
 from engines.member import Announcing
 from engines.registry import Registry
 from engines.replica import deployment_of
+from router.access.door import DoorStores, guarded
+from router.access.exposure import check_cluster
+from router.access.guard import Guard
+from router.access.redis_door import RedisKeyStore, RedisUsageStore
+from router.config.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
 from router.data_path import slower_path
-from router.door import DoorStores, guarded
 from router.errors import SetupError
-from router.exposure import check_cluster
-from router.guard import Guard
-from router.logs import configure_logging
-from router.redis_client import connect_to
-from router.redis_door import RedisKeyStore, RedisUsageStore
-from router.redis_pages import RedisBoard
-from router.redis_store import Keys, RedisRegistry, RedisStore
+from router.observe.logs import configure_logging
+from router.observe.redis_pages import RedisBoard
 from router.service import Application, running_ingress
-from router.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
+from router.state.redis_client import connect_to
+from router.state.redis_store import Keys, RedisRegistry, RedisStore
 from router.tasks import kept_current, load_classifier
 
 logger = logging.getLogger("alpharoute")

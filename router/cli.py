@@ -14,14 +14,14 @@ from rich.text import Text
 from classifiers.commands import app as classifier_commands
 from engines.calibration_sweep import Sweep
 from engines.pool import DEMO, PoolSettings
-from router.acceptance_command import acceptance_table, read_acceptance
-from router.calibrate_command import Calibrated, calibrate, numbers, prompts_by_task
+from router.commands.acceptance import acceptance_table, read_acceptance
+from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
+from router.commands.keys import app as key_commands
+from router.config.check import API_KEY
+from router.config.masking import shown
+from router.config.page import settings_table
+from router.config.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.errors import SetupError
-from router.keys_command import app as key_commands
-from router.masking import shown
-from router.settings import Settings, demo_pools, load_settings, pair_of_pools
-from router.settings_check import API_KEY
-from router.settings_page import settings_table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 
@@ -157,8 +157,8 @@ def gpu_count() -> int:
 
 def run_locally(settings: Settings) -> None:
     """Start, say where it listens, and wait for Ctrl-C or SIGTERM; nothing is left running."""
-    from router.local import LocalService, end_on_signals
-    from router.progress import StartProgress
+    from router.local.progress import StartProgress
+    from router.local.service import LocalService, end_on_signals
 
     end_on_signals()
     build_demo(settings)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from classifiers.feedback import Feedback, opted_out
 from classifiers.label import Label
 from classifiers.prompt import read_prompt
+from router.config.settings import ClassifierSettings
 from router.errors import SetupError
-from router.settings import ClassifierSettings
 
 logger = logging.getLogger("alpharoute.feedback")
 

@@ -11,24 +11,34 @@ from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
 from policies.knowledge import Knowledge
 from policies.words import Request
-from router import head
-from router.affinity import affinity
-from router.catalogue import Catalogue
-from router.deadline import deadline
-from router.dispatch import Dispatch
+from router.api import head
+from router.api.deadline import deadline
+from router.api.http import (
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header_map,
+    read_body,
+    respond,
+    respond_error,
+    while_connected,
+)
+from router.api.request import ROUTES, Generation, Route, parse_generation
+from router.config.settings import Limits
 from router.errors import BadRequest, MethodNotAllowed, NotFound, RequestError, Unexpected
 from router.feedback import FeedbackKeeper
-from router.fleet import Fleet
-from router.forward import pass_on, pass_whole
-from router.http import ClientGone, Receive, Scope, Send, header_map, read_body, respond, respond_error, while_connected
-from router.logs import FIELDS
-from router.record import CLIENT_GONE, Recorder, Visit
-from router.relay import PLAIN_ROUTES, PlainRoute, Relay, parse_plain
-from router.request import ROUTES, Generation, Route, parse_generation
-from router.settings import Limits
+from router.observe.logs import FIELDS
+from router.observe.tracing import Tracing
 from router.status import Status
-from router.tracing import Tracing
-from router.upstream import Upstream
+from router.traffic.affinity import affinity
+from router.traffic.catalogue import Catalogue
+from router.traffic.dispatch import Dispatch
+from router.traffic.fleet import Fleet
+from router.traffic.forward import pass_on, pass_whole
+from router.traffic.record import CLIENT_GONE, Recorder, Visit
+from router.traffic.relay import PLAIN_ROUTES, PlainRoute, Relay, parse_plain
+from router.traffic.upstream import Upstream
 
 logger = logging.getLogger("alpharoute.ingress")
 

@@ -7,13 +7,13 @@ import orjson
 
 from classifiers.explicit import TASK_HEADER
 from classifiers.feedback import FEEDBACK_HEADER
-from router.deadline import TIMEOUT
-from router.dialect import ANTHROPIC
+from router.api.deadline import TIMEOUT
+from router.api.dialect import ANTHROPIC
+from router.api.head import ANSWER_HEADERS, SEGMENT, SPECULATE
+from router.api.openapi_schemas import COMPONENTS, FIELDS, FIELDS_BY_PATH, Schema
+from router.api.request import ROUTES, SPECULATION, Route
 from router.errors import RequestError
-from router.head import ANSWER_HEADERS, SEGMENT, SPECULATE
-from router.openapi_schemas import COMPONENTS, FIELDS, FIELDS_BY_PATH, Schema
-from router.relay import PLAIN_ROUTES, PlainRoute
-from router.request import ROUTES, SPECULATION, Route
+from router.traffic.relay import PLAIN_ROUTES, PlainRoute
 
 _MEDIA = {"/metrics": "text/plain", "/console": "text/html"}
 

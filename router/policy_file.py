@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from policies.document import Document
 from policies.knowledge import Knowledge
+from router.config.check import problem
 from router.errors import SetupError
-from router.settings_check import problem
-from router.telemetry import Telemetry
+from router.observe.telemetry import Telemetry
 
 logger = logging.getLogger("alpharoute.policy")
 

@@ -11,30 +11,30 @@ from classifiers.label import Classifier
 from engines.pool import PoolSettings
 from engines.registry import Registry
 from policies.knowledge import Knowledge
-from router.breaker import Tolerance
-from router.budget import RetryBudget
-from router.catalogue import catalogue_of
-from router.dispatch import Dispatch
+from router.access.guard import App
+from router.api.http import Receive, Scope, Send
+from router.config.settings import Settings
+from router.config.traffic import QueueSettings, ResilienceSettings
 from router.feedback import kept_feedback
-from router.fleet import Fleet
-from router.gate import Gate
-from router.guard import App
-from router.http import Receive, Scope, Send
 from router.ingress import Ingress
-from router.overview import Decisions
-from router.pages import Board, MemoryBoard, Pages
+from router.observe.overview import Decisions
+from router.observe.pages import Board, MemoryBoard, Pages
+from router.observe.telemetry import Telemetry
+from router.observe.tracing import tracing
 from router.policy_file import policy_followed
-from router.record import Recorder
-from router.relay import Relay
-from router.settings import Settings
-from router.sharing import Sharing
+from router.state.store import Clock, Store
 from router.status import Status
-from router.store import Clock, Store
-from router.telemetry import Telemetry
-from router.tracing import tracing
-from router.traffic_settings import QueueSettings, ResilienceSettings
-from router.upstream import Patience, Upstream
-from router.waiting import Waiting
+from router.traffic.breaker import Tolerance
+from router.traffic.budget import RetryBudget
+from router.traffic.catalogue import catalogue_of
+from router.traffic.dispatch import Dispatch
+from router.traffic.fleet import Fleet
+from router.traffic.gate import Gate
+from router.traffic.record import Recorder
+from router.traffic.relay import Relay
+from router.traffic.sharing import Sharing
+from router.traffic.upstream import Patience, Upstream
+from router.traffic.waiting import Waiting
 
 logger = logging.getLogger("alpharoute")
 

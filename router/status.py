@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import orjson
 
 from policies.knowledge import Knowledge
-from router import console
-from router.catalogue import Catalogue
-from router.fleet import Fleet
-from router.http import JSON
+from router.api.http import JSON
+from router.observe import console
+from router.observe.overview import Decisions, acceptance_rows
+from router.observe.pages import Pages
+from router.observe.telemetry import CONTENT_TYPE
 from router.openapi import openapi_document
-from router.overview import Decisions, acceptance_rows
-from router.pages import Pages
-from router.sharing import Sharing
-from router.store import Clock
-from router.telemetry import CONTENT_TYPE
+from router.state.store import Clock
+from router.traffic.catalogue import Catalogue
+from router.traffic.fleet import Fleet
+from router.traffic.sharing import Sharing
 
 MODEL_PREFIX = "/v1/models/"
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from classifiers.artefact import SHIPPED, ArtefactError
 from classifiers.prompt import prompt_of
 from classifiers.reloading import Reloading
+from router.config.settings import ClassifierSettings
 from router.errors import SetupError
-from router.settings import ClassifierSettings
 
 logger = logging.getLogger("alpharoute.classifier")
 

@@ -7,7 +7,7 @@ import pytest
 from deployed import Deployed, deployed
 
 from engines.registry import Heartbeat
-from router.embedded_redis import EmbeddedRedis
+from router.local.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture(scope="session")

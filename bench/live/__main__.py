@@ -20,11 +20,12 @@ from bench.live.plan import Shot, plan
 from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
 from engines.demo.workload import load_workload
-from router.acceptance_command import acceptance_table, read_acceptance
 from router.cli import EngineChoice, build_demo, local_settings
-from router.local import LocalService, free_port
-from router.progress import StartProgress
-from router.settings import Settings
+from router.commands.acceptance import acceptance_table, read_acceptance
+from router.config.settings import Settings
+from router.local.ports import free_port
+from router.local.progress import StartProgress
+from router.local.service import LocalService
 
 console = Console(stderr=True)
 ROUNDS, QUICK_ROUNDS = 12, 4

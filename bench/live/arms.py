@@ -14,10 +14,10 @@ import uvicorn
 from bench.live.plan import Shot
 from engines.registry import Heartbeat, Registry
 from policies.document import Document
-from router.redis_client import connect_to
-from router.redis_store import Keys, RedisRegistry, RedisStore
+from router.config.settings import Settings
 from router.service import Application, running_ingress
-from router.settings import Settings
+from router.state.redis_client import connect_to
+from router.state.redis_store import Keys, RedisRegistry, RedisStore
 from router.tasks import load_classifier
 
 Role = Literal["vanilla", "speculative"]

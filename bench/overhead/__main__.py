@@ -17,7 +17,7 @@ from bench.overhead.measure import INSTANT, PACED, Figures, Load, Target, measur
 from bench.overhead.report import DIRECT, summary, table
 from bench.overhead.targets import alone, engines, with_ray
 from bench.provenance import provenance
-from router.local import free_port
+from router.local.ports import free_port
 
 _STAGE = re.compile(r'alpharoute_stage_seconds_(sum|count)\{[^}]*\bstage="(\w+)"[^}]*\} (\S+)')
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import uvicorn
 
 from engines.registry import Heartbeat
+from router.config.settings import Settings, load_settings
 from router.ingress import Ingress
-from router.local import free_port
+from router.local.ports import free_port
 from router.service import Application, running_ingress
-from router.settings import Settings, load_settings
-from router.store import MemoryRegistry, MemoryStore
+from router.state.store import MemoryRegistry, MemoryStore
 from router.tasks import load_classifier
 
 FOREVER_S = 1e9

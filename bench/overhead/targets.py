@@ -14,8 +14,8 @@ import yaml
 
 from bench.overhead.measure import INSTANT, PACED, Target
 from engines.child import die_with_parent
-from router.local import LocalService
-from router.settings import load_settings
+from router.config.settings import load_settings
+from router.local.service import LocalService
 
 START_LIMIT_S = 60.0
 BURST_STEPS = 16

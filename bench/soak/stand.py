@@ -15,9 +15,10 @@ import psutil
 
 from bench.soak.engine import PLACES
 from engines.child import die_with_parent
-from router.embedded_redis import EmbeddedRedis
-from router.local import LocalService, free_port
-from router.settings import load_settings
+from router.config.settings import load_settings
+from router.local.embedded_redis import EmbeddedRedis
+from router.local.ports import free_port
+from router.local.service import LocalService
 
 MODEL = "soak"
 POOLS = (("vanilla", None), ("draft", "small"))

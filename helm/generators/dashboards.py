@@ -2,7 +2,7 @@
 
 Each dashboard is a list of panels; a panel is a title, a unit and its queries. `JOB` in a query stands for the matcher
 of the release's routers. The JSON under helm/alpharoute/dashboards is what the chart ships; a test holds the two and
-the metrics of `router.telemetry` together.
+the metrics of `router.observe.telemetry` together.
 """
 
 import json

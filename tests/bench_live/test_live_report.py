@@ -14,7 +14,7 @@ from bench.live.plan import Shot, plan
 from bench.live.report import STATIC, Session, oracle_ms, paired_ratio, settled, summary
 from engines.demo.workload import ExampleRequest
 from engines.registry import Heartbeat
-from router.store import MemoryRegistry
+from router.state.store import MemoryRegistry
 
 EXAMPLES = [ExampleRequest(task, f"{task} {i}", 32) for task in ("sql_generation", "translation") for i in range(3)]
 

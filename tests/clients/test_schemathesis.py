@@ -12,8 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, assume, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from router.body import MAX_NAME_CHARS
-from router.deadline import TIMEOUT
+from router.api.body import MAX_NAME_CHARS
+from router.api.deadline import TIMEOUT
 from router.ingress import API_ROUTES
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))

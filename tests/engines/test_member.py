@@ -12,7 +12,7 @@ from engines.member import Announcing, LeftEarlyError, Member
 from engines.pool import PoolSettings, SimulatorOptions
 from engines.registry import Heartbeat
 from engines.simulator.settings import SimulatorSettings
-from router.store import MemoryRegistry
+from router.state.store import MemoryRegistry
 
 FAST = SimulatorOptions(calibration="cpu-demo", time_scale=100)
 POOL = PoolSettings(name="draft", engine="simulator", drafter="d", method="draft_model", k_max=2, simulator=FAST)

@@ -14,7 +14,7 @@ from engines.pool import PoolSettings, SimulatorOptions
 from engines.simulator.failures import Failure, FailureKind
 from engines.stall import StalledError, StillWatch
 from engines.vllm_load import EngineLoad
-from router.store import MemoryRegistry
+from router.state.store import MemoryRegistry
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, at its import

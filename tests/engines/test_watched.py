@@ -18,7 +18,7 @@ from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
 from engines.vllm_selfcheck import SelfCheck
 from engines.watched import Watched
-from router.store import MemoryRegistry
+from router.state.store import MemoryRegistry
 
 OFTEN = Announcing(every_s=0.02, ttl_s=0.3, read_s=0.02)
 NOWHERE = "http://127.0.0.1:1"

@@ -22,7 +22,7 @@ from chart import (
 )
 from serve_build import ServeDeploySchema, build_app
 
-from router.settings import Settings
+from router.config.settings import Settings
 
 ALL = ("default", *VALUES_FILES)
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from chart import ROOT, environment, ray_pods
 
-from router.settings import Settings
-from router.settings_check import unknown_variables
+from router.config.check import unknown_variables
+from router.config.settings import Settings
 
 IMAGES = ROOT / "helm" / "images"
 DOCKERFILES = sorted(IMAGES.glob("*.Dockerfile"))

@@ -14,7 +14,7 @@ from chart import CHART, ROOT, kind, one
 from prometheus_client.metrics import MetricWrapperBase
 
 from policies.words import EventKind
-from router.telemetry import Telemetry
+from router.observe.telemetry import Telemetry
 
 NAMES = ("fleet", "tasks", "value", "overhead", "engines", "redis")
 RUNBOOKS = ROOT / "docs" / "kubernetes.md"

@@ -11,11 +11,11 @@ import pytest
 from deployed import Deployed, deployed
 from doorway import key_of
 
-from router.keys import Key, new_key
-from router.local import free_port
-from router.redis_door import RedisKeyStore
-from router.redis_store import Keys, connect
+from router.access.keys import Key, new_key
+from router.access.redis_door import RedisKeyStore
+from router.local.ports import free_port
 from router.roles import Role
+from router.state.redis_store import Keys, connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(240)]
 

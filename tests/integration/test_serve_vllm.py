@@ -22,9 +22,9 @@ from engines.demo.reading import load_pair, probabilities, prompt_tokens
 from engines.demo.workload import ExampleRequest, load_workload
 from engines.registry import Heartbeat
 from policies.words import TASKS
+from router.config.settings import Settings
 from router.service import Application, running_ingress
-from router.settings import Settings
-from router.store import MemoryRegistry, MemoryStore
+from router.state.store import MemoryRegistry, MemoryStore
 
 pytestmark = [pytest.mark.vllm, pytest.mark.ray, pytest.mark.timeout(1200)]
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from service import DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
-from router.settings import Settings
+from router.config.settings import Settings
 
 
 @pytest.fixture

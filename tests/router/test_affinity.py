@@ -1,6 +1,6 @@
 """Which requests belong together."""
 
-from router.affinity import affinity
+from router.traffic.affinity import affinity
 
 SYSTEM = {"role": "system", "content": "You answer in SQL."}
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.breaker import Breaker, Circuit, Tolerance
+from router.traffic.breaker import Breaker, Circuit, Tolerance
 
 
 def opened(now_s: float = 0.0) -> Breaker:

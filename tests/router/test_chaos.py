@@ -9,7 +9,7 @@ import pytest
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from engines.simulator.failures import Failure
-from router.breaker import Circuit
+from router.traffic.breaker import Circuit
 
 ASKED = {**CHAT, "max_tokens": 8}
 LONG = {**CHAT, "max_tokens": 400, "ignore_eos": True}

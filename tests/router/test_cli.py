@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from router.cli import EngineChoice, app, local_settings
 from router.errors import SetupError
-from router.local import last_words
+from router.local.service import last_words
 
 run = CliRunner().invoke
 

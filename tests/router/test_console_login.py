@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 from doorway import Doorway, doorway, written
 
-from router.keys import new_key, rotated
-from router.sessions import COOKIE, Sessions
+from router.access.keys import new_key, rotated
+from router.access.sessions import COOKIE, Sessions
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.deadline import TIMEOUT, deadline
+from router.api.deadline import TIMEOUT, deadline
 from router.errors import BadRequest, DeadlineExceeded
 
 

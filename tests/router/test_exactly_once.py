@@ -19,12 +19,12 @@ from policies.document import Document
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta
-from router.breaker import Tolerance
-from router.fleet import Fleet
-from router.redis_store import Keys, RedisStore, connect
-from router.sharing import Sharing
-from router.store import Changes, Copies, Cursor, MemoryRegistry, MemoryStore, Restored, Store, StoreError
-from router.telemetry import Telemetry
+from router.observe.telemetry import Telemetry
+from router.state.redis_store import Keys, RedisStore, connect
+from router.state.store import Changes, Copies, Cursor, MemoryRegistry, MemoryStore, Restored, Store, StoreError
+from router.traffic.breaker import Tolerance
+from router.traffic.fleet import Fleet
+from router.traffic.sharing import Sharing
 
 KEYS = ("task:a", "task:b")
 ROUTERS = 3

@@ -10,9 +10,9 @@ from service import CHAT, DRAFT, VANILLA, running_service, settings_with, simula
 
 from classifiers.examples import read_examples
 from classifiers.label import Label
+from router.config.settings import ClassifierSettings
 from router.errors import SetupError
 from router.feedback import kept_feedback
-from router.settings import ClassifierSettings
 
 SQL = Label("sql_generation", 1.0, "header")
 

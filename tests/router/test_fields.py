@@ -13,7 +13,7 @@ from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
-from router.fields import (
+from router.api.fields import (
     _ANTHROPIC,
     _OPENAI,
     _OPENAI_RESPONSES,

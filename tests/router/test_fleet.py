@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat
 from policies.occupancy import Batch
 from policies.words import Choice, Reason, Request
-from router.breaker import Tolerance
-from router.fleet import Fleet, Flight
+from router.traffic.breaker import Tolerance
+from router.traffic.fleet import Fleet, Flight
 
 
 @dataclass

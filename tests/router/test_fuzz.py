@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from scripted import ScriptedEngine, stream
 from service import DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
-from router.fields import CHAT_FIELDS, COMPLETIONS_FIELDS
+from router.api.fields import CHAT_FIELDS, COMPLETIONS_FIELDS
+from router.api.sse import EventStream
 from router.ingress import API_ROUTES
-from router.sse import EventStream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,13 +6,13 @@ import pytest
 
 from engines.registry import Heartbeat
 from policies.words import Choice, Reason, Request
-from router.breaker import Tolerance
-from router.deadline import UNBOUNDED, Deadline
+from router.api.deadline import UNBOUNDED, Deadline
 from router.errors import DeadlineExceeded
-from router.fleet import Fleet, Flight
-from router.gate import Gate
-from router.telemetry import Telemetry
-from router.waiting import Waiting
+from router.observe.telemetry import Telemetry
+from router.traffic.breaker import Tolerance
+from router.traffic.fleet import Fleet, Flight
+from router.traffic.gate import Gate
+from router.traffic.waiting import Waiting
 
 
 def gate_before_one_place() -> Gate:

@@ -10,7 +10,7 @@ import pytest
 from doorway import Doorway, doorway, key_of
 from openai import AuthenticationError, OpenAI, PermissionDeniedError
 
-from router.keys import new_key
+from router.access.keys import new_key
 from router.roles import Role
 
 SEGMENTED, EXPIRED = new_key(), new_key()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import router.haproxy
-from router.haproxy import write_guarded_haproxy
-from router.local import free_port
+import router.local.haproxy
+from router.local.haproxy import write_guarded_haproxy
+from router.local.ports import free_port
 
 WRITTEN = """defaults
     mode http
@@ -27,7 +27,7 @@ STARTED = STARTED.replace("defaults\n", "defaults\n    timeout http-request 30s\
 
 def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The public port stays as it is set; arguments are passed on."""
-    monkeypatch.setattr(router.haproxy, "_installed", lambda: "/bin/echo")
+    monkeypatch.setattr(router.local.haproxy, "_installed", lambda: "/bin/echo")
     configuration = tmp_path / "haproxy cfg"
     configuration.write_text(WRITTEN)
     program = write_guarded_haproxy(tmp_path, (9101, 8404))
@@ -40,7 +40,7 @@ def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_without_haproxy_there_is_nothing_to_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Serve then says what to install."""
-    monkeypatch.setattr(router.haproxy, "_installed", lambda: None)
+    monkeypatch.setattr(router.local.haproxy, "_installed", lambda: None)
     assert write_guarded_haproxy(tmp_path, (9101, 8404)) is None
 
 
@@ -58,7 +58,7 @@ frontend http_frontend
 
 def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real HAProxy answers 408 to a head that does not end in time, and 200 to one that does."""
-    monkeypatch.setattr(router.haproxy, "HEAD_S", 1)
+    monkeypatch.setattr(router.local.haproxy, "HEAD_S", 1)
     port, configuration = free_port(), tmp_path / "haproxy.cfg"
     configuration.write_text(SLOW.format(port=port))
     program = write_guarded_haproxy(tmp_path, (1, 2))

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from router.settings import RouterSettings
+from router.config.settings import RouterSettings
 
 
 @pytest.mark.parametrize(("every_s", "ttl_s"), [(2.5, 5.0), (1.0, 2.0), (3.0, 1.0)])

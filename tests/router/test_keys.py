@@ -6,7 +6,7 @@ import pytest
 from doorway import key_of
 from pydantic import ValidationError
 
-from router.keys import Key, Keyring, WeakKey, check_strength, hash_of, new_key, rotated
+from router.access.keys import Key, Keyring, WeakKey, check_strength, hash_of, new_key, rotated
 from router.roles import Role, needed_role
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)

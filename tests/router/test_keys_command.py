@@ -13,10 +13,10 @@ import yaml
 from doorway import doorway
 from typer.testing import CliRunner, Result
 
+from router.access.key_file import read_keys
+from router.access.keys import Keyring, new_key
 from router.cli import app
-from router.key_file import read_keys
-from router.keys import Keyring, new_key
-from router.keys_command import moment
+from router.commands.keys import moment
 from router.roles import Role
 
 NOW_S = datetime.now(UTC).timestamp()

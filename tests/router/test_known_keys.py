@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from doorway import doorway, key_of, written
 
-from router.auth_settings import AuthSettings
+from router.access.key_file import changing, read_keys
+from router.access.keys import new_key
+from router.access.known_keys import KnownKeys
+from router.access.redis_door import RedisKeyStore
+from router.access.shared_keys import KeyStore, MemoryKeyStore, SharedKeys
+from router.config.auth import AuthSettings
 from router.errors import SetupError
-from router.key_file import changing, read_keys
-from router.keys import new_key
-from router.known_keys import KnownKeys
-from router.redis_door import RedisKeyStore
-from router.redis_store import Keys, connect
-from router.shared_keys import KeyStore, MemoryKeyStore, SharedKeys
-from router.store import StoreError
+from router.state.redis_store import Keys, connect
+from router.state.store import StoreError
 
 NOW_S = 1_900_000_000.0
 

@@ -14,12 +14,13 @@ import psutil
 import pytest
 from service import settings_with
 
-from router import embedded_redis
+from router.config.settings import Settings
 from router.data_path import FASTEST_PATH, slower_path
-from router.embedded_redis import EmbeddedRedis
 from router.errors import SetupError
-from router.local import RAY_ENV, LocalService, free_port
-from router.settings import Settings
+from router.local import embedded_redis
+from router.local.embedded_redis import EmbeddedRedis
+from router.local.ports import free_port
+from router.local.service import RAY_ENV, LocalService
 
 
 def test_the_fastest_path_is_set_or_missed_aloud() -> None:
@@ -128,7 +129,7 @@ def test_a_volley_of_interrupts_is_one() -> None:
     """Between the first and `stop` no other is raised: it would skip the stop."""
     program = """
 import os, signal, sys
-from router.local import end_on_signals
+from router.local.service import end_on_signals
 end_on_signals()
 try:
     try:

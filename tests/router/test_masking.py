@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from router.cli import app
+from router.config.masking import masked, masked_url, shown
+from router.config.page import rows
+from router.config.settings import Settings, load_settings
 from router.errors import SetupError
-from router.masking import masked, masked_url, shown
-from router.settings import Settings, load_settings
-from router.settings_page import rows
 
 PASSWORDS = st.text(
     st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("äß€ /#?@:%&"), min_size=4, max_size=30

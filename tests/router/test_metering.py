@@ -13,14 +13,14 @@ from doorway import key_of, written
 from scripted import Script, ScriptedEngine, answer, stream
 from service import VANILLA, http_server, running_service, settings_with
 
-from router.auth_settings import AdminSettings, AuthSettings
-from router.door import DoorStores, guarded
-from router.guard import Guard
-from router.keys import new_key
-from router.metering import Meter
+from router.access.door import DoorStores, guarded
+from router.access.guard import Guard
+from router.access.keys import new_key
+from router.access.shared_keys import MemoryKeyStore
+from router.access.usage import MemoryUsageStore
+from router.config.auth import AdminSettings, AuthSettings
 from router.service import Application
-from router.shared_keys import MemoryKeyStore
-from router.usage import MemoryUsageStore
+from router.traffic.metering import Meter
 
 PROMPT = "x" * 400
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": PROMPT}]}

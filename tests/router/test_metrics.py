@@ -12,10 +12,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from service import CHAT, Service
 
-from router.pages import Board, MemoryBoard, Pages, Posted
-from router.redis_pages import RedisBoard
-from router.redis_store import Keys, connect
-from router.telemetry import Telemetry
+from router.observe.pages import Board, MemoryBoard, Pages, Posted
+from router.observe.redis_pages import RedisBoard
+from router.observe.telemetry import Telemetry
+from router.state.redis_store import Keys, connect
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(alpharoute_\w+)` \| (\w+) \| (.+?) \| .+ \|$", re.MULTILINE)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from policies.document import Document
 from policies.knowledge import Knowledge
+from router.config.settings import Settings
 from router.errors import SetupError
+from router.observe.telemetry import Telemetry
 from router.policy_file import policy_followed, read_policy
-from router.settings import Settings
-from router.telemetry import Telemetry
 
 VANILLA = "tasks: {legal_analysis: {mode: vanilla}}\n"
 

@@ -20,15 +20,15 @@ from service import VANILLA, Service, http_server, running_service, settings_wit
 
 from classifiers.label import Label
 from classifiers.prompt import Prompt
-from router.auth_settings import AdminSettings, AuthSettings
-from router.door import DoorStores, guarded
-from router.guard import Guard
-from router.keys import new_key
-from router.logs import JsonLines, TextLines
-from router.redis_door import RedisKeyStore, RedisUsageStore
-from router.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.access.door import DoorStores, guarded
+from router.access.guard import Guard
+from router.access.keys import new_key
+from router.access.redis_door import RedisKeyStore, RedisUsageStore
+from router.config.auth import AdminSettings, AuthSettings
+from router.observe.logs import JsonLines, TextLines
 from router.roles import Role
 from router.service import Application
+from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
 
 pytestmark = pytest.mark.redis
 

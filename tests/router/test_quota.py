@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.keys import KeyLimits
-from router.quota import MINUTE_S, Account, Use, fullest, minute_of, rooms
+from router.access.keys import KeyLimits
+from router.access.quota import MINUTE_S, Account, Use, fullest, minute_of, rooms
 
 START_S = 1_800_000_000.0
 """The first second of a minute."""

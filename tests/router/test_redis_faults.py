@@ -17,11 +17,11 @@ from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_wit
 
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
-from router.redis_client import AsyncRedis, connect_to
-from router.redis_door import RedisKeyStore, RedisUsageStore
-from router.redis_store import Keys, RedisRegistry, RedisStore
-from router.settings import RedisSettings
-from router.store import Cursor, StoreError
+from router.access.redis_door import RedisKeyStore, RedisUsageStore
+from router.config.settings import RedisSettings
+from router.state.redis_client import AsyncRedis, connect_to
+from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.store import Cursor, StoreError
 
 pytestmark = pytest.mark.redis
 

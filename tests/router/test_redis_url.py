@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from router.redis_url import Address, parse_address
-from router.settings import RedisSettings
+from router.config.redis_url import Address, parse_address
+from router.config.settings import RedisSettings
 
 
 @pytest.mark.parametrize(

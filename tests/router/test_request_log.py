@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scripted import ScriptedEngine, answer
 from service import CHAT, VANILLA, Service, running_service, settings_with, simulator
 
-from router.logs import FIELDS, configure_logging
-from router.tracing import tracing
-from router.traffic_settings import LogSettings, TracingSettings
+from router.config.traffic import LogSettings, TracingSettings
+from router.observe.logs import FIELDS, configure_logging
+from router.observe.tracing import tracing
 
 SECRET = "the launch code is 0000"
 ASKED = {**CHAT, "messages": [{"role": "user", "content": SECRET}], "max_tokens": 4}

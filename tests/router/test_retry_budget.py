@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.budget import MEMORY_S, RetryBudget
+from router.traffic.budget import MEMORY_S, RetryBudget
 
 
 def test_an_outage_is_not_amplified() -> None:

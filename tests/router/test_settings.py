@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from router.cli import EngineChoice, local_settings
+from router.config.page import rows
+from router.config.settings import Settings, load_settings
 from router.errors import SetupError
-from router.settings import Settings, load_settings
-from router.settings_page import rows
 
 
 def _file(folder: Path, text: str) -> Path:

@@ -17,14 +17,14 @@ from policies.knowledge import Knowledge
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
 from policies.words import Choice, Request
-from router.breaker import Tolerance
-from router.embedded_redis import EmbeddedRedis
-from router.fleet import Fleet
-from router.redis_store import Keys, RedisRegistry, RedisStore, connect
-from router.settings import Settings
-from router.sharing import Sharing
-from router.store import Changes, Cursor, MemoryRegistry, MemoryStore, Store, StoreError
-from router.telemetry import Telemetry
+from router.config.settings import Settings
+from router.local.embedded_redis import EmbeddedRedis
+from router.observe.telemetry import Telemetry
+from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.state.store import Changes, Cursor, MemoryRegistry, MemoryStore, Store, StoreError
+from router.traffic.breaker import Tolerance
+from router.traffic.fleet import Fleet
+from router.traffic.sharing import Sharing
 
 TASK = "sql_generation"
 TOKENS = 40

@@ -10,8 +10,8 @@ import pytest_asyncio
 from scripted import ScriptedEngine, answer
 from service import CHAT, Service, running_service, settings_with
 
+from router.api.strict import DEEPEST, check_strict
 from router.errors import BadRequest
-from router.strict import DEEPEST, check_strict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.sse import EventStream
+from router.api.sse import EventStream
 
 USAGE = {"id": "c", "choices": [], "usage": {"completion_tokens": 3}, "metrics": {"generation_time_ms": 1.5}}
 TEXTS = st.lists(st.text(max_size=20) | st.just('{"usage":{}}') | st.just("\n\n"), max_size=6)

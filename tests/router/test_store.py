@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat, Registry
 from policies.records import EMPTY, Delta, Record, Shrink, apply
 from policies.words import Event
-from router.redis_store import RECORD_EXPIRY_S, Keys, RedisRegistry, RedisStore, connect
-from router.store import Copies, Cursor, LostError, MemoryRegistry, MemoryStore, Restored, Store, StoreError
+from router.state.redis_store import RECORD_EXPIRY_S, Keys, RedisRegistry, RedisStore, connect
+from router.state.store import Copies, Cursor, LostError, MemoryRegistry, MemoryStore, Restored, Store, StoreError
 
 FIELDS = ("s1", "e1", "+cusum", "^until", "yb")
 DELTAS = st.lists(

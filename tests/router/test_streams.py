@@ -10,7 +10,7 @@ from service import CHAT, COMPLETION, DRAFT, KEY, VANILLA, Service, running_serv
 
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.settings import SimulatorSettings
-from router.store import Cursor
+from router.state.store import Cursor
 
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 OPTIONS: list[dict[str, object]] = [

@@ -12,8 +12,8 @@ import pytest
 
 from classifiers.artefact import SHIPPED, load, save
 from classifiers.prompt import prompt_of
+from router.config.settings import ClassifierSettings
 from router.errors import SetupError
-from router.settings import ClassifierSettings
 from router.tasks import kept_current, load_classifier
 
 

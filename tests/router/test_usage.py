@@ -11,12 +11,12 @@ import pytest
 from doorway import USED, Doorway, doorway, key_of
 from openai import OpenAI, RateLimitError
 
-from router.keys import Key, KeyLimits, new_key
-from router.quota import Use
-from router.redis_door import RedisUsageStore
-from router.redis_store import Keys, connect
-from router.store import StoreError
-from router.usage import Admitted, MemoryUsageStore, Refused, Sheet, Usage, UsageStore
+from router.access.keys import Key, KeyLimits, new_key
+from router.access.quota import Use
+from router.access.redis_door import RedisUsageStore
+from router.access.usage import Admitted, MemoryUsageStore, Refused, Sheet, Usage, UsageStore
+from router.state.redis_store import Keys, connect
+from router.state.store import StoreError
 
 START_S = 1_800_000_000.0
 

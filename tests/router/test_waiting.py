@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router.errors import Overloaded
-from router.waiting import Waiting
+from router.traffic.waiting import Waiting
 
 
 async def joined(waiting: Waiting, order: list[str], segment: str, number: int | None = None) -> "asyncio.Task[None]":

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from engines.registry import Heartbeat
-from router.local import free_port
-from router.redis_store import Keys, RedisRegistry, connect
+from router.local.ports import free_port
+from router.state.redis_store import Keys, RedisRegistry, connect
 
 START_LIMIT_S = 900.0
 STOP_LIMIT_S = 90.0

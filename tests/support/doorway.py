@@ -10,18 +10,18 @@ import aiohttp
 import orjson
 from service import http_server
 
-from router import metering
-from router.auth_settings import AdminSettings, AuthSettings
-from router.door import DoorStores, guarded
-from router.guard import Guard
-from router.http import Receive, Scope, Send, header_map, respond
-from router.key_file import KeyDocument
-from router.keys import Key, KeyLimits, hash_of, new_key
+from router.access.door import DoorStores, guarded
+from router.access.guard import Guard
+from router.access.key_file import KeyDocument
+from router.access.keys import Key, KeyLimits, hash_of, new_key
+from router.access.shared_keys import KeyStore, MemoryKeyStore
+from router.access.usage import MemoryUsageStore, UsageStore
+from router.api.http import Receive, Scope, Send, header_map, respond
+from router.config.auth import AdminSettings, AuthSettings
+from router.observe.telemetry import Telemetry
 from router.roles import Role
 from router.service import Application
-from router.shared_keys import KeyStore, MemoryKeyStore
-from router.telemetry import Telemetry
-from router.usage import MemoryUsageStore, UsageStore
+from router.traffic import metering
 
 USED = 30
 """Tokens that a request to the application takes, unless it says otherwise."""

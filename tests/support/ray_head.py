@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from router.local import free_port
+from router.local.ports import free_port
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 90.0

@@ -19,10 +19,10 @@ from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
 from policies.words import TASKS
+from router.config.settings import Settings
 from router.ingress import Ingress
 from router.service import Application, running_ingress
-from router.settings import Settings
-from router.store import MemoryRegistry, MemoryStore, Store
+from router.state.store import MemoryRegistry, MemoryStore, Store
 
 KEY = "engine-key"
 VANILLA = PoolSettings(name="vanilla", engine="simulator")

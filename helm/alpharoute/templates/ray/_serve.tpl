@@ -1,6 +1,6 @@
 {{/* serveConfigV2: the product's settings and how many replicas of each deployment there are. */}}
 
-{{/* One pool as router.settings wants it. Replica counts are not in it: they stand under `deployments`, because a
+{{/* One pool as router.config.settings wants it. Replica counts are not in it: they stand under `deployments`, because a
      change of `args` makes Serve restart every deployment and a change there only the one it names. */}}
 {{- define "alpharoute.pool" -}}
 {{- $pool := . -}}

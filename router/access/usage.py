@@ -1,0 +1,168 @@
+"""Limits of keys over several routers: decided at once from this router's copy, kept in step in the background.
+
+Each router writes its own totals under its own name, absolute and not as increments, so that a write whose answer
+was lost may be repeated, and data that Redis lost is there again with the next exchange.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from router.access.keys import Key
+from router.access.quota import NOTHING, Account, Room, Use, What, fullest, minute_of, rooms
+from router.state.store import Clock, StoreError
+
+logger = logging.getLogger("alpharoute.usage")
+
+EXCHANGE_S = 0.025
+"""How often use is exchanged: what other routers admit meanwhile is what a limit may be exceeded by."""
+
+EACH_S = 0.0004
+"""Added to that for every key in use: an exchange costs some 15 µs for each, and may take 5 % of a router's time."""
+
+ALONE_AFTER_S = 2.0
+"""Without an exchange for so long, a router keeps to its share of every limit."""
+
+LOG_EVERY_S = 60.0
+
+Sheet = Mapping[str, Use]
+"""Use by key id."""
+
+
+class UsageStore(Protocol):
+    """Where routers tell each other what was used; may raise StoreError."""
+
+    async def exchange(self, router: str, mine: Mapping[int, Sheet]) -> Mapping[int, Mapping[str, Sheet]]:
+        """Write this router's totals by minute; what every router wrote, by minute and router."""
+
+
+class MemoryUsageStore:
+    """Use inside one process, for tests and for a router that runs alone."""
+
+    def __init__(self) -> None:
+        self._minutes: defaultdict[int, dict[str, Sheet]] = defaultdict(dict)
+
+    async def exchange(self, router: str, mine: Mapping[int, Sheet]) -> Mapping[int, Mapping[str, Sheet]]:
+        """See UsageStore."""
+        for minute, sheet in mine.items():
+            if sheet:
+                self._minutes[minute][router] = {**self._minutes[minute].get(router, {}), **sheet}
+        for minute in [minute for minute in self._minutes if minute < min(mine, default=0)]:
+            del self._minutes[minute]
+        return {minute: dict(self._minutes[minute]) for minute in mine}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Which limit is full, and how all of them stand."""
+
+    what: What
+    rooms: Mapping[What, Room]
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A request that counts against a key's limits until it is closed; `rooms` is how they stand with it."""
+
+    rooms: Mapping[What, Room]
+    account: Account
+    estimate: int
+
+
+class Usage:
+    """The limits of all keys at this router."""
+
+    def __init__(self, store: UsageStore, router: str, clock_s: Clock) -> None:
+        self._store = store
+        self._router = router
+        self._clock_s = clock_s
+        self._accounts: dict[str, Account] = {}
+        self._routers = 1
+        self._heard_s = clock_s()
+        self._quiet_until_s = 0.0
+
+    def admit(self, key: Key, estimate: int) -> Admitted | Refused:
+        """Count one more request and its tokens as estimated, or say which limit it does not fit."""
+        now_s = self._clock_s()
+        account = self._accounts.setdefault(key.id, Account())
+        found = self._rooms(account, key, now_s)
+        if (full := fullest(found)) is not None:
+            return Refused(full, found)
+        account.add(now_s, requests=1, tokens=estimate)
+        account.running += 1
+        return Admitted(self._rooms(account, key, now_s), account, estimate)
+
+    def close(self, admitted: Admitted, tokens: int) -> None:
+        """The request is over and took so many tokens: what was estimated is put right in the minute that is now."""
+        admitted.account.running -= 1
+        admitted.account.add(self._clock_s(), tokens=tokens - admitted.estimate)
+
+    async def run(self, every_s: float = EXCHANGE_S) -> None:
+        """Exchange with the other routers until cancelled."""
+        task = asyncio.current_task()
+        while task is not None and not task.cancelling():
+            await self.exchange()
+            await asyncio.sleep(max(every_s, len(self._accounts) * EACH_S))
+
+    async def exchange(self) -> None:
+        """One round; nothing is asked while no key with limits is in use."""
+        now_s = self._clock_s()
+        minute = minute_of(now_s)
+        self._drop_idle(minute - 1)
+        if not self._accounts:
+            self._heard_s = now_s
+            return
+        try:
+            told = await self._store.exchange(self._router, self._sheets(minute))
+        except StoreError as error:
+            self._say(f"Redis is away, each router keeps to its share of the limits: {error}")
+        except Exception as error:
+            # As with what is learnt: whatever is written there, this loop must go on.
+            self._say(f"Use of keys cannot be exchanged: {type(error).__name__}")
+        else:
+            self._hear(told)
+            self._heard_s = self._clock_s()
+
+    def _rooms(self, account: Account, key: Key, now_s: float) -> Mapping[What, Room]:
+        alone = now_s - self._heard_s > ALONE_AFTER_S
+        return rooms(account, key.limits, now_s, self._routers if alone else None)
+
+    def _drop_idle(self, oldest: int) -> None:
+        for name, account in list(self._accounts.items()):
+            account.forget(oldest)
+            if not account.mine and not account.running:
+                del self._accounts[name]
+
+    def _sheets(self, minute: int) -> dict[int, dict[str, Use]]:
+        now: dict[str, Use] = {}
+        before: dict[str, Use] = {}
+        for name, account in self._accounts.items():
+            mine = account.mine.get(minute, NOTHING)
+            now[name] = Use(mine.requests, mine.tokens, account.running)
+            if minute - 1 in account.mine:
+                before[name] = account.mine[minute - 1]
+        return {minute - 1: before, minute: now}
+
+    def _hear(self, told: Mapping[int, Mapping[str, Sheet]]) -> None:
+        for account in self._accounts.values():
+            account.others = {}
+        for minute, by_router in told.items():
+            for router, sheet in by_router.items():
+                if router != self._router:
+                    self._add(minute, sheet)
+        self._routers = len({self._router, *(router for sheets in told.values() for router in sheets)})
+
+    def _add(self, minute: int, sheet: Sheet) -> None:
+        for name, use in sheet.items():
+            known = self._accounts.get(name)
+            if known is not None:
+                known.others[minute] = known.others.get(minute, NOTHING) + use
+
+    def _say(self, why: str) -> None:
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + LOG_EVERY_S
+            logger.warning("%s", why)

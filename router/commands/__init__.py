@@ -1,0 +1,1 @@
+"""The commands of `alpharoute`, one file each."""

@@ -1,0 +1,1 @@
+"""Settings: their models, checks and pages."""

@@ -1,0 +1,295 @@
+"""Every setting of the product: one YAML file and environment variables, checked by name and value.
+
+`alpharoute settings` prints them all. A variable is `ALPHAROUTE_` and the path in capitals, levels joined by two
+underscores: `ALPHAROUTE_REDIS__URL=redis://10.0.0.5:6379/0`. Variables win over the file, options of the command line
+over both. A variable that is no setting is refused, but for ALPHAROUTE_CACHE and ALPHAROUTE_LOG_DIR, which are read
+where they are used.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from engines.pool import DEMO, Part, PoolSettings
+from policies.document import Document
+from router.config.auth import AdminSettings, AuthSettings
+from router.config.check import problem, unknown_variables
+from router.config.redis_url import parse_address
+from router.config.traffic import LogSettings, QueueSettings, ResilienceSettings, TracingSettings
+from router.errors import SetupError
+
+EMBEDDED = "embedded"
+
+
+class Listen(Part):
+    """Where clients connect."""
+
+    host: str = Field(default="127.0.0.1", description="Address that HAProxy binds; loopback unless set.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port of the API.")
+
+
+class RedisSettings(Part):
+    """The state that routers and engines share."""
+
+    url: SecretStr = Field(
+        default=SecretStr(EMBEDDED),
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL (see docs/redis.md); "
+        "'embedded' starts one as a child.",
+    )
+    username: str | None = Field(default=None, description="ACL user, where the URL has none.")
+    password: SecretStr | None = Field(default=None, description="Its password, where the URL has none.")
+    sentinel_username: str | None = Field(default=None, description="ACL user of the Sentinels themselves.")
+    sentinel_password: SecretStr | None = Field(default=None, description="Their password; unset for none.")
+    ca_file: Path | None = Field(default=None, description="With rediss: who signs certificates; unset: the system's.")
+    cert_file: Path | None = Field(default=None, description="With rediss: our own certificate, where one is wanted.")
+    key_file: Path | None = Field(default=None, description="With rediss: its private key.")
+    prefix: str = Field(default="alpharoute", pattern=r"^[\w.-]{1,64}$", description="First part of every key.")
+    timeout_s: float = Field(default=1.0, gt=0, description="Longest wait for an answer; no request waits.")
+    directory: Path | None = Field(default=None, description="Where the embedded server keeps data; unset forgets.")
+
+    @model_validator(mode="after")
+    def _connects(self) -> Self:
+        url = self.url.get_secret_value()
+        if url == EMBEDDED:
+            return self
+        try:
+            address = parse_address(url)
+        except ValueError as error:
+            raise ValueError(f"url {error}") from None
+        files = [name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name) is not None]
+        if files and not address.tls:
+            raise ValueError(f"{files[0]} is for encrypted connections: begin the url with rediss")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class RouterSettings(Part):
+    """The router deployment."""
+
+    replicas: int = Field(default=1, ge=1, description="Router replicas to keep.")
+    max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests one router replica holds at a time.")
+    sync_s: float = Field(default=0.2, gt=0, le=1, description="How often what was learnt is written and read.")
+    heartbeat_s: float = Field(default=0.5, gt=0, description="How often engines announce their load.")
+    heartbeat_ttl_s: float = Field(default=5.0, gt=0, description="When a silent engine counts as gone.")
+    engine_host: str = Field(
+        default="127.0.0.1", description="Address engines listen on; 'node' for the node's own, with several nodes."
+    )
+    drain_s: float = Field(default=60.0, ge=0, description="How long a router that stops may finish its requests.")
+    retries: int = Field(default=2, ge=0, description="Other replicas tried while no byte was sent to the client.")
+
+    @model_validator(mode="after")
+    def _outlives_a_heartbeat(self) -> Self:
+        if self.heartbeat_ttl_s <= 2 * self.heartbeat_s:
+            raise ValueError(
+                f"heartbeat_ttl_s must be more than twice heartbeat_s ({self.heartbeat_s!r}), "
+                f"or one late heartbeat takes a live engine away; it is {self.heartbeat_ttl_s!r}"
+            )
+        return self
+
+
+class Limits(Part):
+    """What a request may cost before it is refused."""
+
+    body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    body_s: float = Field(default=30.0, gt=0, description="Longest wait for a request's body.")
+    connect_s: float = Field(default=2.0, gt=0, description="Longest wait for a connection to an engine.")
+    first_byte_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Longest wait for an answer's first byte, the whole of one that does not stream.",
+    )
+    silence_s: float = Field(default=120.0, gt=0, description="Longest silence of an engine within a stream.")
+    request_s: float = Field(
+        default=3600.0, gt=0, description="Longest time of a request in all; x-request-timeout-ms may ask for less."
+    )
+    extra_fields: frozenset[str] = Field(default=frozenset(), description="Further body fields to pass on.")
+    xargs: frozenset[str] = Field(default=frozenset(), description="vllm_xargs keys that clients may set.")
+    segments: frozenset[str] = Field(
+        default=frozenset({"default"}), description="Segments that clients may name; each keeps its own acceptance."
+    )
+
+
+class Models(Part):
+    """The names that clients may use for models."""
+
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="Further names by the served model each stands for: {gpt-4: llama}."
+    )
+
+
+class ClassifierSettings(Part):
+    """How a prompt's task is found where the client does not name it."""
+
+    artefact: Path | None = Field(default=None, description="A trained classifier; unset uses the shipped one.")
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The only version that may be used, checked at start and at every reload; unset takes any.",
+    )
+    refresh_s: float = Field(default=10.0, gt=0, description="How often a new version is looked for.")
+    min_confidence: float = Field(default=0.35, ge=0, le=1, description="Below it the task is 'other'.")
+    feedback: Path | None = Field(
+        default=None,
+        description="File that keeps prompts whose task clients named, to train on; unset keeps none. They are "
+        "personal data as your users typed them: choose who reads the file and for how long it stays. "
+        "x-alpharoute-feedback: off keeps a request out.",
+    )
+    feedback_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=64 * 1024, description="When the feedback file becomes NAME.1, replacing that one."
+    )
+
+
+def demo_pools(gpus: int = 0) -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over the demo pair: what is served where no pools are set."""
+    return pair_of_pools(model="demo", target=DEMO, drafter=DEMO, max_model_len=512, max_num_seqs=8, gpus=gpus)
+
+
+def pair_of_pools(
+    *,
+    model: str,
+    target: str,
+    drafter: str | None,
+    max_model_len: int | None = None,
+    max_num_seqs: int | None = None,
+    gpus: int = 0,
+) -> tuple[PoolSettings, ...]:
+    """A vanilla and a speculative pool over one target; n-gram speculation where there is no drafter.
+
+    On one GPU both share it, on more each has its own.
+    """
+    shared: dict[str, object] = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs}
+    if gpus == 1:
+        shared["args"] = ("--gpu-memory-utilization", "0.44")
+    each = {"model": model, "target": target, "gpus": min(1.0, gpus / 2), "vllm": shared}
+    method = "draft_model" if drafter else "ngram"
+    name = "draft" if drafter else "ngram"
+    return (
+        PoolSettings.model_validate({"name": "vanilla", **each}),
+        PoolSettings.model_validate({"name": name, "drafter": drafter, "method": method, "k_max": 4, **each}),
+    )
+
+
+class Settings(BaseSettings):
+    """All of it; each field's default is its only home."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALPHAROUTE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    listen: Listen = Listen()
+    auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
+    redis: RedisSettings = RedisSettings()
+    router: RouterSettings = RouterSettings()
+    limits: Limits = Limits()
+    models: Models = Models()
+    resilience: ResilienceSettings = ResilienceSettings()
+    queue: QueueSettings = QueueSettings()
+    logs: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
+    policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
+    policy_file: Path | None = Field(
+        default=None, description="A file of its own for the policy, in place of `policy`; watched for changes."
+    )
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if self.policy_file is not None and self.policy != Document():
+            raise ValueError("policy and policy_file exclude each other: move the policy into the file")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_pools(self) -> Self:
+        names = [pool.name for pool in self.pools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"pools: the name {twice[0]!r} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _aliases_of_served_models(self) -> Self:
+        served = {pool.model for pool in self.pools} | {name for pool in self.pools for name in pool.loras}
+        for alias, model in self.models.aliases.items():
+            if model not in served:
+                raise ValueError(f"models.aliases: {alias!r} stands for {model!r}, but served are {sorted(served)}")
+            if alias in served:
+                raise ValueError(f"models.aliases: {alias!r} is a served model's own name")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what a file gave."""
+        return env_settings, init_settings
+
+
+def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a YAML file (defaults without one), over it the environment, over both the `overrides` by field.
+
+    Raises SetupError with one line per problem: path, value, what is allowed.
+    """
+    data = _read(file) if file is not None else {}
+    where = f" in {file}" if file else ""
+    refuse_unknown_variables()
+    try:
+        settings = Settings(**data)
+        chosen = {name: _checked(name, value) for name, value in (overrides or {}).items()}
+    except ValidationError as error:
+        problems = "\n".join(f"  {problem(Settings, detail)}" for detail in error.errors())
+        raise SetupError(f"The settings{where} are wrong:\n{problems}") from None
+    except SettingsError as error:  # a variable that must hold JSON and does not
+        raise SetupError(f"The settings are wrong:\n  {error}") from None
+    return settings.model_copy(update=chosen)
+
+
+def _checked(name: str, value: object) -> object:
+    annotation: Any = Settings.model_fields[name].annotation
+    return TypeAdapter[object](annotation).validate_python(value)
+
+
+def refuse_unknown_variables() -> None:
+    """Raise SetupError where the environment holds ALPHAROUTE_ variables that are no settings."""
+    if unknown := unknown_variables(Settings, os.environ):
+        raise SetupError("The environment is wrong:\n" + "\n".join(f"  {line}" for line in unknown))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise SetupError(f"The settings file {str(file)!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"The settings file {str(file)!r} is not YAML: it is not UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SetupError(f"The settings file {str(file)!r} is not YAML{_where_wrong(error)}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SetupError(f"The settings file {str(file)!r} must hold a mapping, it holds a {type(data).__name__}")
+    if odd := [key for key in data if not isinstance(key, str)]:
+        raise SetupError(f"The settings file {str(file)!r} must have names as keys, not {odd[0]!r}")
+    return data
+
+
+def _where_wrong(error: yaml.YAMLError) -> str:
+    """The place alone: YAML's own message quotes the line, which may hold a password."""
+    mark = getattr(error, "problem_mark", None)
+    return f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""

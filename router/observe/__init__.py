@@ -1,0 +1,1 @@
+"""What is told of the traffic: metrics, logs, traces, the console's pages."""

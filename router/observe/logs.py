@@ -1,0 +1,73 @@
+"""What is written to the log, and how: lines for people or JSON objects; no text of prompts or answers in either."""
+
+import logging
+import sys
+import time
+import traceback
+from types import TracebackType
+
+import orjson
+
+from router.config.traffic import LogSettings
+
+FIELDS = "fields"
+"""The key in a record's `extra` that holds what a JSON line says beside its message."""
+
+_LOGGER = "alpharoute"
+
+_Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line.
+
+    Of an exception it tells the kind and the places in the code: its words may quote what a client sent.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        said: dict[str, object] = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **record.__dict__.get(FIELDS, {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, at = record.exc_info
+            said["exception"] = kind.__name__
+            said["stack"] = _places(at)
+        return orjson.dumps(said, default=str).decode()
+
+
+class TextLines(logging.Formatter):
+    """Lines for people; of an exception they tell what the JSON lines tell."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, with the fields a request's line has."""
+        fields = record.__dict__.get(FIELDS, {})
+        line = super().format(record)
+        return " ".join([line, *(f"{name}={value}" for name, value in fields.items())])
+
+    def formatException(self, ei: _Failure) -> str:
+        """The kind and the places, without the words."""
+        kind, _, at = ei
+        return "\n".join(["Traceback:", *(f"  {place}" for place in _places(at)), kind.__name__ if kind else ""])
+
+
+def _places(at: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(at)]
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Write this product's log to standard error as the settings say; safe to repeat."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
+    logger = logging.getLogger(_LOGGER)
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)

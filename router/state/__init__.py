@@ -1,0 +1,1 @@
+"""What routers share: the store, in memory and in Redis."""

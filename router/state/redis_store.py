@@ -1,0 +1,264 @@
+"""State in Redis: every key, the records, the events and the registry; `router.state.redis_client` makes the client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from math import isfinite
+from typing import Final
+
+import orjson
+from redis.exceptions import RedisClusterException, RedisError
+
+from engines.registry import Heartbeat, HeartbeatReader
+from policies.records import Delta, Record
+from policies.words import Event
+from router.state.redis_client import AsyncRedis as AsyncRedis
+from router.state.redis_client import connect as connect
+from router.state.store import Changes, Copies, Cursor, LostError, Restored, StoreError, new_generation
+
+RECORD_EXPIRY_S: Final = 14 * 24 * 3600
+"""A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
+
+BATCH_EXPIRY_S: Final = 3600
+"""How long a batch whose answer was lost may be sent again without counting twice."""
+
+EVENTS_KEPT: Final = 10_000
+
+AT_ONCE: Final = 100
+"""Records in one command: more would keep Redis, or a router's requests, waiting for longer than a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Every key; the braces keep them in one slot of a Redis Cluster, so that a script may touch several."""
+
+    prefix: str = "alpharoute"
+
+    def record(self, name: str) -> str:
+        """Hash with a time to live: the fields of one record, and what merge.lua keeps beside them."""
+        return f"{{{self.prefix}}}:record:{name}"
+
+    @property
+    def index(self) -> str:
+        """Sorted set: record name → version of its last change."""
+        return f"{{{self.prefix}}}:records"
+
+    @property
+    def generation(self) -> str:
+        """String: named when Redis was first found empty; another one means that what it held was lost."""
+        return f"{{{self.prefix}}}:generation"
+
+    @property
+    def version(self) -> str:
+        """Counter of changes to records."""
+        return f"{{{self.prefix}}}:version"
+
+    def batch(self, name: str) -> str:
+        """String with a time to live: the batch of changes was written."""
+        return f"{{{self.prefix}}}:batch:{name}"
+
+    @property
+    def events(self) -> str:
+        """Capped stream of events."""
+        return f"{{{self.prefix}}}:events"
+
+    @property
+    def pages(self) -> str:
+        """Hash: router → when, and its metrics page."""
+        return f"{{{self.prefix}}}:pages"
+
+    def replica(self, name: str) -> str:
+        """String with a time to live: one replica's heartbeat as JSON."""
+        return f"{{{self.prefix}}}:replica:{name}"
+
+    @property
+    def replicas(self) -> str:
+        """Set: names of replicas that may be alive."""
+        return f"{{{self.prefix}}}:replicas"
+
+    @property
+    def keys(self) -> str:
+        """Hash: id of an API key → what is stored of it as JSON, its hash and never itself."""
+        return f"{{{self.prefix}}}:keys"
+
+    @property
+    def key_state(self) -> str:
+        """Hash: `changes` to API keys, counted, and the `secret` that signs the console's cookies."""
+        return f"{{{self.prefix}}}:key-state"
+
+    def use(self, minute: int) -> str:
+        """Hash with a time to live: router|key id → requests, tokens and running requests of that minute."""
+        return f"{{{self.prefix}}}:use:{minute}"
+
+
+@asynccontextmanager
+async def or_store_error() -> AsyncIterator[None]:
+    """What goes wrong with Redis, as StoreError."""
+    try:
+        yield
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
+
+
+class RedisStore:
+    """`router.state.store.Store` over Redis; `clock_s` replaces the server's clock in tests."""
+
+    def __init__(self, redis: AsyncRedis, keys: Keys, clock_s: Callable[[], float] | None = None) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock_s = clock_s
+        scripts = resources.files("router.state")
+        self._merge, self._restore, self._prune = (
+            redis.register_script(scripts.joinpath(f"{name}.lua").read_text()) for name in ("merge", "restore", "prune")
+        )
+
+    async def position(self) -> Cursor:
+        """See Store; Redis refuses the SET, though it would change nothing, where it takes no writes."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(self._keys.generation, new_generation(), nx=True)
+            pipe.get(self._keys.generation)
+            pipe.get(self._keys.version)
+            _, generation, version = await pipe.execute()
+        return Cursor(generation, int(version or 0))
+
+    async def merge(self, deltas: Sequence[Delta], batch: str = "", generation: str = "") -> Sequence[int]:
+        """See Store; a round trip per `AT_ONCE` deltas, each with a name of its own."""
+        versions: list[int] = []
+        for start in range(0, len(deltas), AT_ONCE):
+            part = deltas[start : start + AT_ONCE]
+            keys = [*self._heads, self._keys.batch(f"{batch}:{start}"), *(self._keys.record(d.key) for d in part)]
+            now: str | float = "" if self._clock_s is None else self._clock_s()
+            rows = orjson.dumps([_delta_row(delta) for delta in part])
+            args = [generation, now, RECORD_EXPIRY_S, BATCH_EXPIRY_S if batch else 0, rows]
+            async with or_store_error():
+                last = await self._merge(keys=keys, args=args)
+            if last < 0:
+                raise LostError(f"Redis is no longer in generation {generation!r}")
+            versions += range(last - len(part) + 1, last + 1)
+        return versions
+
+    async def changes(self, cursor: Cursor) -> Changes:
+        """See Store; in steps of `AT_ONCE` records, between which requests are served."""
+        now = await self.position()
+        known = cursor.generation == now.generation and 0 < cursor.version <= now.version
+        if known and cursor.version == now.version:
+            return Changes(cursor=cursor)
+        async with or_store_error():
+            after = f"({cursor.version}" if known else "-inf"
+            found = await self._redis.zrange(self._keys.index, after, "+inf", byscore=True, withscores=True)
+        records: dict[str, Record] = {}
+        versions: dict[str, int] = {}
+        for start in range(0, len(found), AT_ONCE):
+            part = found[start : start + AT_ONCE]
+            for (name, score), row in zip(part, await self._rows([name for name, _ in part], now), strict=True):
+                if row:
+                    records[name], versions[name] = _record(row), int(row.get("@v", score))
+            await asyncio.sleep(0)
+        newest = max([now.version, *(int(score) for _, score in found)])
+        return Changes(records, versions, Cursor(now.generation, newest), complete=not known)
+
+    async def restore(self, copies: Copies, generation: str) -> Restored:
+        """See Store; a round trip per `AT_ONCE` records."""
+        ours: set[str] = set()
+        others: dict[str, Cursor] = {}
+        names = list(copies.records)
+        for start in range(0, len(names), AT_ONCE):
+            part = names[start : start + AT_ONCE]
+            rows = orjson.dumps([_copy_row(name, copies) for name in part])
+            args = [generation, RECORD_EXPIRY_S, copies.name, copies.generation, rows]
+            async with or_store_error():
+                said = await self._restore(keys=[*self._heads, *map(self._keys.record, part)], args=args)
+            if said is None:
+                raise LostError(f"Redis is no longer in generation {generation!r}")
+            ours |= {name for name, whose in zip(part, said, strict=True) if whose == "ours"}
+            others |= {name: _place(whose) for name, whose in zip(part, said, strict=True) if " " in whose}
+        return Restored(frozenset(ours), others)
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        """See Store."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            for event in events:
+                pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
+            await pipe.execute()
+
+    @property
+    def _heads(self) -> list[str]:
+        return [self._keys.generation, self._keys.version, self._keys.index]
+
+    async def _rows(self, names: Sequence[str], now: Cursor) -> list[dict[str, str]]:
+        """The records' fields; raises LostError where they were lost after their names had been read."""
+        rows: list[dict[str, str]]
+        async with or_store_error():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(self._keys.generation)
+                for name in names:
+                    pipe.hgetall(self._keys.record(name))
+                generation, *rows = await pipe.execute()
+            if generation != now.generation:
+                raise LostError(f"Redis is no longer in generation {now.generation!r}")
+            if gone := [name for name, row in zip(names, rows, strict=True) if not row]:
+                await self._prune(keys=[self._keys.index, *map(self._keys.record, gone)], args=gone)
+        return rows
+
+
+def _delta_row(delta: Delta) -> tuple[object, ...]:
+    shrink = (delta.shrink.epoch, delta.shrink.scale) if delta.shrink else (-1, 1)
+    add = {name: value for name, value in delta.add.items() if isfinite(value)}
+    return (delta.key, delta.steps, delta.half_life_steps, delta.half_life_s, *shrink, add)
+
+
+def _copy_row(name: str, copies: Copies) -> tuple[object, ...]:
+    record = copies.records[name]
+    return (name, record.at_s, record.epoch, copies.versions.get(name, 0), dict(record.fields))
+
+
+def _place(text: str) -> Cursor:
+    generation, _, version = text.rpartition(" ")
+    return Cursor(generation, int(version))
+
+
+def _record(row: dict[str, str]) -> Record:
+    fields = {name: float(value) for name, value in row.items() if not name.startswith("@")}
+    return Record(fields, float(row.get("@t", 0)), int(row.get("@e", 0)))
+
+
+class RedisRegistry:
+    """`engines.registry.Registry` over Redis, of which replicas of other versions may be part too."""
+
+    def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._reader = HeartbeatReader()
+
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+        """See Registry."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(self._keys.replica(heartbeat.replica), _dumps(heartbeat), px=max(1, int(ttl_s * 1000)))
+            pipe.sadd(self._keys.replicas, heartbeat.replica)
+            await pipe.execute()
+
+    async def withdraw(self, replica: str) -> None:
+        """See Registry."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(self._keys.replica(replica))
+            pipe.srem(self._keys.replicas, replica)
+            await pipe.execute()
+
+    async def replicas(self) -> list[Heartbeat]:
+        """See Registry."""
+        async with or_store_error():
+            names = sorted(await self._redis.smembers(self._keys.replicas))
+            if not names:
+                return []
+            texts = await self._redis.mget([self._keys.replica(name) for name in names])
+            gone = [name for name, text in zip(names, texts, strict=True) if text is None]
+            if gone:
+                await self._redis.srem(self._keys.replicas, *gone)
+        heartbeats = (self._reader.read(text) for text in texts if text is not None)
+        return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
+
+
+def _dumps(heartbeat: Heartbeat) -> bytes:
+    return orjson.dumps(heartbeat.model_dump(mode="json"))

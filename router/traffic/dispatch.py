@@ -1,0 +1,144 @@
+"""From a request to the first bytes of an engine's answer: choose, wait where the pool is full, send, try again."""
+
+import asyncio
+import random
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from policies.errors import NoReplica
+from policies.knowledge import Knowledge
+from policies.policy import POLICIES
+from policies.words import Choice, Replica, Request
+from router.api.deadline import TIMEOUT, Deadline
+from router.api.request import Generation
+from router.errors import EngineUnreachable, NoEngine
+from router.state.store import Clock
+from router.traffic.budget import RetryBudget
+from router.traffic.fleet import Fleet
+from router.traffic.forward import Leg, engine_body, open_leg
+from router.traffic.gate import Gate
+from router.traffic.record import Recorder, Visit
+from router.traffic.upstream import Upstream
+
+RETRY_AFTER_S = "5"
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """Finds the engine that answers; `pools` has the names of each model's pools, `retries` bounds the attempts."""
+
+    knowledge: Knowledge
+    fleet: Fleet
+    gate: Gate
+    budget: RetryBudget
+    retries: int
+    pools: Mapping[str, frozenset[str]]
+    upstream: Upstream
+    recorder: Recorder
+    clock_s: Clock
+    draws: random.Random
+
+    async def first_bytes(
+        self, request: Request, asked: Generation, headers: dict[str, str], deadline: Deadline, visit: Visit
+    ) -> Leg:
+        """The leg of the first engine that answers; another one is asked only while nothing has reached the client.
+
+        Where none is left the client gets the engine's failure, which is what really happened, and not NoEngine.
+        """
+        tried: list[str] = []
+        failure: EngineUnreachable | None = None
+        self.budget.asked(self.clock_s())
+        while True:
+            try:
+                choice = visit.choice = await self._choose(request, tried, deadline, visit)
+            except NoEngine:
+                raise failure or _no_engine(request, self.fleet.replicas(request.model)) from None
+            try:
+                return await self._send(request, choice, asked, headers, deadline, visit)
+            except EngineUnreachable as error:
+                failure = error
+                tried.append(choice.replica)
+                if not self._again(choice, error, len(tried)):
+                    raise
+
+    async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
+        with visit.stage("decide"):
+            choice = self._decide(request, tried)
+            may_enter = self.gate.open(choice.pool)
+        number = None
+        while not may_enter:
+            number = number or self.gate.waiting.number()
+            with visit.waiting("queue"):
+                await self.gate.wait(choice.pool, request.segment, number, deadline)
+            with visit.stage("decide"):
+                choice = self._decide(request, tried)
+                may_enter = self.fleet.has_room(choice.pool, self.gate.concurrency)
+        return choice
+
+    def _decide(self, request: Request, tried: Collection[str]) -> Choice:
+        policy = POLICIES[self.knowledge.document.policy]
+        replicas = self.fleet.replicas(request.model)
+        if tried:
+            replicas = [replace(one, state="down") if one.name in tried else one for one in replicas]
+        try:
+            choice = policy.decide(request, replicas, self.knowledge, self.clock_s(), self.draws.random())
+        except NoReplica:
+            raise NoEngine("") from None
+        self._count_fallback(request.model, choice, replicas)
+        return choice
+
+    async def _send(
+        self,
+        request: Request,
+        choice: Choice,
+        asked: Generation,
+        headers: dict[str, str],
+        deadline: Deadline,
+        visit: Visit,
+    ) -> Leg:
+        with visit.stage("decide"):
+            endpoint = self.fleet.endpoint(choice.replica)
+            body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
+            headers[TIMEOUT] = str(deadline.left_ms(asyncio.get_running_loop().time()))
+        flight = self.recorder.chosen(request, choice)
+        began_s = time.perf_counter()
+        try:
+            leg = await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers, deadline)
+        except EngineUnreachable as error:
+            self.recorder.broke_off(choice, flight, error)
+            raise
+        except BaseException:
+            self.recorder.broke_off(choice, flight, None)
+            raise
+        visit.waited("connect", leg.answer.connect_s)
+        visit.waited("first_byte", time.perf_counter() - began_s - leg.answer.connect_s)
+        return leg
+
+    def _again(self, choice: Choice, error: EngineUnreachable, attempts: int) -> bool:
+        """Whether another engine may be asked: not one more than `retries`, never where the first may be at work."""
+        telemetry = self.recorder.telemetry
+        if not error.repeatable:
+            refused = "may_be_at_work"
+        elif attempts > self.retries:
+            refused = "attempts"
+        elif not self.budget.take(self.clock_s()):
+            refused = "budget"
+        else:
+            telemetry.retries.labels(choice.pool).inc()
+            return True
+        telemetry.retries_refused.labels(choice.pool, refused).inc()
+        return False
+
+    def _count_fallback(self, model: str, choice: Choice, replicas: Collection[Replica]) -> None:
+        ready = [one.pool.name for one in replicas if one.state == "ready"]
+        for pool in self.pools.get(model, frozenset()).difference(ready):
+            states = {one.state for one in replicas if one.pool.name == pool}
+            why = "absent" if not states else "draining" if states == {"draining"} else "down"
+            self.recorder.telemetry.fallbacks.labels(pool, choice.pool, why).inc()
+
+
+def _no_engine(request: Request, replicas: Collection[Replica]) -> NoEngine:
+    states = ", ".join(f"{one.name} is {one.state}" for one in replicas) or "none has announced itself"
+    message = f"No engine of model {request.model!r} is ready: {states}."
+    return NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})

@@ -1,0 +1,183 @@
+"""The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from engines.registry import Heartbeat
+from policies.occupancy import Batch, Occupancy, Ticket
+from policies.words import Choice, Pool, Replica, Request
+from router.state.store import Clock
+from router.traffic.breaker import Breaker, Circuit, Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine listens and the key it wants."""
+
+    url: str
+    api_key: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request on its way through a replica; `trial`: how it ends decides about the replica's breaker."""
+
+    ticket: Ticket
+    trial: bool
+    _entry: "_Entry"
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """`bare` is the replica as announced, `view` the same with its load, built when it is next asked for after anything
+    changed."""
+
+    heartbeat: Heartbeat
+    occupancy: Occupancy
+    breaker: Breaker
+    bare: Replica
+    missing_since_s: float | None = None
+    view: Replica | None = None
+
+    def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
+        """Take what the replica says of itself now."""
+        self.heartbeat, self.bare, self.view = heartbeat, _announced(heartbeat), None
+        self.occupancy.max_running = heartbeat.max_running
+        self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
+
+
+class Fleet:
+    """Every engine replica known, by model; held as it is while the registry cannot be read."""
+
+    def __init__(self, clock_s: Clock, grace_s: float, tolerance: Tolerance) -> None:
+        """`grace_s`: how long a replica that vanished from the registry is still tried; a wiped Redis loses nobody.
+
+        `tolerance` is that of each replica's breaker.
+        """
+        self._clock_s = clock_s
+        self._grace_s = grace_s
+        self._tolerance = tolerance
+        self._entries: dict[str, _Entry] = {}
+
+    def update(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Take over what the registry holds now."""
+        now_s = self._clock_s()
+        for heartbeat in heartbeats:
+            entry = self._entries.get(heartbeat.replica)
+            if entry is None or entry.heartbeat.url != heartbeat.url:
+                occupancy, breaker = Occupancy(at_s=now_s), Breaker(self._tolerance)
+                entry = _Entry(heartbeat, occupancy, breaker, _announced(heartbeat))
+                self._entries[heartbeat.replica] = entry
+                entry.beat(heartbeat, now_s)
+            elif heartbeat.clock_s != entry.heartbeat.clock_s:
+                entry.beat(heartbeat, now_s)
+        self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
+
+    def _forget_missing(self, present: Collection[str], now_s: float) -> None:
+        """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew."""
+        for name, entry in list(self._entries.items()):
+            if name in present:
+                entry.missing_since_s = None
+            elif entry.missing_since_s is None:
+                entry.missing_since_s = now_s
+            elif now_s - entry.missing_since_s > self._grace_s and not entry.occupancy.own:
+                del self._entries[name]
+
+    def models(self) -> list[str]:
+        """Served model names, sorted."""
+        return sorted({entry.heartbeat.model for entry in self._entries.values()})
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """The last heartbeat of every replica known, by pool and name."""
+        beats = (entry.heartbeat for entry in self._entries.values())
+        return sorted(beats, key=lambda beat: (beat.pool, beat.replica))
+
+    def serves(self, model: str) -> bool:
+        """Whether a replica of the model is known, in whatever state."""
+        return any(_serves(entry.heartbeat, model) for entry in self._entries.values())
+
+    def replicas(self, model: str) -> list[Replica]:
+        """A model's replicas as the policy sees them now, draining and failing ones marked."""
+        now_s = self._clock_s()
+        return [
+            _under((entry.breaker.well and entry.view) or _viewed(entry, now_s), model)
+            for entry in self._entries.values()
+            if _serves(entry.heartbeat, model)
+        ]
+
+    def endpoint(self, replica: str) -> Endpoint:
+        """Where to send a request for the replica."""
+        heartbeat = self._entries[replica].heartbeat
+        return Endpoint(heartbeat.url, heartbeat.api_key)
+
+    def has_room(self, pool: str, concurrency: float) -> bool:
+        """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`."""
+        now_s, inside, places = self._clock_s(), 0, 0
+        for entry in self._entries.values():
+            if entry.heartbeat.pool == pool:
+                seen = (entry.breaker.well and entry.view) or _viewed(entry, now_s)
+                if seen.state == "ready":
+                    inside, places = inside + seen.running + seen.waiting, places + seen.max_running
+        return inside < concurrency * places
+
+    def begin(self, choice: Choice, request: Request) -> Flight:
+        """A request goes out; its context grows to prompt and answer, so that half the answer is its mean."""
+        entry = self._entries[choice.replica]
+        context_tokens = request.prompt_tokens + choice.expected_output_tokens / 2
+        ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self._clock_s())
+        entry.view = None
+        return Flight(ticket, entry.breaker.goes_out(), entry)
+
+    def end(self, flight: Flight) -> Batch:
+        """The request is over, however it ended; what its batch was like meanwhile."""
+        flight._entry.view = None
+        return flight._entry.occupancy.leave(flight.ticket, self._clock_s())
+
+    def failed(self, flight: Flight, *, at_once: bool) -> bool:
+        """The engine broke off this request; True where that takes the replica out for a while (`at_once`: surely)."""
+        flight._entry.view = None
+        return flight._entry.breaker.failed(self._clock_s(), at_once=at_once, trial=flight.trial)
+
+    def answered(self, flight: Flight) -> bool:
+        """The engine answered this request to its end; True where that brings the replica back."""
+        flight._entry.view = None
+        return flight._entry.breaker.succeeded(trial=flight.trial)
+
+    def abandoned(self, flight: Flight) -> None:
+        """The request ended for a reason that is not the engine's."""
+        flight._entry.breaker.came_to_nothing(trial=flight.trial)
+
+    def circuits(self) -> list[tuple[str, str, Circuit]]:
+        """Pool, replica and breaker of every replica known."""
+        now_s = self._clock_s()
+        entries = self._entries.items()
+        return [(entry.heartbeat.pool, name, entry.breaker.circuit(now_s)) for name, entry in entries]
+
+
+def _serves(beat: Heartbeat, model: str) -> bool:
+    return beat.model == model or model in beat.loras
+
+
+def _under(replica: Replica, model: str) -> Replica:
+    """The replica as the server of a model; a LoRA adapter is another target, with its own acceptance."""
+    pool = replica.pool
+    if pool.model == model:
+        return replica
+    return replace(replica, pool=replace(pool, model=model, target=f"{pool.target}+{model}"))
+
+
+def _viewed(entry: _Entry, now_s: float) -> Replica:
+    bare = entry.bare if entry.breaker.admits(now_s) else replace(entry.bare, state="down")
+    entry.view = entry.occupancy.seen(bare)
+    return entry.view
+
+
+def _announced(beat: Heartbeat) -> Replica:
+    return Replica(
+        name=beat.replica,
+        pool=Pool(beat.pool, beat.model, beat.target, beat.drafter, beat.method, beat.k_max, beat.max_context_tokens),
+        max_running=beat.max_running,
+        state="down" if beat.state == "starting" else beat.state,
+        sampled_speculation=beat.sampled_speculation,
+        probe=beat.probe,
+    )

@@ -1,0 +1,197 @@
+"""From a decision to an engine's answer: the engine's request, its first bytes, and the answer passed back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from engines.contract import SPEC_K, EngineMetrics, parse_metrics
+from policies.words import Choice
+from router.api.body import Body, encode
+from router.api.deadline import Deadline
+from router.api.dialect import Dialect
+from router.api.head import passed_on
+from router.api.http import JSON, RawHeaders, Send
+from router.api.request import Generation
+from router.api.sse import EventStream
+from router.errors import DeadlineExceeded, EngineUnreachable
+from router.traffic import metering
+from router.traffic.fleet import Endpoint, Flight
+from router.traffic.upstream import Answer, Upstream
+
+# Answers that say nothing of the request: the engine is going away, or is not the one that announced itself.
+_NOT_THIS_ENGINE = frozenset({401, 502, 503, *range(300, 400)})
+
+# Of an answer whose body is worded anew.
+_OF_THE_BODY = frozenset({b"content-type", b"content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An engine's whole answer."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+@dataclass(slots=True)
+class Leg:
+    """One request at one engine: the choice, what is in flight, the answer and the first of its bytes (or all).
+
+    `finished` turns True when the engine has sent everything; `metrics` is then what it said of the request.
+    `failure` is set where the engine broke off after bytes had reached the client.
+    """
+
+    choice: Choice
+    flight: Flight
+    answer: Answer
+    first: bytes
+    finished: bool = False
+    metrics: EngineMetrics | None = None
+    failure: EngineUnreachable | None = None
+
+    def close(self) -> None:
+        """Give the connection back, or drop it: an engine aborts what nobody reads."""
+        if self.finished:
+            self.answer.release()
+        else:
+            self.answer.close()
+
+
+def engine_body(asked: Generation, k: int, *, speculative: bool) -> bytes:
+    """The client's body with k for a speculative engine, and the usage chunk, which carries the metrics, asked for.
+
+    What is added is written behind the client's own bytes, so that these (numbers, order, escapes) stay as sent.
+    """
+    added: Body = {}
+    if speculative:
+        xargs = asked.body.get("vllm_xargs")
+        added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), SPEC_K: k}
+    if asked.asks_usage:
+        # Usage in every chunk takes effect only together with the chunk that this client did not ask for.
+        added["stream_options"] = {"include_usage": True}
+    if not added:
+        return asked.raw
+    if asked.body.keys().isdisjoint(added):
+        return b"%b,%b" % (asked.raw.rstrip()[:-1], orjson.dumps(added)[1:])
+    return encode({**asked.body, **added})
+
+
+def engine_headers(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
+    """What the engine gets of the client's headers, and its own key."""
+    key = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    return {"content-type": "application/json", **passed_on(headers), **key}
+
+
+async def open_leg(
+    upstream: Upstream,
+    choice: Choice,
+    flight: Flight,
+    endpoint: Endpoint,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    deadline: Deadline,
+) -> Leg:
+    """Send the request and wait for the first bytes of the answer, the whole of it where it does not stream.
+
+    Until then nothing has reached the client, so that an EngineUnreachable may still be mended elsewhere.
+    """
+    answer = await _open(upstream, endpoint, path, body, headers, deadline)
+    try:
+        first = await (answer.first() if answer.streams else answer.body())
+    except BaseException:
+        answer.close()
+        raise
+    return Leg(choice, flight, answer, first)
+
+
+async def ask_whole(
+    upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str], deadline: Deadline
+) -> Whole:
+    """Send a request that is answered in one piece; EngineUnreachable where the answer does not arrive whole."""
+    answer = await _open(upstream, endpoint, path, body, headers, deadline)
+    try:
+        return Whole(answer.status, answer.headers(), await answer.body())
+    finally:
+        answer.close()
+
+
+async def _open(
+    upstream: Upstream, endpoint: Endpoint, path: str, body: bytes, headers: dict[str, str], deadline: Deadline
+) -> Answer:
+    answer = await upstream.post(endpoint.url + path, body, engine_headers(headers, endpoint), deadline)
+    if answer.status in _NOT_THIS_ENGINE:
+        answer.close()
+        raise EngineUnreachable(f"The engine answered {answer.status}.", code=f"engine_{answer.status}")
+    return answer
+
+
+async def pass_on(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) -> None:
+    """Hand the answer to the client, byte for byte, less the usage chunk it did not ask for."""
+    if leg.answer.streams:
+        await _pass_stream(leg, asked, send, extra)
+        return
+    leg.finished = True
+    if leg.answer.status == 200 and asked.route.measured:
+        leg.metrics = _metrics(leg.first)
+    whole = Whole(leg.answer.status, leg.answer.headers(), leg.first)
+    await pass_whole(whole, asked.route.dialect, send, extra)
+
+
+async def pass_whole(answer: Whole, dialect: Dialect, send: Send, extra: RawHeaders) -> None:
+    """Hand over a whole answer; an engine's error that is not worded as the client's API does is worded anew."""
+    body, headers = answer.body, answer.headers
+    if answer.status >= 400 and not dialect.is_error(said := _decoded(body)):
+        body = dialect.reworded(answer.status, _message(said))
+        headers = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
+        headers.append((b"content-type", JSON))
+    headers = [*headers, (b"content-length", str(len(body)).encode()), *extra]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _pass_stream(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) -> None:
+    stream = EventStream(asked.wants_usage)
+    headers = [*leg.answer.headers(), *extra]
+    await send({"type": "http.response.start", "status": leg.answer.status, "headers": headers})
+    chunk = leg.first
+    try:
+        while chunk:
+            if out := stream.feed(chunk):
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+            chunk = await leg.answer.chunk()
+        last = stream.end()
+        leg.finished = True
+        leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
+        metering.report(stream.usage)
+    except DeadlineExceeded as error:
+        last = asked.route.dialect.event(error)
+    except EngineUnreachable as error:
+        # The head is out: the only way left to say it is an error event, which the clients raise.
+        leg.failure, last = error, asked.route.dialect.event(error)
+    await send({"type": "http.response.body", "body": last})
+
+
+def _metrics(body: bytes) -> EngineMetrics | None:
+    said = _decoded(body)
+    return parse_metrics(said) if isinstance(said, dict) else None
+
+
+def _message(said: object) -> str:
+    """An engine's own words; vLLM says a few things (401, 404) in other shapes than the API's."""
+    if isinstance(said, dict):
+        said = next((said[name] for name in ("error", "detail", "message") if said.get(name)), said)
+    if isinstance(said, dict) and isinstance(said.get("message"), str):
+        said = said["message"]
+    return said if isinstance(said, str) else orjson.dumps(said).decode()
+
+
+def _decoded(body: bytes) -> object:
+    """The JSON in a body; where it is none, its first characters."""
+    try:
+        decoded: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:500].decode("utf-8", "replace")
+    return decoded

@@ -1,0 +1,54 @@
+"""Before a pool: who may enter now, and who waits for a place."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from router.api.deadline import Deadline
+from router.observe.telemetry import Telemetry
+from router.traffic.fleet import Fleet
+from router.traffic.waiting import Waiting
+
+
+@dataclass(slots=True)
+class Gate:
+    """Lets as many requests into a pool as its engines run at a time, times `concurrency`; the rest wait.
+
+    Engines serve in order of arrival: what waits here can still go by priority, elsewhere, or away.
+    """
+
+    fleet: Fleet
+    waiting: Waiting
+    concurrency: float
+    telemetry: Telemetry
+
+    def open(self, pool: str) -> bool:
+        """Whether a newcomer may go in without waiting."""
+        return not self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency)
+
+    async def wait(self, pool: str, segment: str, number: int, deadline: Deadline) -> None:
+        """Wait for a turn; raises Overloaded, or DeadlineExceeded where the client's time ends first."""
+        began_s = time.monotonic()
+        self.telemetry.queued.labels(pool).inc()
+        try:
+            async with asyncio.timeout_at(deadline.at_s):
+                await self.waiting.join(pool, segment, number, began_s)
+        except TimeoutError:
+            raise deadline.exceeded() from None
+        finally:
+            self.telemetry.queued.labels(pool).dec()
+            self.telemetry.queue_time.labels(pool).observe(time.monotonic() - began_s)
+
+    def left(self, pool: str) -> None:
+        """A request of the pool ended: somebody else may come in."""
+        self.waiting.note_left(pool, time.monotonic())
+        if self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency):
+            self.waiting.wake(pool)
+
+    async def watch(self, every_s: float) -> None:
+        """Let in, until cancelled, those for whom there is room because requests of other routers ended."""
+        while True:
+            await asyncio.sleep(every_s)
+            for pool in list(self.waiting.lines):
+                if self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency):
+                    self.waiting.wake(pool)

@@ -1,0 +1,255 @@
+"""What becomes of a request once it is answered: metrics, and what the policy learns from it."""
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from engines.contract import EngineMetrics, VerifySteps
+from policies.knowledge import Knowledge
+from policies.occupancy import Batch
+from policies.policy import POLICIES
+from policies.words import Choice, Outcome, Request
+from router.api.head import REQUEST_ID, decided
+from router.api.http import RawHeaders
+from router.errors import EngineUnreachable, NotConnected, RequestError
+from router.observe.logs import FIELDS
+from router.observe.overview import Decisions
+from router.observe.telemetry import Telemetry
+from router.observe.tracing import Span
+from router.state.store import Clock
+from router.traffic.breaker import Circuit
+from router.traffic.fleet import Fleet, Flight
+from router.traffic.forward import Leg
+from router.traffic.gate import Gate
+from router.traffic.sharing import Sharing
+
+logger = logging.getLogger("alpharoute.record")
+access_log = logging.getLogger("alpharoute.access")
+
+CLIENT_GONE = 499
+"""The status under which requests are counted whose client left before the answer was complete (as nginx does)."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request on its way: what was asked, what was decided, how long the router's own stages took.
+
+    `answering` turns True when the head of an answer goes out: from there on no other answer can be given.
+    """
+
+    route: str
+    telemetry: Telemetry
+    request_id: str
+    span: Span | None = None
+    logged: bool = False
+    status: int = 500
+    answering: bool = False
+    request: Request | None = None
+    choice: Choice | None = None
+    overhead_s: float = 0.0
+    began_s: float = field(default_factory=time.perf_counter)
+
+    def stage(self, name: str) -> "Stage":
+        """Time a stage of the router's own work: it counts as overhead."""
+        return Stage(self, name, own=True)
+
+    def waiting(self, name: str) -> "Stage":
+        """Time a stage that waits for somebody else."""
+        return Stage(self, name, own=False)
+
+    def waited(self, name: str, took_s: float) -> None:
+        """A stage that waited for somebody else took so long."""
+        self.telemetry.stages[name].observe(took_s)
+
+    def answers(self, status: int) -> None:
+        """The head of an answer goes out."""
+        self.status = status
+        self.answering = True
+
+    def refused(self, error: RequestError) -> None:
+        """The router answers with an error of its own, or with what an engine failed by."""
+        self.telemetry.refused.labels(error.code or "unknown").inc()
+        self.answers(error.status)
+
+    def headers(self) -> RawHeaders:
+        """A fresh list of the request's id and, once there is a decision, its headers."""
+        named = (REQUEST_ID.encode(), self.request_id.encode())
+        if self.request is None or self.choice is None:
+            return [named]
+        return [named, *decided(self.request.task, self.choice, self.overhead_s)]
+
+    def close(self) -> None:
+        """Count the request, and tell of it where that is wanted."""
+        model, task = (self.request.model, self.request.task) if self.request else ("", "")
+        took_s = time.perf_counter() - self.began_s
+        self.telemetry.requests.labels(self.route, model, task, str(self.status)).inc()
+        self.telemetry.request_time.labels(self.route).observe(took_s)
+        if self.span is not None:
+            self.span.end(self.request, self.choice, self.status)
+        if self.logged:
+            access_log.info("request", extra={FIELDS: self._told(model, task, took_s)})
+
+    def _told(self, model: str, task: str, took_s: float) -> dict[str, object]:
+        choice = self.choice
+        chosen: dict[str, object] = {}
+        if choice is not None:
+            chosen = {"pool": choice.pool, "replica": choice.replica, "k": choice.k, "decision": str(choice.reason)}
+        return {
+            "request_id": self.request_id,
+            "route": self.route,
+            "status": self.status,
+            "model": model,
+            "task": task,
+            **chosen,
+            "duration_ms": round(took_s * 1000, 1),
+            "overhead_ms": round(self.overhead_s * 1000, 3),
+        }
+
+
+class Stage:
+    """A stage of a visit as a context manager; a class, for a generator costs three times as much."""
+
+    __slots__ = ("_began_s", "_name", "_own", "_visit")
+
+    def __init__(self, visit: Visit, name: str, *, own: bool) -> None:
+        self._visit, self._name, self._own = visit, name, own
+
+    def __enter__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __exit__(self, *failure: object) -> None:
+        took_s = time.perf_counter() - self._began_s
+        self._visit.waited(self._name, took_s)
+        if self._own:
+            self._visit.overhead_s += took_s
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Turns what happened into metrics and lessons."""
+
+    telemetry: Telemetry
+    sharing: Sharing
+    knowledge: Knowledge
+    fleet: Fleet
+    gate: Gate
+    decisions: Decisions
+    clock_s: Clock
+
+    def chosen(self, request: Request, choice: Choice) -> Flight:
+        """A choice is acted on."""
+        now_s = self.clock_s()
+        self.knowledge.commit(request, choice, now_s)
+        self.decisions.add(request, choice, now_s)
+        self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
+        self.telemetry.in_flight.labels(choice.pool).inc()
+        if choice.vanilla_tpot_s and choice.tpot_s > 0:
+            self.telemetry.speedup.labels(request.task).observe(choice.vanilla_tpot_s / choice.tpot_s)
+        return self.fleet.begin(choice, request)
+
+    def broke_off(self, choice: Choice, flight: Flight, error: EngineUnreachable | None) -> None:
+        """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
+        self._landed(choice, flight)
+        if error is not None:
+            self._failed(choice, flight, error)
+        else:
+            self.fleet.abandoned(flight)
+            self.telemetry.aborted.labels(choice.pool).inc()
+
+    def answered(self, request: Request, leg: Leg) -> None:
+        """The answer is out, whole or cut off. What cannot be learnt from it never costs the client its answer."""
+        batch = self._landed(leg.choice, leg.flight)
+        self._judge(leg)
+        if leg.answer.status == 200 and leg.failure is None:
+            try:
+                self._learn(request, leg, batch)
+            except Exception:
+                self.telemetry.unmeasured.labels("error").inc()
+                logger.exception("nothing was learnt from an answer of replica %s", leg.choice.replica)
+
+    def _judge(self, leg: Leg) -> None:
+        """What the answer says of the engine's health: a client's error is an answer, an engine's own is not."""
+        if leg.failure is None and leg.finished and leg.answer.status >= 500:
+            why = f"The engine answered {leg.answer.status}."
+            self._failed(leg.choice, leg.flight, EngineUnreachable(why, code=f"engine_{leg.answer.status}"))
+        elif leg.failure is not None:
+            self._failed(leg.choice, leg.flight, leg.failure)
+        elif leg.finished:
+            if self.fleet.answered(leg.flight):
+                self._turned(leg.choice, Circuit.CLOSED)
+        else:
+            self.fleet.abandoned(leg.flight)
+
+    def _landed(self, choice: Choice, flight: Flight) -> Batch:
+        self.telemetry.in_flight.labels(choice.pool).dec()
+        batch = self.fleet.end(flight)
+        self.gate.left(choice.pool)
+        return batch
+
+    def _failed(self, choice: Choice, flight: Flight, error: EngineUnreachable) -> None:
+        self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
+        if self.fleet.failed(flight, at_once=isinstance(error, NotConnected)):
+            self._turned(choice, Circuit.OPEN)
+            logger.warning("replica %s is left out for a while: %s", choice.replica, error)
+
+    def _turned(self, choice: Choice, circuit: Circuit) -> None:
+        self.telemetry.breaker_turns.labels(choice.pool, str(circuit)).inc()
+
+    def _learn(self, request: Request, leg: Leg, batch: Batch) -> None:
+        choice, metrics = leg.choice, leg.metrics
+        if not leg.finished:
+            self.telemetry.aborted.labels(choice.pool).inc()
+            outcome = Outcome(request, choice, finished=False)
+        elif metrics is None or (choice.k > 0 and metrics.steps is None):
+            self.telemetry.unmeasured.labels("no_metrics" if metrics is None else "no_steps").inc()
+            return
+        else:
+            self._measure(request, choice, metrics)
+            outcome = measured(request, choice, metrics, batch)
+        policy = POLICIES[self.knowledge.document.policy]
+        lesson = policy.learn(outcome, self.knowledge, self.clock_s())
+        for event in lesson.events:
+            self.telemetry.events.labels(event.kind).inc()
+        self.sharing.learn(lesson)
+
+    def _measure(self, request: Request, choice: Choice, metrics: EngineMetrics) -> None:
+        telemetry, task, pool = self.telemetry, request.task, choice.pool
+        telemetry.prompt_tokens.labels(task, pool).inc(metrics.prompt_tokens)
+        telemetry.output_tokens.labels(task, pool).inc(metrics.output_tokens)
+        telemetry.time_to_first_token.labels(pool).observe(metrics.time_to_first_token_ms / 1000)
+        if metrics.output_tokens > 1:
+            per_token_s = metrics.generation_ms / 1000 / (metrics.output_tokens - 1)
+            telemetry.time_per_output_token.labels(task, pool).observe(per_token_s)
+        if metrics.steps is not None:
+            drafter = choice.engine.pool.drafter_id
+            telemetry.proposed.labels(drafter, task).inc(sum(metrics.steps.drafted))
+            telemetry.accepted.labels(drafter, task).inc(sum(metrics.steps.accepted))
+            self._count_positions(drafter, task, metrics.steps)
+
+    def _count_positions(self, drafter: str, task: str, steps: VerifySteps) -> None:
+        for outcome, lengths in (("proposed", steps.drafted), ("accepted", steps.accepted)):
+            reached = Counter(lengths)
+            count = 0
+            for position in range(max(reached, default=0), 0, -1):
+                count += reached[position]
+                self.telemetry.positions.labels(drafter, task, str(position), outcome).inc(count)
+
+
+def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Batch) -> Outcome:
+    """What the engine and this router saw of one finished request, in the policy's words."""
+    return Outcome(
+        request=request,
+        choice=choice,
+        output_tokens=metrics.output_tokens,
+        generation_s=metrics.generation_ms / 1000,
+        ttft_s=metrics.time_to_first_token_ms / 1000,
+        queue_s=metrics.queue_ms / 1000,
+        drafted=metrics.steps.drafted if metrics.steps else (),
+        accepted=metrics.steps.accepted if metrics.steps else (),
+        mean_batch=batch.mean_batch,
+        mean_k=batch.mean_k,
+        mean_max_k=batch.mean_max_k,
+        context_tokens=batch.context_tokens,
+        prefill_tokens=batch.prefill_tokens,
+    )
