@@ -157,8 +157,9 @@ def gpu_count() -> int:
 
 def run_locally(settings: Settings) -> None:
     """Start, say where it listens, and wait for Ctrl-C or SIGTERM; nothing is left running."""
+    from router.local.interrupts import end_on_signals
     from router.local.progress import StartProgress
-    from router.local.service import LocalService, end_on_signals
+    from router.local.service import LocalService
 
     end_on_signals()
     build_demo(settings)

@@ -1,10 +1,16 @@
 """HAProxy as Ray Serve configures it, made safer: side ports for this machine alone, heads of requests in time."""
 
+import contextlib
+import os
 import shlex
 import shutil
+import signal
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+END_LIMIT_S = 5.0
 HEAD_S = 30
 """Longest time for a request's head to arrive: without it a client may hold a connection for an hour by half of one."""
 
@@ -35,6 +41,36 @@ def write_guarded_haproxy(folder: Path, side_ports: Sequence[int]) -> Path | Non
     )
     program.chmod(0o700)
     return program
+
+
+def end_haproxies(folder: Path, limit_s: float = END_LIMIT_S) -> int:
+    """Kill every HAProxy whose configuration lies below the folder, and wait until all have ended; how many there were.
+
+    A reload leaves the former worker with the connections it has. Whoever started it is often killed before it ends,
+    and then nobody but the configuration's path tells whose it is.
+    """
+    found, deadline_s = configured_below(folder), time.monotonic() + limit_s
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    while configured_below(folder) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return len(found)
+
+
+def configured_below(folder: Path) -> list[int]:
+    """The processes that were started with `-f` and a file below the folder."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _reads(entry, folder)]
+
+
+def _reads(process: Path, folder: Path) -> bool:
+    """Whether a process in /proc has such a command line; one that has ended, or is about to, has none."""
+    try:
+        arguments = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    files = (file for flag, file in pairwise(arguments) if flag == b"-f")
+    return any(file.startswith(os.fsencode(folder) + b"/") for file in files)
 
 
 def _installed() -> str | None:

@@ -5,17 +5,15 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import orjson
@@ -26,7 +24,8 @@ from router.config.settings import EMBEDDED, Settings
 from router.data_path import FASTEST_PATH
 from router.errors import SetupError
 from router.local.embedded_redis import EmbeddedRedis
-from router.local.haproxy import write_guarded_haproxy
+from router.local.haproxy import end_haproxies, write_guarded_haproxy
+from router.local.interrupts import interruptible, uninterrupted
 from router.local.ports import free_port
 from router.state.redis_client import check_answers
 
@@ -36,8 +35,6 @@ READY_LIMIT_S = 1200.0
 DRAIN_POLL_S = 0.2
 DRAIN_MARGIN_S = 15.0
 """What Serve takes to stop a deployment beyond the time that its replicas may take."""
-
-ENDING = (signal.SIGINT, signal.SIGTERM)
 
 logger = logging.getLogger("alpharoute.local")
 
@@ -50,6 +47,8 @@ RAY_ENV = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Each shutdown of Serve kills its controller in the middle of this very call, which Ray prints as a failure.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown failed",
 }
 
 
@@ -139,6 +138,8 @@ class LocalService:
             ending.enter_context(uninterrupted())
             ending.callback(_remove, self.scratch)
             ending.callback(self._stop_redis)
+            # Serve forgets a worker that a reload displaced and that still serves a connection.
+            ending.callback(end_haproxies, self.scratch)
             ending.callback(self._stop_ray)
             if self._deployed:
                 self._deployed = False
@@ -200,10 +201,11 @@ class LocalService:
         for name, value in {**RAY_ENV, **self._haproxy_env()}.items():
             os.environ.setdefault(name, value)
         os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        # Ray reads its environment when it is imported, so that comes after.
+        # Ray reads its environment when it is imported, so that comes after; the import sets this level anew.
         import ray
         from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
         from router.app import ROUTER_CPUS, application_of
 
@@ -263,46 +265,6 @@ class LocalService:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return {}
         return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM meanwhile; only the main thread gets them, and only it may say so."""
-    with _handled_by(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGINT and SIGTERM meanwhile."""
-    with _handled_by(_interrupt):
-        yield
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM end the service as Ctrl-C does, and Ctrl-C also where a shell started it with SIGINT ignored."""
-    for number in ENDING:
-        signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise once: a second signal on the way to `stop` would skip it."""
-    for ending in ENDING:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def _remove(folder: Path, limit_s: float = 5.0) -> None:

@@ -1,14 +1,17 @@
 """The program that stands in for HAProxy: side ports on loopback, everything else as Ray Serve wrote it."""
 
+import os
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import router.local.haproxy
-from router.local.haproxy import write_guarded_haproxy
+from router.local.haproxy import configured_below, end_haproxies, write_guarded_haproxy
 from router.local.ports import free_port
 
 WRITTEN = """defaults
@@ -70,6 +73,49 @@ def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
             assert _answer(port, head).startswith(b"HTTP/1.1 408")
         finally:
             running.terminate()
+
+
+def test_a_worker_that_a_reload_displaced_is_ended(tmp_path: Path) -> None:
+    """It keeps the connection it has, nobody's child any more; one of another folder is left alone."""
+    other = tmp_path.with_name(tmp_path.name + "-other")
+    other.mkdir()
+    workers = []
+    try:
+        port, first = _orphan(tmp_path)
+        workers.append(first)
+        _, elsewhere = _orphan(other)
+        workers.append(elsewhere)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"GET / HTTP/1.1\r\n")  # half a request: the connection is busy, and stays
+            _, second = _orphan(tmp_path, port, "-sf", str(first.pid))
+            workers.append(second)
+            assert set(configured_below(tmp_path)) == {first.pid, second.pid}
+            assert end_haproxies(tmp_path) == 2
+        assert configured_below(tmp_path) == []
+        assert configured_below(other) == [elsewhere.pid]
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.send_signal(signal.SIGKILL)
+
+
+def _orphan(folder: Path, port: int | None = None, *arguments: str) -> tuple[int, psutil.Process]:
+    """A HAProxy that serves, and whose parent has ended; with its port."""
+    port, configuration = port or free_port(), folder / "haproxy.cfg"
+    configuration.write_text(SLOW.format(port=port))
+    program = write_guarded_haproxy(folder, (1, 2))
+    assert program is not None
+    shell = 'program=$1; shift; "$program" "$@" >/dev/null 2>&1 & echo $!'
+    started = subprocess.run(
+        ["/bin/sh", "-c", shell, "sh", program, "-db", "-f", configuration, *arguments],
+        stdout=subprocess.PIPE, text=True, check=True, preexec_fn=os.setsid,
+    )  # fmt: skip
+    worker = psutil.Process(int(started.stdout))
+    head = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    assert _answer(port, head).startswith(b"HTTP/1.1 200")
+    return port, worker
 
 
 def _answer(port: int, sent: bytes, limit_s: float = 20) -> bytes:

@@ -90,6 +90,19 @@ def test_each_part_is_ended_though_another_fails(fails: str) -> None:
     assert not service.scratch.exists()
 
 
+def test_a_haproxy_that_outlived_ray_is_ended() -> None:
+    """Serve does not end a worker that an earlier reload displaced; its configuration tells whose it is."""
+    service = Parts(lambda: None)
+    idle = [sys.executable, "-c", "import time; time.sleep(600)", "-f", str(service.scratch / "h" / "haproxy.cfg")]
+    with subprocess.Popen(idle) as left:
+        try:
+            assert Path(f"/proc/{left.pid}/exe").exists()
+            service.stop()
+            assert left.wait(5) == -signal.SIGKILL
+        finally:
+            left.kill()
+
+
 def test_a_drain_that_fails_ends_the_rest() -> None:
     """Serve's controller may be dead: its error is said, and everything is ended."""
 
@@ -129,7 +142,7 @@ def test_a_volley_of_interrupts_is_one() -> None:
     """Between the first and `stop` no other is raised: it would skip the stop."""
     program = """
 import os, signal, sys
-from router.local.service import end_on_signals
+from router.local.interrupts import end_on_signals
 end_on_signals()
 try:
     try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from router.local.haproxy import end_haproxies
 from router.local.ports import free_port
 
 BIN = Path(sys.executable).parent
@@ -96,6 +97,7 @@ def ray_head(resources: Mapping[str, int], env: Mapping[str, str]) -> Iterator[R
         yield head
     finally:
         _end(process)
+        end_haproxies(folder)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
 
