@@ -29,6 +29,7 @@ from router.observe.logs import configure_logging
 from router.observe.redis_pages import RedisBoard
 from router.service import Application, running_ingress
 from router.state.redis_client import connect_to
+from router.state.redis_marks import RedisMarks
 from router.state.redis_store import Keys, RedisRegistry, RedisStore
 from router.tasks import kept_current, load_classifier
 
@@ -49,7 +50,13 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
         async with (
             kept_current(classifier, settings.classifier.refresh_s),
             running_ingress(
-                settings, store, registry, classifier, name=name.lower(), board=RedisBoard(redis, keys)
+                settings,
+                store,
+                registry,
+                classifier,
+                name=name.lower(),
+                board=RedisBoard(redis, keys),
+                marks=RedisMarks(redis, keys),
             ) as ingress,
             guarded(
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()

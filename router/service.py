@@ -22,6 +22,7 @@ from router.observe.pages import Board, MemoryBoard, Pages
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import tracing
 from router.policy_file import policy_followed
+from router.state.marks import Marks
 from router.state.store import Clock, Store
 from router.status import Status
 from router.traffic.breaker import Tolerance
@@ -48,15 +49,16 @@ async def running_ingress(
     clock_s: Clock = time.time,
     name: str = "router",
     board: Board | None = None,
+    marks: Marks | None = None,
 ) -> AsyncIterator[Ingress]:
     """An ingress in step with the store for as long as the context lasts; `name` tells routers apart.
 
-    Their metrics pages meet on the `board`.
+    Their metrics pages meet on the `board`; `marks` are what operators say of engines.
     """
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
-    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s)
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, marks)
     decisions = Decisions()
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits

@@ -79,6 +79,15 @@ class Keys:
         return f"{{{self.prefix}}}:replicas"
 
     @property
+    def marks(self) -> str:
+        """Hash: replica → an operator's mark on it as JSON."""
+        return f"{{{self.prefix}}}:marks"
+
+    def acceptance(self, slot: int) -> str:
+        """Hash with a time to live: acceptance record → what was believed of it in that minute."""
+        return f"{{{self.prefix}}}:acceptance:{slot}"
+
+    @property
     def keys(self) -> str:
         """Hash: id of an API key → what is stored of it as JSON, its hash and never itself."""
         return f"{{{self.prefix}}}:keys"

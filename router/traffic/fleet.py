@@ -1,11 +1,12 @@
 """The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engines.registry import Heartbeat
 from policies.occupancy import Batch, Occupancy, Ticket
 from policies.words import Choice, Pool, Replica, Request
+from router.state.marks import Mark
 from router.state.store import Clock
 from router.traffic.breaker import Breaker, Circuit, Tolerance
 
@@ -58,6 +59,8 @@ class Fleet:
         self._grace_s = grace_s
         self._tolerance = tolerance
         self._entries: dict[str, _Entry] = {}
+        self.marks: Mapping[str, Mark] = {}
+        """What operators say of replicas: nothing that a replica says of itself outweighs it."""
 
     def update(self, heartbeats: Sequence[Heartbeat]) -> None:
         """Take over what the registry holds now."""
@@ -99,11 +102,12 @@ class Fleet:
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
         now_s = self._clock_s()
-        return [
+        seen = [
             _under((entry.breaker.well and entry.view) or _viewed(entry, now_s), model)
             for entry in self._entries.values()
             if _serves(entry.heartbeat, model)
         ]
+        return under_marks(seen, self.marks) if self.marks else seen
 
     def endpoint(self, replica: str) -> Endpoint:
         """Where to send a request for the replica."""
@@ -113,11 +117,11 @@ class Fleet:
     def has_room(self, pool: str, concurrency: float) -> bool:
         """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`."""
         now_s, inside, places = self._clock_s(), 0, 0
-        for entry in self._entries.values():
-            if entry.heartbeat.pool == pool:
-                seen = (entry.breaker.well and entry.view) or _viewed(entry, now_s)
-                if seen.state == "ready":
-                    inside, places = inside + seen.running + seen.waiting, places + seen.max_running
+        entries = (entry for entry in self._entries.values() if entry.heartbeat.pool == pool)
+        views = [(entry.breaker.well and entry.view) or _viewed(entry, now_s) for entry in entries]
+        for seen in under_marks(views, self.marks) if self.marks else views:
+            if seen.state == "ready":
+                inside, places = inside + seen.running + seen.waiting, places + seen.max_running
         return inside < concurrency * places
 
     def begin(self, choice: Choice, request: Request) -> Flight:
@@ -152,6 +156,14 @@ class Fleet:
         now_s = self._clock_s()
         entries = self._entries.items()
         return [(entry.heartbeat.pool, name, entry.breaker.circuit(now_s)) for name, entry in entries]
+
+
+def under_marks(replicas: Sequence[Replica], marks: Mapping[str, Mark]) -> list[Replica]:
+    """A model's replicas as marks leave them: drained ones take nothing, cordoned ones only where no other can."""
+    kinds = {one.name: marks[one.name].kind for one in replicas if one.name in marks and one.state == "ready"}
+    spare = any(one.state == "ready" and one.name not in kinds for one in replicas)
+    out = {name for name, kind in kinds.items() if spare or kind == "drain"}
+    return [replace(one, state="draining") if one.name in out else one for one in replicas]
 
 
 def _serves(beat: Heartbeat, model: str) -> bool:

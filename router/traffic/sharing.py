@@ -14,6 +14,7 @@ from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta, Record
 from router.observe.telemetry import Telemetry
+from router.state.marks import Marks, MemoryMarks
 from router.state.outage import Outage, logger
 from router.state.pending import Batch, Pending, Written
 from router.state.store import Changes, Clock, Copies, Cursor, LostError, Store, StoreError
@@ -49,10 +50,18 @@ class Sharing:
     """
 
     def __init__(
-        self, store: Store, registry: Registry, knowledge: Knowledge, fleet: Fleet, telemetry: Telemetry, clock_s: Clock
+        self,
+        store: Store,
+        registry: Registry,
+        knowledge: Knowledge,
+        fleet: Fleet,
+        telemetry: Telemetry,
+        clock_s: Clock,
+        marks: Marks | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
+        self._marks = marks or MemoryMarks()
         self._knowledge = knowledge
         self._fleet = fleet
         self._telemetry = telemetry
@@ -113,6 +122,7 @@ class Sharing:
     async def _read(self) -> None:
         # Engines first: records that cannot be read must not hide them.
         self._fleet.update(await self._registry.replicas())
+        self._fleet.marks = await self._marks.all()
         self.heard.set()
         self._count_replicas()
         if self._clock_s() - self._read_all_s > READ_ALL_S:
