@@ -57,7 +57,8 @@ def placed(
     limits = k_range(allowed, request, replica, knowledge.document)
     k = min(max(k, limits.low), limits.high) if k and limits.low <= limits.high else 0
     asked, curve = demand(request, length, 1.0), curve_of(request, replica.pool, knowledge, now_s)
-    own = score_of(asked, replica, drafts_of(curve, asked), knowledge.step_model(replica, now_s), limits)
+    load = knowledge.load(replica, asked.harm, now_s)
+    own = score_of(asked, replica, load, drafts_of(curve, asked), limits)
     key = knowledge.acceptance_key(request, replica.pool, now_s) if k else None
     return Choice(replica, k, reason, key, own.u_s[k], own.tpot_s(k), expected_output_tokens=length)
 

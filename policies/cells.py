@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from policies.cost import StepModel, bucket
 from policies.estimator import Curve
 from policies.terms import Range
-from policies.words import Replica, Request, Score
+from policies.words import Load, Replica, Request, Score
 
 FULLEST = 0.9
 """Beyond this share a batch is saturated: the requests that wait, not its growth, tell what a delay costs."""
@@ -19,16 +19,18 @@ bound one shared system prompt would send all of its traffic to one replica, how
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What of a request the cost depends on: prompt and expected answer in tokens, and λ, the weight of the harm to
-    others."""
+    others; `context_k` is its mean context in thousands."""
 
     prompt_tokens: int
     output_tokens: float
     harm: float
+    context_k: float
 
 
 def demand(request: Request, output_tokens: float, harm: float) -> Demand:
     """The demand of a request that is expected to answer with `output_tokens`."""
-    return Demand(request.prompt_tokens, max(output_tokens, 1.0), harm)
+    tokens = max(output_tokens, 1.0)
+    return Demand(request.prompt_tokens, tokens, harm, (request.prompt_tokens + tokens / 2) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +65,53 @@ def cascade(fixed_s: float, step_s: float) -> float:
     return 1 / (1 - (share if share < FULLEST else FULLEST))
 
 
-def score_of(
-    asked: Demand, replica: Replica, drafts: Drafts, model: StepModel, allowed: Range, favoured: bool = False
-) -> Score:
-    """u = (T·wait + λ·B·(T − T_without)·cascade) / E(k) for every k.
+def load_of(replica: Replica, model: StepModel, harm: float, drafts: int) -> Load:
+    """What the replica's batch makes of one more request, for k = 0 … `drafts`; the same for every request until
+    somebody joins or leaves, or its step time is fitted anew.
 
-    The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the
-    system. In it the drafting passes count by their shares, so that nobody rides for free on a batch's largest k.
+    In what a request adds the drafting passes count by their shares, so that nobody rides for free on a batch's
+    largest k.
     """
-    batch, top, context = replica.running, replica.max_k, replica.mean_context_tokens
-    per_token, harm = drafts.per_token, asked.harm
+    batch, top = replica.running, replica.max_k
     idle, per_request, per_draft, drafting, per_k, per_kv, per_prefill = model.thetas[bucket(batch + 1)]
     passes = drafting - idle + per_k * top if top else 0.0
-    without = idle + passes + batch * (per_request + per_draft * replica.mean_k + per_kv * context / 1000)
-    joined = per_request + (per_kv * (asked.prompt_tokens + asked.output_tokens / 2) / 1000 if context else 0.0)
-    ks = range(len(per_token))
-    start = without - passes + joined + drafting - idle
+    own = per_request + per_draft * replica.mean_k + per_kv * replica.mean_context_tokens / 1000
+    without = idle + passes + batch * own
+    ks = range(drafts + 1)
+    start = without - passes + per_request + drafting - idle
     steps = [start + per_draft * k + per_k * (k if k > top else top) for k in ks]
-    steps[0] = without + joined
+    steps[0] = without + per_request
     if replica.k_shares and batch:
-        first = joined if top else joined + drafting - idle
+        first = per_request if top else per_request + drafting - idle
         added = [first + per_draft * k + per_k * share for k, share in zip(ks, replica.k_shares, strict=True)]
-        added[0] = joined
+        added[0] = per_request
     else:
         added = [step - without for step in steps] if batch else steps
     queued = (replica.waiting + (batch >= replica.max_running)) / replica.max_running
     # Whoever takes a place in a full batch waits for one, and makes as many wait behind it as stand before it.
     wait = 1.0 + queued * (1 + harm)
     weight = harm * (batch + replica.waiting) * cascade(idle + passes, without)
-    u_s = [(wait * step + weight * more) * i for step, more, i in zip(steps, added, per_token, strict=True)]
+    joint = [wait * step + weight * more for step, more in zip(steps, added, strict=True)]
+    # A fleet that does not know its contexts (0) has taught no price of them.
+    priced = per_kv if replica.mean_context_tokens else 0.0
+    return Load(steps, added, joint, wait + weight, queued, priced, per_prefill)
+
+
+def score_of(
+    asked: Demand, replica: Replica, load: Load, drafts: Drafts, allowed: Range, favoured: bool = False
+) -> Score:
+    """u = (T·wait + λ·B·(T − T_without)·cascade) / E(k) for every k.
+
+    The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the
+    system.
+    """
+    per_token, context_s = drafts.per_token, load.per_kv_s * asked.context_k
+    more = load.weight * context_s
+    u_s = [(joint + more) * i for joint, i in zip(load.joint_s, per_token, strict=True)]
     if favoured:
-        saved = per_prefill * asked.prompt_tokens / 1000 / asked.output_tokens
+        saved = load.per_prefill_s * asked.prompt_tokens / 1000 / asked.output_tokens
         u_s = [u - min(saved, MOST_SAVED * u) for u in u_s]
-    wait_s = queued * steps[0] * per_token[0] * asked.output_tokens
+    wait_s = load.queued and load.queued * (load.steps_s[0] + context_s) * per_token[0] * asked.output_tokens
     return Score(
-        replica, u_s, steps, added, per_token, drafts.noise, wait_s, allowed.low, allowed.high, allowed.blocked
+        replica, u_s, load, per_token, drafts.noise, context_s, wait_s, allowed.low, allowed.high, allowed.blocked
     )

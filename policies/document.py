@@ -1,14 +1,13 @@
 """The policy document: what an operator decides, checked at the edge; every default of the policy lives here."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from policies.errors import DocumentError
 from policies.mechanisms import Drift, Exploration, Guard, Hysteresis, Part, Positive, Share
+from policies.problems import problems_of
 
 K = Annotated[int, Field(ge=0, le=32)]
 Mode = Literal["auto", "vanilla", "speculative"]
@@ -22,10 +21,6 @@ PolicyName = Literal[
     "one_way_gate",
     "independent_ucb",
 ]
-
-
-Schema = dict[str, Any]
-"""A node of the JSON Schema."""
 
 
 class Target(Part):
@@ -203,33 +198,9 @@ def parse_document(data: Mapping[str, object]) -> Document:
     try:
         return Document.model_validate(data)
     except ValidationError as error:
-        raise DocumentError(tuple(_problem(detail) for detail in error.errors())) from None
+        raise DocumentError(problems_of(Document, error.errors())) from None
 
 
-def _problem(detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"]) or "(document)"
-    if detail["type"] != "extra_forbidden":
-        return f"{path}: {detail['input']!r}: {detail['msg']}"
-    allowed = fields_at(detail["loc"][:-1])
-    near = get_close_matches(str(detail["loc"][-1]), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{path}: unknown field{hint} (allowed: {', '.join(allowed)})"
-
-
-def fields_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The field names the schema allows at a path of the document (list indices and dictionary keys included)."""
-    schema = Document.model_json_schema()
-    node: Schema = schema
-    for part in path:
-        node = _resolved(schema, node)
-        inner = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
-        node = inner or node.get("additionalProperties") or {}
-    return tuple(_resolved(schema, node).get("properties", {}))
-
-
-def _resolved(schema: Schema, node: Schema) -> Schema:
-    if "anyOf" in node:
-        node = next((option for option in node["anyOf"] if option.get("type") != "null"), {})
-    while "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-    return node
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of the document, for editors that complete and check as one types."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}

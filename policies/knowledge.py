@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policies import cost, estimator
+from policies.cells import load_of
 from policies.cost import Probe, StepModel
 from policies.document import Document, TaskEntry
 from policies.estimator import Curve
@@ -14,7 +15,7 @@ from policies.formulas import expit, logit
 from policies.keys import Key, decode_key
 from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
-from policies.words import OTHER, Bucket, Choice, Habit, Pool, Replica, Request, Shape, StepTime, bucket_of
+from policies.words import OTHER, Bucket, Choice, Habit, Load, Pool, Replica, Request, Shape, StepTime, bucket_of
 
 REFIT_S = 0.5
 MAX_SLOTS = 20_000
@@ -42,6 +43,14 @@ class _ModelSlot:
     built_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _LoadSlot:
+    replica: Replica
+    model: StepModel
+    harm: float
+    load: Load
+
+
 @dataclass(slots=True)
 class Knowledge:
     """Records as last read or merged, caches over them, and this router's own habits.
@@ -56,6 +65,7 @@ class Knowledge:
     ignored: Counter[str] = field(default_factory=Counter)
     _curves: dict[tuple[Leaf, int], _CurveSlot] = field(default_factory=dict)
     _models: dict[str, _ModelSlot] = field(default_factory=dict)
+    _loads: dict[str, _LoadSlot] = field(default_factory=dict)
     _families: dict[tuple[str, str], Family] = field(default_factory=dict)
     _keys: dict[str, Key] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)
@@ -100,6 +110,16 @@ class Knowledge:
         if slot is None or slot.points is not replica.probe:
             slot = self._new_model(replica, slot, now_s)
         return slot.model
+
+    def load(self, replica: Replica, harm: float, now_s: float) -> Load:
+        """What the replica's batch makes of one more request; kept while replica and model are the same objects."""
+        slot, model = self._loads.get(replica.name), self.step_model(replica, now_s)
+        if slot is None or slot.replica is not replica or slot.model is not model or slot.harm != harm:
+            if len(self._loads) > MAX_SLOTS:
+                self._loads.clear()
+            slot = _LoadSlot(replica, model, harm, load_of(replica, model, harm, replica.pool.k_max))
+            self._loads[replica.name] = slot
+        return slot.load
 
     def _new_model(self, replica: Replica, old: _ModelSlot | None, now_s: float) -> _ModelSlot:
         if old is not None and old.points == replica.probe:

@@ -89,8 +89,8 @@ def score_all(
         drafts = pools.get(replica.pool.name)
         if drafts is None:
             drafts = pools[replica.pool.name] = drafts_of(curve_of(request, replica.pool, knowledge, now_s), asked)
-        model = knowledge.step_model(replica, now_s)
-        scores.append(score_of(asked, replica, drafts, model, ranges[at], replica.name in favoured))
+        load = knowledge.load(replica, asked.harm, now_s)
+        scores.append(score_of(asked, replica, load, drafts, ranges[at], replica.name in favoured))
     return tuple(scores)
 
 

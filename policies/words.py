@@ -149,22 +149,39 @@ class Reason(StrEnum):
     BASELINE = "baseline"
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a replica's batch makes of one more request with k = 0, 1, … drafts, but for the request's own KV tokens.
+
+    `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `joint_s[k]`
+    both weighed by what they cost everyone, `weight` the sum of these weights, `queued` the waiting per place.
+    `per_kv_s` and `per_prefill_s` are the step time of a thousand tokens of context, and of prefill.
+    """
+
+    steps_s: Sequence[float]
+    added_s: Sequence[float]
+    joint_s: Sequence[float]
+    weight: float
+    queued: float
+    per_kv_s: float = 0.0
+    per_prefill_s: float = 0.0
+
+
 @dataclass(slots=True)  # not frozen: a decision makes one per replica, and freezing would triple what that costs
 class Score:
     """One replica's cost of serving a request with k = 0, 1, … drafts, and which of these k are allowed (low … high).
 
-    `u_s[k]` is seconds per token with the harm to others and the wait, `steps_s[k]` a step of the batch with the
-    request in it, `added_s[k]` what the request adds to one (all of it where nothing else runs), `per_token[k]` steps
-    per token of the request, `wait_s` the wait for a place, `noise[k]` the relative standard error of the tokens
-    expected per step.
+    `u_s[k]` is seconds per token with the harm to others and the wait, `load` the replica as the request finds it,
+    `context_s` what the request's own KV tokens add to a step, `per_token[k]` steps per token of the request, `wait_s`
+    the wait for a place, `noise[k]` the relative standard error of the tokens expected per step.
     """
 
     engine: Replica
     u_s: Sequence[float]
-    steps_s: Sequence[float]
-    added_s: Sequence[float]
+    load: Load
     per_token: Sequence[float]
     noise: Sequence[float]
+    context_s: float = 0.0
     wait_s: float = 0.0
     low: int = 0
     high: int = 0
@@ -172,11 +189,11 @@ class Score:
 
     def tpot_s(self, k: int) -> float:
         """The request's own time per token at k."""
-        return self.steps_s[k] * self.per_token[k]
+        return (self.load.steps_s[k] + self.context_s) * self.per_token[k]
 
     def engine_s(self, k: int) -> float:
         """The replica's time per token that it takes at k."""
-        return self.added_s[k] * self.per_token[k]
+        return (self.load.added_s[k] + self.context_s) * self.per_token[k]
 
     @property
     def pool(self) -> str:

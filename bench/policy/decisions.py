@@ -19,7 +19,7 @@ POOLS = (
     Pool("code", "m", "target@1", "code@1", "draft_model", 8),
     Pool("lookup", "m", "target@1", None, "ngram", 8),
 )
-PER_POOL, VIEWS = 4, 50
+PER_POOL, BEAT = 4, 25
 WARM = 400
 START_S, GAP_S = 1.7e9, 0.02
 
@@ -43,19 +43,18 @@ def _probe() -> tuple[StepTime, ...]:
     )
 
 
-def view(rng: random.Random, probe: tuple[StepTime, ...]) -> list[Replica]:
-    """All replicas with some load."""
-    found = []
-    for pool in POOLS:
-        for i in range(PER_POOL):
-            ks = Counter({k: rng.randint(0, 3) for k in range(pool.k_max + 1)})
-            running, drafts = ks.total(), sum(k * count for k, count in ks.items())
-            largest = max((k for k, count in ks.items() if count), default=0)
-            shares = k_shares(ks, 1.0, pool.k_max)
-            mean_k = drafts / running if running else 0.0
-            name = f"{pool.name}-{i}"
-            found.append(Replica(name, pool, running, 0, 0.1, 256, mean_k, largest, shares, 200.0, probe=probe))
-    return found
+NAMES = tuple((pool, f"{pool.name}-{i}") for pool in POOLS for i in range(PER_POOL))
+
+
+def loaded(at: int, rng: random.Random, probe: tuple[StepTime, ...]) -> Replica:
+    """The replica of this index with some load."""
+    pool, name = NAMES[at]
+    ks = Counter({k: rng.randint(0, 3) for k in range(pool.k_max + 1)})
+    running, drafts = ks.total(), sum(k * count for k, count in ks.items())
+    largest = max((k for k, count in ks.items() if count), default=0)
+    mean_k = drafts / running if running else 0.0
+    shares = k_shares(ks, 1.0, pool.k_max)
+    return Replica(name, pool, running, 0, 0.1, 256, mean_k, largest, shares, 200.0, probe=probe)
 
 
 def outcome(request: Request, choice: Choice, rng: random.Random) -> Outcome:
@@ -66,12 +65,18 @@ def outcome(request: Request, choice: Choice, rng: random.Random) -> Outcome:
 
 
 def time_decisions(decisions: int, seed: int = 1) -> Timed:
-    """Decide, and learn from every other decision, at 50 requests per second over ten tasks; only deciding is timed."""
+    """Decide, and learn from every other decision, at 50 requests per second over ten tasks; only deciding is timed.
+
+    As in a router, the replicas that somebody joined or left since the last decision are seen afresh (one of each),
+    and all of them with every heartbeat, twice a second.
+    """
     rng, knowledge, policy, probe = random.Random(seed), Knowledge(), POLICIES["adaptive"], _probe()
-    views = [view(rng, probe) for _ in range(VIEWS)]
+    seen = [loaded(at, rng, probe) for at in range(len(NAMES))]
     spent: list[int] = []
     for i in range(WARM + decisions):
-        now_s, seen = START_S + GAP_S * i, views[i % VIEWS]
+        now_s = START_S + GAP_S * i
+        for at in rng.sample(range(len(seen)), 2) if i % BEAT else range(len(seen)):
+            seen[at] = loaded(at, rng, probe)
         request, uniform = Request("m", TASKS[i % len(TASKS)], temperature=0.0, prompt_tokens=200), rng.random()
         started = time.thread_time_ns()
         choice = policy.decide(request, seen, knowledge, now_s, uniform)

@@ -6,7 +6,7 @@ from policies.document import Objective, Target, Window, parse_document
 from policies.objective import preferred
 from policies.occupancy import Occupancy, k_shares
 from policies.terms import applies, open_at, terms
-from policies.words import Pool, Replica, Request, Score
+from policies.words import Load, Pool, Replica, Request, Score
 
 MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
 SPEC = Pool("spec", "m", "t@1", "d@1", "eagle", 4)
@@ -104,7 +104,8 @@ def score(name: str, tpot_ms: tuple[float, ...], engine_ms: tuple[float, ...], w
     """A replica whose every k is allowed."""
     tpot, engine = tuple(t / 1e3 for t in tpot_ms), tuple(e / 1e3 for e in engine_ms)
     u_s = tuple(t + e for t, e in zip(tpot, engine, strict=True))
-    return Score(Replica(name, SPEC), u_s, tpot, engine, (1.0,) * 3, (0.0,) * 3, wait_s, 0, len(tpot) - 1)
+    load = Load(tpot, engine, u_s, 2.0, 0.0)
+    return Score(Replica(name, SPEC), u_s, load, (1.0,) * 3, (0.0,) * 3, 0.0, wait_s, 0, len(tpot) - 1)
 
 
 SCORES = (score("fast", (9.0, 6.0, 4.0), (1.0, 2.0, 5.0)), score("idle", (9.0, 7.0, 6.5), (0.5, 0.6, 0.7), 0.2))
