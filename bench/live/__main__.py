@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import aiohttp
@@ -14,11 +15,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, Arm, Hit, fire, routers
+from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, WORN, Arm, Drafter, Hit, fire, routers
 from bench.live.load import CAPACITY_CLIENTS, Load, Send, blocks, closed_loop, poisson
-from bench.live.plan import Shot, plan
+from bench.live.plan import Shot, Workload, plan
 from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
+from engines.demo.build import build_demo_pair, default_folder
 from engines.demo.workload import load_workload
 from router.cli import EngineChoice, build_demo, local_settings
 from router.commands.acceptance import acceptance_table, read_acceptance
@@ -29,6 +31,12 @@ from router.local.service import LocalService
 
 console = Console(stderr=True)
 ROUNDS, QUICK_ROUNDS = 12, 4
+WARM_ROUNDS = 6
+SWAP_S = 2.0
+"""Longer than routers take to read an engine's new address from the registry."""
+WORKLOADS = (
+    "All tasks all the time; half of them and then the others; or a drafter that turns bad for a third of the time."
+)
 REPORT_WIDTH = 120
 
 
@@ -38,23 +46,26 @@ def main(
     arms: Annotated[str, typer.Option(help="Comma-separated names of arms, or 'all'.")] = ",".join(STANDARD),
     loads: Annotated[str, typer.Option(help="Clients (1,4), shares of vanilla's capacity (80%), or both.")] = "1",
     temperatures: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1",
-    shift: Annotated[bool, typer.Option(help="Half of the tasks first, then the other half.")] = False,
+    workload: Annotated[Workload, typer.Option(help=WORKLOADS)] = Workload.MIX,
     seed: Annotated[int, typer.Option(help="Order and choice of prompts, arrival times.")] = 0,
     engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Print each of our decisions.")] = False,
 ) -> None:
     """Compare the arms on the demo pair at each load and print them side by side."""
     count = rounds or (QUICK_ROUNDS if quick else ROUNDS)
-    shots = list(plan(load_workload(), count, [float(t) for t in temperatures.split(",")], seed, shift=shift))
+    degrees = [float(t) for t in temperatures.split(",")]
+    shots = list(plan(load_workload(), count, degrees, seed, workload))
     chosen, wanted = _arms(arms), _loads(loads)
     engines = 1 if all(load.alone for load in wanted) else 2
     began, settings = provenance(), _settings(engine, engines)
     build_demo(settings)
-    with LocalService(settings) as service:
+    with TemporaryDirectory(prefix="ar-worn-") as folder, LocalService(_served(settings, workload, folder)) as service:
         with StartProgress(console) as progress:
             service.wait(progress.show)
-        bench = Bench(service.settings, chosen, shots, engines, seed, verbose)
+        arms_of = service.settings.model_copy(update={"pools": settings.pools})
+        bench = Bench(arms_of, chosen, shots, engines, seed, verbose)
         sessions, acceptance = asyncio.run(bench.run(wanted))
     out = Console(width=None if Console().is_terminal else REPORT_WIDTH)
     if acceptance:
@@ -62,10 +73,15 @@ def main(
     for session in sessions:
         out.print(*tables(session, list(chosen)))
     if json is not None:
-        found = summary(sessions, list(chosen), "shift" if shift else "mix")
+        found = summary(sessions, list(chosen), workload)
         json.parent.mkdir(parents=True, exist_ok=True)
         result = {"provenance": {**began, "ended": provenance()}, **found, "acceptance": acceptance}
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    if plot is not None:
+        from bench.live.plot import draw
+
+        for file in draw(sessions, list(chosen), plot, workload):
+            console.print(str(file), highlight=False)
 
 
 def _arms(names: str) -> dict[str, Arm]:
@@ -88,6 +104,21 @@ def _settings(engine: EngineChoice, engines: int) -> Settings:
     return settings.model_copy(update={"pools": pools})
 
 
+def _served(settings: Settings, workload: Workload, folder: str) -> Settings:
+    """The pools of the arms, and the one with the worn drafter where the workload needs it."""
+    if workload is not Workload.COLLAPSE:
+        return settings
+    draft = next(pool for pool in settings.pools if pool.k_max)
+    if draft.engine == "vllm":
+        from bench.live.worn import worn_copy
+
+        drafter = str(worn_copy(build_demo_pair(default_folder()).draft, Path(folder)))
+    else:
+        raise typer.BadParameter("needs real vLLM: the simulator has no weights to wear", param_hint="--workload")
+    worn = draft.model_copy(update={"name": WORN, "drafter": drafter})
+    return settings.model_copy(update={"pools": (*settings.pools, worn)})
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The arms take turns over the same shots, at one load after the other."""
@@ -108,19 +139,33 @@ class Bench:
         ) as http:
             capacity = await self._capacity(http) if any(load.share for load in loads) else 0.0
             for load in loads:
-                async with routers(self.settings, list(self.arms.values()), self.engines) as urls:
-                    sessions.append(await self._session(http, urls, load, capacity))
+                drafter = Drafter()
+                async with routers(self.settings, list(self.arms.values()), self.engines, drafter) as urls:
+                    await self._warm_up(http, urls)
+                    sessions.append(await self._session(http, urls, load, capacity, drafter))
                     if OURS in urls:
                         acceptance = await asyncio.to_thread(read_acceptance, urls[OURS])
         return sessions, acceptance
 
-    async def _session(self, http: aiohttp.ClientSession, urls: dict[str, str], load: Load, capacity: float) -> Session:
+    async def _warm_up(self, http: aiohttp.ClientSession, urls: dict[str, str]) -> None:
+        """Other prompts of the same tasks for the arms that are to know them; what they take is not recorded."""
+        others = list(plan(load_workload(), WARM_ROUNDS, sorted({s.temperature for s in self.shots}), self.seed + 1))
+        for name, arm in self.arms.items():
+            if arm.warm:
+                await closed_loop(others, 1, self._sender(http, arm, urls[name], 0, [], lambda: None))
+
+    async def _session(
+        self, http: aiohttp.ClientSession, urls: dict[str, str], load: Load, capacity: float, drafter: Drafter
+    ) -> Session:
         pieces, names = blocks(self.shots, load), list(self.arms)
         hits: list[Hit] = []
         seconds = dict.fromkeys(names, 0.0)
         with _progress() as progress:
             bar = progress.add_task(str(load), total=len(self.shots) * len(names))
             for number, piece in enumerate(pieces):
+                if piece[0].worn != drafter.worn:
+                    drafter.worn = piece[0].worn
+                    await asyncio.sleep(SWAP_S)
                 # Another arm goes first each time: what drifts in the machine falls on all alike.
                 for name in names[number % len(names) :] + names[: number % len(names)]:
                     began_s = time.perf_counter()
@@ -154,7 +199,7 @@ class Bench:
 
     async def _capacity(self, http: aiohttp.ClientSession) -> float:
         """Requests per second that always-vanilla serves with every place taken."""
-        async with routers(self.settings, [ARMS[VANILLA]], self.engines) as urls:
+        async with routers(self.settings, [ARMS[VANILLA]], self.engines, Drafter()) as urls:
             hits: list[Hit] = []
             send = self._sender(http, ARMS[VANILLA], urls[VANILLA], 0, hits, lambda: None)
             await closed_loop(blocks(self.shots, Load(CAPACITY_CLIENTS))[0], CAPACITY_CLIENTS, send)

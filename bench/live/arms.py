@@ -23,19 +23,23 @@ from router.tasks import load_classifier
 Role = Literal["vanilla", "speculative"]
 
 OURS = "adaptive"
+WORN = "worn"
+"""The pool whose drafter has grown worse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A policy and the pools that a team with that policy would run; `labelled` sends each prompt's task along.
 
-    An arm with one pool has two engines of it where an arm with both pools has one of each.
+    An arm with one pool has two engines of it where an arm with both pools has one of each. A `warm` arm has answered
+    other prompts of the workload before the first one that counts.
     """
 
     name: str
     document: Document
     pools: tuple[Role, ...] = ("vanilla", "speculative")
     labelled: bool = False
+    warm: bool = False
 
 
 def _fixed_k(k: int) -> Document:
@@ -55,6 +59,8 @@ ARMS: Mapping[str, Arm] = {
         Arm("batch schedule", Document(policy="batch_schedule"), ("speculative",)),
         Arm(OURS, Document()),
         Arm(f"{OURS} with given tasks", Document(), labelled=True),
+        Arm(f"{OURS}, warm", Document(), warm=True),
+        Arm("observe only", Document(observe_only=True)),
     )
 }
 """What a team does without us, what others publish, and ours with the tasks classified and given."""
@@ -103,6 +109,13 @@ async def fire(session: aiohttp.ClientSession, arm: Arm, url: str, model: str, s
     return Hit(arm.name, shot, block, said["task"], said["pool"], int(said["k"]), said["decision"], tokens, elapsed_ms)
 
 
+@dataclass(slots=True)
+class Drafter:
+    """Whether the speculative engines are those with the worn drafter, under the name of the good one."""
+
+    worn: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """The part of the registry that one arm may use: engines of its pools, as many as every other arm has."""
@@ -110,6 +123,7 @@ class Share:
     registry: Registry
     arm: Arm
     engines: int
+    drafter: Drafter
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
         """Not an arm's business."""
@@ -123,28 +137,43 @@ class Share:
         """The first engines, by name, of each of its pools."""
         beats = sorted(await self.registry.replicas(), key=lambda beat: beat.replica)
         each = max(1, self.engines // len(self.arm.pools))
-        by_role = {"vanilla": [b for b in beats if b.k_max == 0], "speculative": [b for b in beats if b.k_max > 0]}
+        worn = [beat for beat in beats if beat.pool == WORN]
+        good = [beat for beat in beats if beat.k_max > 0 and beat.pool != WORN]
+        drafting = [_in_place_of(g, w) for g, w in zip(good, worn, strict=True)] if self.drafter.worn else good
+        by_role = {"vanilla": [beat for beat in beats if beat.k_max == 0], "speculative": drafting}
         return [beat for role in self.arm.pools for beat in by_role[role][:each]]
 
 
+def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
+    """The worn engine's address and state under the good one's name: nobody tells the router of the swap."""
+    named = {name: getattr(good, name) for name in ("replica", "pool", "target", "drafter", "probe")}
+    return worn.model_copy(update=named)
+
+
 @asynccontextmanager
-async def routers(settings: Settings, arms: Sequence[Arm], engines: int) -> AsyncIterator[dict[str, str]]:
+async def routers(
+    settings: Settings, arms: Sequence[Arm], engines: int, drafter: Drafter
+) -> AsyncIterator[dict[str, str]]:
     """One router per arm in this process, from a cold start, over engines of the deployed service; URLs by arm."""
     cold = secrets.token_hex(4)
     async with AsyncExitStack() as stack:
+        redis = connect_to(settings.redis)
+        stack.push_async_callback(redis.aclose)
+        registry = RedisRegistry(redis, Keys(settings.redis.prefix))
         urls = {}
         for number, arm in enumerate(arms):
             own = settings.model_copy(update={"policy": arm.document})
             prefix = f"{settings.redis.prefix}-{cold}-{number}"
-            urls[arm.name] = await stack.enter_async_context(_serving(own, prefix, arm, engines))
+            urls[arm.name] = await stack.enter_async_context(
+                _serving(own, prefix, Share(registry, arm, engines, drafter))
+            )
         yield urls
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, prefix: str, arm: Arm, engines: int) -> AsyncIterator[str]:
+async def _serving(settings: Settings, prefix: str, registry: Registry) -> AsyncIterator[str]:
     redis = connect_to(settings.redis)
     store = RedisStore(redis, Keys(prefix))
-    registry = Share(RedisRegistry(redis, Keys(settings.redis.prefix)), arm, engines)
     application = Application(running_ingress(settings, store, registry, load_classifier(settings.classifier)))
     server = uvicorn.Server(uvicorn.Config(application, port=0, lifespan="on", log_level="warning", ws="none"))
     serving = asyncio.create_task(server.serve())

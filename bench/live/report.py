@@ -4,7 +4,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from itertools import groupby
+from statistics import fmean, median
 
 from rich.table import Table
 
@@ -124,6 +125,43 @@ def _odd(hits: Sequence[Hit]) -> Sequence[Hit]:
     return sorted(hits, key=lambda hit: hit.block)[1::2]
 
 
+def phases(hits: Sequence[Hit]) -> list[list[Hit]]:
+    """An arm's hits, in the order in which they were sent, cut wherever the drafter was swapped."""
+    ordered = sorted(hits, key=lambda hit: hit.block)
+    return [list(phase) for _, phase in groupby(ordered, key=lambda hit: hit.shot.worn)]
+
+
+def requests_to_adapt(hits: Sequence[Hit]) -> int:
+    """How many requests of one task a phase begins with that got another choice than the one it settled on.
+
+    Settled is what most of the second half of the phase got; one draft more or less is no other choice, speculation
+    instead of none is. Choices that only try something out later do not count.
+    """
+    k = Counter(hit.k for hit in hits[len(hits) // 2 :]).most_common(1)[0][0]
+    same = [abs(hit.k - k) <= 1 and (hit.k > 0) == (k > 0) for hit in hits]
+    return same.index(True) if True in same else len(same)
+
+
+def adaptation(session: Session, arm: str) -> dict[str, object] | None:
+    """Median and largest number of requests of a task until it follows a swap of the drafter, by phase; else None."""
+    found = phases(session.of(arm))
+    if len(found) == 1:
+        return None
+    counts = [sorted(requests_to_adapt(hits) for hits in by_task(phase).values()) for phase in found[1:]]
+    return {
+        name: {"median": median(each), "largest": each[-1], "tasks": len(each)}
+        for name, each in zip(("collapse", "recovery"), counts, strict=True)
+    }
+
+
+def by_task(hits: Sequence[Hit]) -> dict[str, list[Hit]]:
+    """Hits by the task of their prompt."""
+    tasks: dict[str, list[Hit]] = defaultdict(list)
+    for hit in hits:
+        tasks[hit.shot.task].append(hit)
+    return tasks
+
+
 def figures(session: Session, arm: str) -> dict[str, object]:
     """What one arm did at one load; ratios are ours over the arm."""
     hits, oracle = session.of(arm), oracle_ms(session)
@@ -134,6 +172,7 @@ def figures(session: Session, arm: str) -> dict[str, object]:
         "regret": None if oracle is None else mean_ms(hits) / oracle - 1,
         "worst_task_ratio": worst_task(session, arm) if session.of(VANILLA) else None,
         "requests": len(hits),
+        "requests_to_adapt": adaptation(session, arm),
     }
     if arm != OURS and session.of(OURS):
         found["ours_over"] = asdict(paired_ratio(session.of(OURS), hits))

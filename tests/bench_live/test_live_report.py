@@ -3,20 +3,37 @@
 import asyncio
 import random
 import time
+from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from bench.live.arms import ARMS, OURS, Hit, Share
+from bench.live.arms import ARMS, OURS, WORN, Drafter, Hit, Share
 from bench.live.load import Load, blocks, closed_loop
-from bench.live.plan import Shot, plan
-from bench.live.report import STATIC, Session, oracle_ms, paired_ratio, settled, summary
+from bench.live.plan import Shot, Workload, plan
+from bench.live.plot import draw
+from bench.live.report import (
+    STATIC,
+    Session,
+    adaptation,
+    oracle_ms,
+    paired_ratio,
+    requests_to_adapt,
+    settled,
+    summary,
+)
+from bench.live.worn import worn_copy
 from engines.demo.workload import ExampleRequest
 from engines.registry import Heartbeat
 from router.state.store import MemoryRegistry
 
 EXAMPLES = [ExampleRequest(task, f"{task} {i}", 32) for task in ("sql_generation", "translation") for i in range(3)]
+
+SHOT = Shot(0, "t", "p", 32, 0.0, 0)
 
 
 def _hits(arm: str, times_ms: list[float], k: int = 0) -> list[Hit]:
@@ -106,7 +123,7 @@ def test_blocks_hold_every_shot_once() -> None:
 
 def test_a_shift_changes_the_tasks_half_way() -> None:
     """No task of the first half comes back in the second."""
-    shots = list(plan(EXAMPLES, rounds=4, temperatures=[0], seed=1, shift=True))
+    shots = list(plan(EXAMPLES, rounds=4, temperatures=[0], seed=1, workload=Workload.SHIFT))
     assert [{shot.task for shot in shots if shot.round // 2 == half} for half in (0, 1)] == [
         {"sql_generation"},
         {"translation"},
@@ -137,11 +154,77 @@ async def test_an_arm_sees_its_share_of_the_engines() -> None:
         beat = Heartbeat(replica=name, pool=pool, model="m", target="t", k_max=k_max, url="http://127.0.0.1:1")
         await registry.announce(beat, 60)
     seen = {
-        name: sorted(beat.replica for beat in await Share(registry, ARMS[name], 2).replicas())
+        name: sorted(beat.replica for beat in await Share(registry, ARMS[name], 2, Drafter()).replicas())
         for name in ("always vanilla", "always k=4", OURS)
     }
     assert seen == {
         "always vanilla": ["vanilla-a", "vanilla-b"],
         "always k=4": ["draft-a", "draft-b"],
         OURS: ["draft-a", "vanilla-a"],
+    }
+
+
+async def test_a_worn_drafter_takes_the_place_and_the_name_of_the_good_one() -> None:
+    """The router is not told: the replica, pool and drafter stay, only the address is another."""
+    registry = MemoryRegistry(time.monotonic)
+    for pool, k_max, port in (("vanilla", 0, 1), ("draft", 4, 2), (WORN, 4, 3)):
+        url = f"http://127.0.0.1:{port}"
+        named = f"{pool}-drafter" if k_max else None
+        beat = Heartbeat(replica=pool, pool=pool, model="m", target="t", drafter=named, k_max=k_max, url=url)
+        await registry.announce(beat, 60)
+    drafter = Drafter()
+    share = Share(registry, ARMS["always k=4"], 1, drafter)
+    seen = []
+    for drafter.worn in (False, True):
+        (beat,) = await share.replicas()
+        seen.append((beat.replica, beat.pool, beat.drafter, beat.url[-1]))
+    assert seen == [("draft", "draft", "draft-drafter", "2"), ("draft", "draft", "draft-drafter", "3")]
+
+
+def test_a_collapse_is_the_middle_third() -> None:
+    """The drafter is good, worn and good again for as many rounds each."""
+    shots = plan(EXAMPLES, rounds=6, temperatures=[0], seed=1, workload=Workload.COLLAPSE)
+    assert [shot.worn for shot in shots] == [False] * 4 + [True] * 4 + [False] * 4
+
+
+def test_requests_to_adapt_counts_until_the_choice_that_lasts() -> None:
+    """Three answers at the old k come first; a draft more or less and later trials make no difference."""
+    follows = [Hit(OURS, SHOT, i, "t", "p", k, "fastest", 10, 100.0) for i, k in enumerate([4, 4, 3, 0, 0, 2, 0, 0])]
+    assert requests_to_adapt(follows) == 3
+    assert requests_to_adapt(_hits(OURS, [10.0] * 4, k=3)) == 0
+
+
+def test_adaptation_is_told_by_phase() -> None:
+    """After the collapse and after the recovery, over the tasks; nothing where nothing is swapped."""
+    ks, worn = [4, 4, 4, 0, 0, 0, 0, 4, 4, 4], [False] * 2 + [True] * 4 + [False] * 4
+    hits = [
+        Hit(OURS, replace(SHOT, worn=w), i, "t", "p", k, "fastest", 10, 100.0)
+        for i, (k, w) in enumerate(zip(ks, worn, strict=True))
+    ]
+    assert adaptation(Session("1 client", hits, {OURS: 1.0}), OURS) == {
+        "collapse": {"median": 1, "largest": 1, "tasks": 1},
+        "recovery": {"median": 1, "largest": 1, "tasks": 1},
+    }
+    assert adaptation(Session("1 client", _hits(OURS, [1.0]), {OURS: 1.0}), OURS) is None
+
+
+def test_pictures_are_drawn_for_what_the_workload_shows(tmp_path: Path) -> None:
+    """Bars and ratios always, the course only where something changes."""
+    hits = [*_hits("always vanilla", [20.0, 20.0]), *_hits(OURS, [10.0, 12.0], k=4)]
+    session = Session("1 client", hits, {"always vanilla": 0.4, OURS: 0.2})
+    arms = ["always vanilla", OURS]
+    assert [file.name for file in draw([session], arms, tmp_path, Workload.MIX)] == ["mix-tasks.png", "mix-ratios.png"]
+    assert "shift-course.png" in [file.name for file in draw([session], arms, tmp_path, Workload.SHIFT)]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+
+
+def test_a_worn_copy_differs_in_its_layers_alone(tmp_path: Path) -> None:
+    """The same shapes, embedding and norms; other weights in the layers; the original untouched."""
+    (tmp_path / "draft").mkdir()
+    weights = {"model.embed_tokens.weight": torch.ones(4, 2), "model.layers.0.mlp.up_proj.weight": torch.randn(3, 2)}
+    save_file(weights, tmp_path / "draft" / "model.safetensors")
+    worn = load_file(worn_copy(tmp_path / "draft", tmp_path) / "model.safetensors")
+    assert {name: torch.equal(worn[name], weight) for name, weight in weights.items()} == {
+        "model.embed_tokens.weight": True,
+        "model.layers.0.mlp.up_proj.weight": False,
     }

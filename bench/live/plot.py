@@ -1,0 +1,92 @@
+"""Pictures of a comparison: time per token by task and load, and how each arm's time moves while things change."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from bench.live.arms import OURS
+from bench.live.plan import Workload
+from bench.live.report import Session, by_task, mean_ms, paired_ratio, phases
+
+WINDOW = 21
+"""Requests of a running mean: three of each of the demo's tasks."""
+
+
+def draw(sessions: Sequence[Session], arms: Sequence[str], folder: Path, workload: Workload) -> list[Path]:
+    """Write the pictures as PNG files into `folder` and say which."""
+    mpl.use("Agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [_saved(_tasks(sessions, arms), folder / f"{workload}-tasks.png")]
+    if len(arms) > 1 and OURS in arms:
+        found.append(_saved(_ratios(sessions, arms), folder / f"{workload}-ratios.png"))
+    if workload is not Workload.MIX:
+        found.append(_saved(_course(sessions, arms), folder / f"{workload}-course.png"))
+    return found
+
+
+def _saved(figure: plt.Figure, file: Path) -> Path:
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+    return file
+
+
+def _panels(sessions: Sequence[Session], height: float = 3.4) -> tuple[plt.Figure, list[Axes]]:
+    figure, axes = plt.subplots(len(sessions), 1, figsize=(9, height * len(sessions)), squeeze=False, layout="tight")
+    return figure, list(axes[:, 0])
+
+
+def _tasks(sessions: Sequence[Session], arms: Sequence[str]) -> plt.Figure:
+    """Bars of the mean time per token: a group for each task, a bar for each arm."""
+    figure, panels = _panels(sessions)
+    for session, axes in zip(sessions, panels, strict=True):
+        found = {arm: by_task(session.of(arm)) for arm in arms}
+        tasks = sorted(found[arms[0]])
+        width = 0.8 / len(arms)
+        for number, arm in enumerate(arms):
+            places = [place - 0.4 + width * (number + 0.5) for place in range(len(tasks))]
+            color = "black" if arm == OURS else f"C{number}"
+            axes.bar(places, [mean_ms(found[arm][task]) for task in tasks], width, label=arm, color=color)
+        axes.set_xticks(range(len(tasks)), [task.replace("_", "\n") for task in tasks], fontsize=8)
+        axes.set_ylabel("ms per token")
+        axes.set_title(session.load)
+    panels[0].legend(fontsize=7, ncols=3)
+    return figure
+
+
+def _ratios(sessions: Sequence[Session], arms: Sequence[str]) -> plt.Figure:
+    """Our time per token over each other arm's, with its 95 % interval; left of 1 ours is faster."""
+    others = [arm for arm in arms if arm != OURS]
+    figure, panels = _panels(sessions, height=0.9 + 0.28 * len(others))
+    for session, axes in zip(sessions, panels, strict=True):
+        for place, arm in enumerate(reversed(others)):
+            ratio = paired_ratio(session.of(OURS), session.of(arm))
+            axes.plot([ratio.low, ratio.high], [place, place], color="black", linewidth=2)
+            axes.plot(ratio.value, place, "o", color="black")
+        axes.axvline(1, color="grey", linewidth=1)
+        axes.set_yticks(range(len(others)), list(reversed(others)), fontsize=8)
+        axes.set_xlabel(f"time per token, {OURS} / other")
+        axes.set_title(session.load)
+    return figure
+
+
+def _course(sessions: Sequence[Session], arms: Sequence[str]) -> plt.Figure:
+    """Running means of the time per token over the requests; grey where the drafter is the worn one."""
+    figure, panels = _panels(sessions)
+    for session, axes in zip(sessions, panels, strict=True):
+        for number, arm in enumerate(arms):
+            hits = sorted(session.of(arm), key=lambda hit: hit.block)
+            means = [mean_ms(hits[max(0, end - WINDOW) : end]) for end in range(1, len(hits) + 1)]
+            axes.plot(means, label=arm, color="black" if arm == OURS else f"C{number}")
+        begin = 0
+        for phase in phases(session.of(arms[0])):
+            if phase[0].shot.worn:
+                axes.axvspan(begin, begin + len(phase), color="0.9")
+            begin += len(phase)
+        axes.set_xlabel("request")
+        axes.set_ylabel(f"ms per token, mean of {WINDOW}")
+        axes.set_title(session.load)
+    panels[0].legend(fontsize=7)
+    return figure
