@@ -71,6 +71,8 @@ class Member:
         self._still = StillWatch()
         self._failed = asyncio.Event()
         self.load = IDLE
+        self.said: Heartbeat | None = None
+        """The last announcement, whether the registry heard it or not."""
         self.failure: Exception | None = None
 
     async def join(self) -> None:
@@ -209,31 +211,32 @@ class Member:
         return load
 
     async def _say(self, load: EngineLoad) -> None:
-        pool, self.load = self._pool, load
-        await self._registry.announce(
-            Heartbeat(
-                replica=self.name,
-                pool=pool.name,
-                model=pool.model,
-                loras=tuple(pool.loras),
-                target=pool.target,
-                drafter=pool.drafter,
-                method=pool.method,
-                k_max=pool.k_max,
-                url=self._engine.url,
-                api_key=self._engine.api_key,
-                state=self._state,
-                phase=self._phase or (self._engine.phase if self._state == "starting" else ""),
-                running=load.running,
-                waiting=load.waiting,
-                kv_usage=load.kv_usage,
-                max_running=self._max_running,
-                max_context_tokens=self._context_tokens,
-                sampled_speculation=self._checked is None or self._checked.sampled_ok,
-                probe=self._probe,
-                clock_s=time.time(),
-            ),
-            self._announcing.ttl_s,
+        self.load, self.said = load, self._heartbeat(load)
+        await self._registry.announce(self.said, self._announcing.ttl_s)
+
+    def _heartbeat(self, load: EngineLoad) -> Heartbeat:
+        pool = self._pool
+        return Heartbeat(
+            replica=self.name,
+            pool=pool.name,
+            model=pool.model,
+            loras=tuple(pool.loras),
+            target=pool.target,
+            drafter=pool.drafter,
+            method=pool.method,
+            k_max=pool.k_max,
+            url=self._engine.url,
+            api_key=self._engine.api_key,
+            state=self._state,
+            phase=self._phase or (self._engine.phase if self._state == "starting" else ""),
+            running=load.running,
+            waiting=load.waiting,
+            kv_usage=load.kv_usage,
+            max_running=self._max_running,
+            max_context_tokens=self._context_tokens,
+            sampled_speculation=self._checked is None or self._checked.sampled_ok,
+            probe=self._probe,
+            clock_s=time.time(),
         )
 
 

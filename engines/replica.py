@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,12 @@ class EngineReplica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks this of a pool that autoscales: no request comes through Serve, so it cannot count them itself."""
         return {REQUESTS: sum(member.load.running + member.load.waiting for member in self._members)}
+
+    async def present(self) -> list[str]:
+        """What each engine that answered lately announced last, as JSON: for routers that cannot read the registry."""
+        since_s = time.time() - self._announcing.ttl_s
+        said = (member.said for member in self._members if member.failure is None)
+        return [beat.model_dump_json() for beat in said if beat is not None and beat.clock_s > since_s]
 
     async def __del__(self) -> None:
         """Serve calls this once on shutdown, also where `__init__` failed."""

@@ -7,7 +7,7 @@ import os
 from engines.engine import UnreachableError, UrlEngine
 from engines.member import IDLE, Announcing, Member
 from engines.pool import PoolSettings
-from engines.registry import Registry
+from engines.registry import Heartbeat, Registry
 
 logger = logging.getLogger("alpharoute.engines")
 
@@ -34,6 +34,11 @@ class Watched:
         self._settled = asyncio.Event()
         self._member: Member | None = None
         self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def said(self) -> Heartbeat | None:
+        """The last announcement of the server; None before the first."""
+        return self._member.said if self._member is not None else None
 
     async def join(self) -> None:
         """Begin; returns when the server is ready or has failed once: the others must not wait for it."""

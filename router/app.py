@@ -31,6 +31,7 @@ from router.service import Application, running_ingress
 from router.state.redis_client import connect_to
 from router.state.redis_marks import RedisMarks
 from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.roll_call import RollCall
 from router.tasks import kept_current, load_classifier
 
 logger = logging.getLogger("alpharoute")
@@ -40,7 +41,7 @@ ROUTER_CPUS = 0.1
 
 
 @asynccontextmanager
-async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
+async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[Guard]:
     redis = connect_to(settings.redis)
     keys = Keys(settings.redis.prefix)
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
@@ -57,12 +58,13 @@ async def _over_redis(settings: Settings) -> AsyncIterator[Guard]:
                 name=name.lower(),
                 board=RedisBoard(redis, keys),
                 marks=RedisMarks(redis, keys),
+                roll_call=roll_call,
             ) as ingress,
             guarded(
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
             ) as guard,
         ):
-            # One that starts while Redis is away knows no engine: it would answer 503 where others serve.
+            # One that knows no engine yet would answer 503 where others serve.
             await ingress.recorder.sharing.heard.wait()
             yield guard
     finally:
@@ -79,13 +81,14 @@ class Router:
     """One router replica."""
 
     def __init__(self, settings: Settings, *pools: DeploymentHandle) -> None:
-        """`pools` are only named so that Serve deploys them; no token passes through a handle."""
+        """`pools` are the engines' deployments, asked who is there while Redis is away; no token passes there."""
         keep_to_loopback()
         configure_logging(settings.logs)
         self._settings = settings
+        self._roll_call = RollCall(pools)
 
     async def __serve_build_asgi_app__(self) -> Application:
-        application = Application(_over_redis(self._settings))
+        application = Application(_over_redis(self._settings, self._roll_call))
         await application.start()
         return application
 

@@ -5,11 +5,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from classifiers.label import Classifier
 from engines.pool import PoolSettings
-from engines.registry import Registry
+from engines.registry import Heartbeat, Registry
 from policies.knowledge import Knowledge
 from router.access.guard import App
 from router.api.http import Receive, Scope, Send
@@ -50,15 +50,17 @@ async def running_ingress(
     name: str = "router",
     board: Board | None = None,
     marks: Marks | None = None,
+    roll_call: Callable[[], Awaitable[list[Heartbeat]]] | None = None,
 ) -> AsyncIterator[Ingress]:
     """An ingress in step with the store for as long as the context lasts; `name` tells routers apart.
 
-    Their metrics pages meet on the `board`; `marks` are what operators say of engines.
+    Their metrics pages meet on the `board`; `marks` are what operators say of engines; `roll_call` asks the engines who
+    is there while the registry cannot be read.
     """
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
-    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, marks)
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, marks, roll_call)
     decisions = Decisions()
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits

@@ -62,8 +62,8 @@ class Fleet:
         self.marks: Mapping[str, Mark] = {}
         """What operators say of replicas: nothing that a replica says of itself outweighs it."""
 
-    def update(self, heartbeats: Sequence[Heartbeat]) -> None:
-        """Take over what the registry holds now."""
+    def update(self, heartbeats: Sequence[Heartbeat], *, complete: bool = True) -> None:
+        """Take over what the registry holds now; unless `complete`, others may be there that were not heard."""
         now_s = self._clock_s()
         for heartbeat in heartbeats:
             entry = self._entries.get(heartbeat.replica)
@@ -74,7 +74,8 @@ class Fleet:
                 entry.beat(heartbeat, now_s)
             elif heartbeat.clock_s != entry.heartbeat.clock_s:
                 entry.beat(heartbeat, now_s)
-        self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
+        if complete:
+            self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
 
     def _forget_missing(self, present: Collection[str], now_s: float) -> None:
         """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew."""

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from uuid import uuid4
 
-from engines.registry import Registry
+from engines.registry import Heartbeat, Registry
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta, Record
@@ -58,10 +58,13 @@ class Sharing:
         telemetry: Telemetry,
         clock_s: Clock,
         marks: Marks | None = None,
+        roll_call: Callable[[], Awaitable[list[Heartbeat]]] | None = None,
     ) -> None:
+        """`roll_call` asks the engines themselves who is there, for as long as the registry cannot be read."""
         self._store = store
         self._registry = registry
         self._marks = marks or MemoryMarks()
+        self._roll_call = roll_call
         self._knowledge = knowledge
         self._fleet = fleet
         self._telemetry = telemetry
@@ -77,7 +80,7 @@ class Sharing:
         self._ignored: Counter[str] = Counter()
         self.synced_s: float | None = None
         self.heard = asyncio.Event()
-        """Set once the registry was read: until then this router knows no engine."""
+        """Set once the registry was read or an engine has answered: until then this router knows none."""
 
     def learn(self, lesson: Lesson) -> None:
         """Use a lesson here at once and let the other routers have it with the next exchange."""
@@ -105,6 +108,7 @@ class Sharing:
             pass  # the next round reads the new generation and gives back what was lost
         except StoreError as error:
             self._away(f"Redis is away, going on with what is held: {error}")
+            await self._ask_engines()
         except Exception as error:
             # This loop is all that keeps routers in step: whatever another version wrote must not end it.
             self._away(f"Redis holds what cannot be read: {type(error).__name__}: {error}")
@@ -112,6 +116,14 @@ class Sharing:
             self._succeeded()
         self._telemetry.knowledge_age.set(self._clock_s() - self.synced_s if self.synced_s is not None else 0.0)
         self._count_ignored()
+
+    async def _ask_engines(self) -> None:
+        """Hear from the engines themselves; one that says nothing is not thereby gone."""
+        beats = await self._roll_call() if self._roll_call is not None else []
+        if beats:
+            self._fleet.update(beats, complete=False)
+            self._count_replicas()
+            self.heard.set()
 
     async def _finish(self) -> None:
         """Send again what may have been written already: read before that is known, it would count twice here."""

@@ -184,6 +184,36 @@ async def test_a_named_batch_counts_once(store: Store) -> None:
     assert [records[key].fields["s1"] for key in ("acc:a", "acc:b")] == [2.0, 4.0]
 
 
+def beat(replica: str) -> Heartbeat:
+    """A vanilla engine that nobody asks."""
+    return Heartbeat(replica=replica, pool="vanilla", model="demo", target="sim", url=f"http://{replica}", clock_s=1.0)
+
+
+async def test_a_router_that_starts_while_the_store_is_away_hears_of_engines_from_themselves() -> None:
+    """It joins with those that answer; one that does not answer a later call stays until the registry is read."""
+    store, registry, present = FailingStore(), MemoryRegistry(time.monotonic), list[Heartbeat]()
+
+    async def roll_call() -> list[Heartbeat]:
+        return present
+
+    store.away = True
+    fleet = Fleet(time.time, 0, Tolerance())
+    knowledge, telemetry = Knowledge(settings_with().policy), Telemetry()
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, time.time, roll_call=roll_call)
+    await sharing.exchange()
+    assert not sharing.heard.is_set(), "nobody has answered: it would answer 503"
+    for present in ([beat("a"), beat("b")], [beat("b")], []):  # noqa: B007 — what the call returns from now on
+        await sharing.exchange()
+        assert [one.replica for one in fleet.heartbeats()] == ["a", "b"]
+        assert sharing.heard.is_set()
+    store.away = False
+    await registry.announce(beat("b"), ttl_s=60)
+    deadline = time.monotonic() + 5
+    while [one.replica for one in fleet.heartbeats()] != ["b"]:
+        assert time.monotonic() < deadline, "the registry is what counts when it can be read"
+        await sharing.exchange()
+
+
 @pytest.fixture
 def own_redis() -> Iterator[EmbeddedRedis]:
     """A redis-server that the test may harm."""
