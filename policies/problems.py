@@ -1,4 +1,4 @@
-"""What is wrong with a document, from pydantic's errors: path, value, what is allowed and the nearest right spelling."""
+"""What is wrong with a document, from pydantic's errors: path, value, what is allowed, the nearest right word."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches

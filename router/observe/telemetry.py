@@ -109,6 +109,9 @@ class Telemetry:
         self.policy_current = gauge(
             "alpharoute_policy_current", "1 when the policy file as it is now is in use, 0 when it was refused."
         )
+        self.policy_version = gauge(
+            "alpharoute_policy_version", "Number of the policy version in force here; 0 is the file's or the settings'."
+        )
         self.redis_up = gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.")
         self.redis_errors = counter("alpharoute_redis_errors_total", "Exchanges with Redis that failed.")
         self.knowledge_age = gauge(

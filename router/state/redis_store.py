@@ -16,7 +16,7 @@ from policies.records import Delta, Record
 from policies.words import Event
 from router.state.redis_client import AsyncRedis as AsyncRedis
 from router.state.redis_client import connect as connect
-from router.state.store import Changes, Copies, Cursor, LostError, Restored, StoreError, new_generation
+from router.state.store import Changes, Copies, Cursor, Logged, LostError, Restored, StoreError, new_generation
 
 RECORD_EXPIRY_S: Final = 14 * 24 * 3600
 """A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
@@ -96,6 +96,34 @@ class Keys:
     def key_state(self) -> str:
         """Hash: `changes` to API keys, counted, and the `secret` that signs the console's cookies."""
         return f"{{{self.prefix}}}:key-state"
+
+    @property
+    def policy(self) -> str:
+        """Hash: `revision`, a counter of changes, and the `desk`, which policy is in force, as JSON."""
+        return f"{{{self.prefix}}}:policy"
+
+    @property
+    def policy_versions(self) -> str:
+        """Hash: number of a policy version → it as JSON."""
+        return f"{{{self.prefix}}}:policy-versions"
+
+    @property
+    def policy_history(self) -> str:
+        """Capped stream: who changed what of the policy, when and why."""
+        return f"{{{self.prefix}}}:policy-history"
+
+    def trial(self, run: str) -> str:
+        """Hash with a time to live: router → its sums of a shadow or a canary."""
+        return f"{{{self.prefix}}}:trial:{run}"
+
+    def judge(self, run: str) -> str:
+        """String with a time to live: the router that judges a canary."""
+        return f"{{{self.prefix}}}:judge:{run}"
+
+    @property
+    def decisions(self) -> str:
+        """Capped stream of decisions and how they went."""
+        return f"{{{self.prefix}}}:decisions"
 
     def use(self, minute: int) -> str:
         """Hash with a time to live: router|key id → requests, tokens and running requests of that minute."""
@@ -192,6 +220,13 @@ class RedisStore:
                 pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
             await pipe.execute()
 
+    async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
+        """See Store; an entry that is no event of this version is left out."""
+        async with or_store_error():
+            rows = await self._redis.xrevrange(self._keys.events, f"({before}" if before else "+", "-", count=count)
+        events = ((name, _event(row)) for name, row in rows)
+        return [Logged(name, event) for name, event in events if event is not None]
+
     @property
     def _heads(self) -> list[str]:
         return [self._keys.generation, self._keys.version, self._keys.index]
@@ -210,6 +245,13 @@ class RedisStore:
             if gone := [name for name, row in zip(names, rows, strict=True) if not row]:
                 await self._prune(keys=[self._keys.index, *map(self._keys.record, gone)], args=gone)
         return rows
+
+
+def _event(row: dict[str, str]) -> Event | None:
+    try:
+        return Event(row["kind"], row["subject"], float(row["at_s"]), row["detail"])  # type: ignore[arg-type]
+    except (KeyError, ValueError):
+        return None
 
 
 def _delta_row(delta: Delta) -> tuple[object, ...]:
