@@ -33,11 +33,11 @@ def explain(model: Model, prompt: Prompt, most: int = 12) -> Explanation:
     """Why the model labels the prompt as it does, with at most `most` reasons, strongest first."""
     weights = model.weights
     probabilities = model.probabilities(prompt)
-    best, second = (int(at) for at in probabilities.argsort()[::-1][:2])
+    best, second = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:2]
     reasons = sorted(_reasons(weights, prompt, best, second), key=lambda reason: -abs(reason.weight))
     return Explanation(
         label=model.classify(prompt),
-        probabilities={task: float(share) for task, share in zip(weights.tasks, probabilities, strict=True)},
+        probabilities=dict(zip(weights.tasks, probabilities, strict=True)),
         runner_up=weights.tasks[second],
         reasons=tuple(reasons[:most]),
     )

@@ -12,11 +12,16 @@ Source = Literal["header", "metadata", "model", "tools", "fallback"]
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The task of one prompt; `confidence` is the calibrated probability (0–1) that the task is right."""
+    """The task of one prompt; `confidence` is the calibrated probability (0–1) that the task is right.
+
+    `likely` holds the most probable tasks with their probabilities, the best first; it is empty where nothing but the
+    task is known: explicit labels, and `other` for want of confidence.
+    """
 
     task: str
     confidence: float
     source: Source
+    likely: tuple[tuple[str, float], ...] = ()
 
 
 class Classifier(Protocol):

@@ -1,8 +1,10 @@
 """Lists of words that belong together: one known word of a list speaks for those never seen in training."""
 
 import hashlib
+from bisect import bisect_left
+from collections import Counter
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 _FILE = Path(__file__).parent / "lexicon.txt"
@@ -34,20 +36,33 @@ def listed(words: list[str], head: int, tail: int) -> set[str]:
     Numbers count distinct words; `head` and `tail` are how many words make the beginning and the end. In scripts
     without spaces a word is a character, and the lists hold pairs of them.
     """
-    whole, first, last = _known(words), _known(words[:head]), _known(words[-tail:])
+    whole, lists = _known(words), _lists()
+    touched = lists.keys() & whole
+    if not touched:
+        return set()
     found: set[str] = set()
-    for name, members in lexicon().items():
-        known = len(whole & members)
-        if not known:
-            continue
-        found.add(name)
-        found.update(f"{name}{enough}" for enough in _ENOUGH if known >= enough)
-        found.update(f"{name}/{share}" for share in _DENSE if known * share >= len(whole))
-        if not first.isdisjoint(members):
-            found.add(f"^{name}")
-        if not last.isdisjoint(members):
-            found.add(f"${name}")
+    for name, known in Counter(chain.from_iterable(map(lists.__getitem__, touched))).items():
+        found |= _marks(name, min(known, _ENOUGH[-1]), len(_DENSE) - bisect_left(_DENSE, len(whole) / known))
+    for mark, end in (("^", words[:head]), ("$", words[-tail:])):
+        found.update(mark + name for word in touched & _known(end) for name in lists[word])
     return found
+
+
+@cache
+def _marks(name: str, known: int, dense: int) -> frozenset[str]:
+    """What is said of a list that so many words touch, who reach so many of the shares in `_DENSE`."""
+    numbers = (f"{name}{enough}" for enough in _ENOUGH if known >= enough)
+    return frozenset({name, *numbers, *(f"{name}/{share}" for share in _DENSE[len(_DENSE) - dense :])})
+
+
+@cache
+def _lists() -> dict[str, tuple[str, ...]]:
+    """The names of the lists that hold a word, by word: one look-up for each word, not one for each list."""
+    names: dict[str, tuple[str, ...]] = {}
+    for name, members in lexicon().items():
+        for word in members:
+            names[word] = (*names.get(word, ()), name)
+    return names
 
 
 def _known(words: list[str]) -> set[str]:

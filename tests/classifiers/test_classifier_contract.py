@@ -77,6 +77,17 @@ def test_strange_text_has_a_task(classifier: Classifier, text: str) -> None:
         assert 0 <= label.confidence <= 1
 
 
+@pytest.mark.parametrize("text", ["Why do whales sing?", "", "Translate to Danish: hello", "x" * 9_000])
+def test_the_likely_tasks_begin_with_the_label(classifier: Classifier, text: str) -> None:
+    """They are known tasks, the best first, with probabilities that sum to one at most; or there are none."""
+    label = classifier.classify(read_prompt({"prompt": text}))
+    shares = [share for _, share in label.likely]
+    assert {task for task, _ in label.likely} <= set(classifier.tasks)
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1.0 + 1e-9
+    assert not label.likely or label.likely[0] == (label.task, label.confidence)
+
+
 def test_other_is_always_known(classifier: Classifier) -> None:
     """Every classifier can answer `other`, and says so."""
     assert OTHER in classifier.tasks

@@ -99,6 +99,14 @@ def test_below_the_threshold_the_task_is_other() -> None:
     label = sure.classify(prompt_of("Why do whales sing?"))
     assert (label.task, label.source) == ("other", "fallback")
     assert 0 < label.confidence < 1
+    assert label.likely == ()
+
+
+def test_the_runners_up_are_told(model: Model) -> None:
+    """A label names the next tasks with their probabilities, for who decides over more than one."""
+    label = model.classify(prompt_of("Recommend three board games for a rainy weekend."))
+    assert len(label.likely) == 3
+    assert sum(share for _, share in label.likely) > 0.9
 
 
 @pytest.mark.parametrize("least", [-0.1, 1.1])

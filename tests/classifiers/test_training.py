@@ -110,8 +110,8 @@ def test_inference_and_training_see_the_same_numbers() -> None:
     model = Model(weights)
     for item in examples[:6]:
         probabilities = model.probabilities(item.example.prompt)
-        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-        assert weights.tasks[int(probabilities.argmax())] == item.example.task
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert weights.tasks[probabilities.index(max(probabilities))] == item.example.task
 
 
 def test_an_explanation_names_the_words_that_decided() -> None:
