@@ -21,6 +21,7 @@ from bench.soak.stand import MODEL, Stand, stand
 from bench.soak.verdict import Check, Sample, checks, codes
 
 SAMPLE_EVERY_S = 2.0
+TOLD_EVERY_S = 15.0
 QUIET_LIMIT_S = 20.0
 
 
@@ -41,7 +42,7 @@ def main(
         faults = Faults(running, minutes * 60, engine_every, redis_away, random.Random(seed))
         memory: list[Sample] = []
         start_s = time.monotonic()
-        asyncio.run(_soak(running, load, faults, memory, start_s + minutes * 60))
+        asyncio.run(_soak(running, load, faults, memory, start_s + minutes * 60, console))
         inside = _inside_when_quiet(running)
         lines = [line for engine in running.engines for line in engine.log.read_text().splitlines()]
         found = checks(load.ended, faults.done, lines, inside, memory)
@@ -63,11 +64,27 @@ def main(
         raise typer.Exit(1)
 
 
-async def _soak(running: Stand, load: Load, faults: Faults, memory: list[Sample], until_s: float) -> None:
-    sampling = asyncio.create_task(_sample(running, memory))
+async def _soak(
+    running: Stand, load: Load, faults: Faults, memory: list[Sample], until_s: float, console: Console
+) -> None:
+    beside = [
+        asyncio.create_task(_sample(running, memory)),
+        asyncio.create_task(_tell(console, load, faults, memory, until_s)),
+    ]
     await asyncio.gather(load.run(until_s), faults.run())
-    sampling.cancel()
-    await asyncio.gather(sampling, return_exceptions=True)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _tell(console: Console, load: Load, faults: Faults, memory: list[Sample], until_s: float) -> None:
+    """A line now and then for whoever watches."""
+    while True:
+        await asyncio.sleep(TOLD_EVERY_S)
+        last = f"; last: {faults.done[-1].kind} ({faults.done[-1].subject})" if faults.done else ""
+        rss = max((sample.mib for sample in memory[-8:]), default=0.0)
+        left_s = max(0.0, until_s - time.monotonic())
+        console.print(f"{left_s:5.0f} s left  {load.counts()} {dict(codes(load.ended))}  {rss:.0f} MiB{last}")
 
 
 async def _sample(running: Stand, memory: list[Sample]) -> None:

@@ -15,6 +15,7 @@ import orjson
 PATIENCE_S = 60.0
 LEAVE_SHARE = 0.15
 MOST_TOKENS = 160
+ROUTERS_OWN = "internal_error"
 TASKS = ("sql_generation", "creative_writing", "translation", "code_generation")
 
 
@@ -25,6 +26,8 @@ class End(StrEnum):
     """The whole answer came."""
     REFUSED = "refused"
     """An error object with a code, and an error status or, within a stream, an error event."""
+    BROKEN = "broken"
+    """The router's own failure: worded, and yet a fault in it."""
     UNWORDED = "unworded"
     """An error status without an error object: the load balancer's own."""
     CUT = "cut"
@@ -109,15 +112,18 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, name: str, d
 def judged(status: int, data: bytes, *, streams: bool) -> tuple[End, str]:
     """What a whole answer is."""
     if status != 200:
-        code = _error_code(data)
-        return (End.UNWORDED, str(status)) if code is None else (End.REFUSED, code)
+        return _error(_error_code(data)) or (End.UNWORDED, str(status))
     if not streams:
         return (End.COMPLETE, "") if b'"finish_reason":"' in data and data.endswith(b"}") else (End.TRUNCATED, "")
     events = data.split(b"\n\n")
     if events[-2:] == [b"data: [DONE]", b""]:
         return End.COMPLETE, ""
     code = _error_code(events[-2].removeprefix(b"data: ")) if len(events) > 1 else None
-    return (End.TRUNCATED, "") if code is None else (End.REFUSED, code)
+    return _error(code) or (End.TRUNCATED, "")
+
+
+def _error(code: str | None) -> tuple[End, str] | None:
+    return None if code is None else (End.BROKEN if code == ROUTERS_OWN else End.REFUSED, code)
 
 
 def _error_code(data: bytes) -> str | None:

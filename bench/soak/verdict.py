@@ -8,10 +8,13 @@ from bench.soak.clients import End, Ended
 from bench.soak.faults import Fault
 
 GRACE_S = 20.0
-"""After a router was killed its clients' connections break, and the load balancer may say so in its own words."""
+"""How long after a kill it may still be felt: connections that break, the load balancer's own words, lost answers."""
 GROWTH_ALLOWED = 0.05
 WARM_UP_SHARE = 0.3
 FEWEST_SAMPLES = 10
+EXPLAINED = {"engine_lost": "engine killed", "engine_not_connected": "engine killed"}
+"""Refusals by the fault that they follow: an answer that has begun cannot be given by another engine. Every other
+refusal (no engine, a full pool) is the service's fault, for one engine of each pool is always up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ def checks(
     growth = memory_growth(memory)
     return [
         _none("requests lost without a clear error", len(lost(ended, faults))),
+        _none("refusals that no fault explains", len(unexplained(ended, faults))),
         _none("requests that more than one engine answered to the end", sum(count > 1 for count in served.values())),
         _none("complete answers that no engine says it gave", sum(name not in served for name in complete)),
         _none("requests in an engine after all clients were done", inside_at_end),
@@ -59,12 +63,19 @@ def lost(ended: Sequence[Ended], faults: Sequence[Fault]) -> list[Ended]:
     A connection that breaks, or a load balancer's own error, is clear enough only where a router had just been killed:
     nobody was left to word it.
     """
-    kills = [fault.at_s for fault in faults if fault.kind == "router killed"]
-    excused = [one for one in ended if any(0 <= one.at_s - at_s <= GRACE_S for at_s in kills)]
-    worded = {End.COMPLETE, End.REFUSED, End.LEFT}
-    bare = {End.CUT, End.UNWORDED}
-    names = {one.name for one in excused}
-    return [one for one in ended if one.end not in worded and not (one.end in bare and one.name in names)]
+    kills = [fault for fault in faults if fault.kind == "router killed"]
+    worded, bare = {End.COMPLETE, End.REFUSED, End.LEFT}, {End.CUT, End.UNWORDED}
+    return [one for one in ended if one.end not in worded and not (one.end in bare and _follows(one, kills))]
+
+
+def unexplained(ended: Sequence[Ended], faults: Sequence[Fault]) -> list[Ended]:
+    """Requests refused in words at a time when nothing had happened that makes these words true."""
+    refused = [one for one in ended if one.end is End.REFUSED]
+    return [one for one in refused if not _follows(one, [f for f in faults if f.kind == EXPLAINED.get(one.code)])]
+
+
+def _follows(one: Ended, faults: Sequence[Fault]) -> bool:
+    return any(0 <= one.at_s - fault.at_s <= GRACE_S for fault in faults)
 
 
 def memory_growth(memory: Sequence[Sample]) -> float:

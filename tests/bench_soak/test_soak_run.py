@@ -11,6 +11,7 @@ from scripted import ScriptedEngine, answer
 from service import VANILLA, Service, running_service, settings_with
 
 from bench.soak.clients import End, Load
+from bench.soak.faults import Fault
 from bench.soak.stand import MODEL, Engine
 from bench.soak.verdict import checks
 
@@ -53,6 +54,7 @@ async def test_a_killed_engine_loses_nothing_silently_and_nothing_is_served_twic
     load = Load(service.url, MODEL, clients=24)
     running = asyncio.create_task(load.run(time.monotonic() + 3.0))
     await service.until(lambda: len(load.ended) >= 5)
+    killed = Fault("engine killed", engines[0].name, time.monotonic())
     await asyncio.to_thread(engines[0].kill)
     asked_before = len(load.ended)
     await service.until(lambda: len(load.ended) >= asked_before + 10)
@@ -68,7 +70,7 @@ async def test_a_killed_engine_loses_nothing_silently_and_nothing_is_served_twic
         assert time.monotonic() < deadline, "an engine still works for a client that is gone"
         await asyncio.sleep(0.05)
     lines = [line for engine in engines for line in engine.log.read_text().splitlines()]
-    found = checks(load.ended, [], lines, await inside(), [])
+    found = checks(load.ended, [killed], lines, await inside(), [])
     assert [check.claim for check in found if not check.held] == [], (load.counts(), load.ended)
     counts = load.counts()
     assert counts[End.COMPLETE] > 20

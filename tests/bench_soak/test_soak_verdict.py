@@ -4,7 +4,7 @@ import pytest
 
 from bench.soak.clients import End, Ended, judged
 from bench.soak.faults import Fault
-from bench.soak.verdict import Sample, checks, lost, memory_growth
+from bench.soak.verdict import Sample, checks, lost, memory_growth, unexplained
 
 DONE = b'data: {"choices":[]}\n\ndata: [DONE]\n\n'
 ERROR = b'{"error":{"message":"m","type":"t","param":null,"code":"engine_lost"}}'
@@ -21,6 +21,7 @@ ERROR = b'{"error":{"message":"m","type":"t","param":null,"code":"engine_lost"}}
         (200, b'{"choices":[{"finish_reason":"stop"', False, End.TRUNCATED),
         (502, ERROR, True, End.REFUSED),
         (503, b"<html>No server</html>", False, End.UNWORDED),
+        (500, ERROR.replace(b"engine_lost", b"internal_error"), False, End.BROKEN),
     ],
 )
 def test_an_answer_is_taken_for_what_it_is(status: int, data: bytes, streams: bool, end: End) -> None:
@@ -37,9 +38,24 @@ def test_a_broken_connection_is_excused_only_by_a_killed_router() -> None:
         Ended("engine", End.CUT, 301.0),
         Ended("hung", End.HUNG, 102.0),
         Ended("half", End.TRUNCATED, 102.0),
+        Ended("bug", End.BROKEN, 102.0, "internal_error"),
         Ended("fine", End.REFUSED, 500.0),
     ]
-    assert [one.name for one in lost(ended, faults)] == ["before", "engine", "hung", "half"]
+    assert [one.name for one in lost(ended, faults)] == ["before", "engine", "hung", "half", "bug"]
+
+
+def test_a_refusal_is_explained_only_by_the_fault_it_follows() -> None:
+    """An answer is lost with its engine; that there is none, or no room, no fault of a soak makes true."""
+    faults = [Fault("engine killed", "e", 100.0), Fault("router killed", "1", 300.0)]
+    ended = [
+        Ended("lost", End.REFUSED, 101.0, "engine_lost"),
+        Ended("early", End.REFUSED, 99.0, "engine_lost"),
+        Ended("router", End.REFUSED, 301.0, "engine_lost"),
+        Ended("none", End.REFUSED, 101.0, "no_engine"),
+        Ended("full", End.REFUSED, 301.0, "pool_full"),
+        Ended("cut", End.CUT, 301.0),
+    ]
+    assert [one.name for one in unexplained(ended, faults)] == ["early", "router", "none", "full"]
 
 
 def test_each_claim_fails_for_its_own_reason() -> None:
@@ -49,7 +65,7 @@ def test_each_claim_fails_for_its_own_reason() -> None:
     assert all(check.held for check in checks(ended, [], fine, 0, []))
     grown = [Sample(1, float(i), 100.0 + i) for i in range(50)]
     broken = checks(ended, [], ["served a", "served a"], 1, grown)
-    assert [check.held for check in broken] == [True, False, False, False, False]
+    assert [check.held for check in broken] == [True, True, False, False, False, False]
 
 
 def test_memory_is_judged_after_warm_up_and_per_process() -> None:
