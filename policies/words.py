@@ -281,7 +281,7 @@ class Outcome:
         return self.finished and not self.queued and 1e-6 < self.generation_s < 86_400
 
 
-EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow"]
+EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow", "engine_marked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class RequestError(Exception):
 
     status = 500
     kind = "internal_error"
+    inside = False
+    """Whether only the Admin API refuses so."""
 
     def __init__(
         self,

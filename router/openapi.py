@@ -124,8 +124,9 @@ def _statuses() -> dict[str, str]:
 
 def _kinds(classes: Iterable[type[RequestError]]) -> Iterable[type[RequestError]]:
     for kind in classes:
-        yield kind
-        yield from _kinds(kind.__subclasses__())
+        if not kind.inside:
+            yield kind
+            yield from _kinds(kind.__subclasses__())
 
 
 def _name(path: str) -> str:

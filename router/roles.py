@@ -7,10 +7,12 @@ ADMIN = "/admin"
 METRICS = "/metrics"
 PROBES = frozenset({"/health", "/ready"})
 READING = frozenset({"GET", "HEAD"})
+ADMINS_OWN = ("/admin/v1/keys", "/admin/v1/settings")
+"""What an operator may not even read: who may come in, and how the service is set up."""
 
 
 class Role(StrEnum):
-    """What a key may do: ask models, read what the router knows, change it."""
+    """What a key may do: ask models, see and steer the service, say who else may."""
 
     CLIENT = "client"
     OPERATOR = "operator"
@@ -34,7 +36,7 @@ def needed_role(method: str, path: str, metrics: Role | None = None) -> Role | N
     if path == METRICS and method in READING:
         return metrics
     if is_inside(path):
-        return Role.OPERATOR if method in READING else Role.ADMIN
+        return Role.ADMIN if path.lower().startswith(ADMINS_OWN) else Role.OPERATOR
     return Role.CLIENT
 
 

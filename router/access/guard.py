@@ -30,6 +30,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Side = Literal["all", "public", "admin"]
 """What a listener serves: all there is, only the API, or only the pages about the service."""
 
+WHO = "alpharoute.who"
+"""Where the scope says whose key a request came with, for what is written of changes."""
+
 _FENCE: RawHeaders = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -130,6 +133,7 @@ class Guard:
         self, scope: Scope, receive: Receive, send: Send, key: Key | None, admitted: Admitted | None
     ) -> None:
         inner = without_secrets(scope, None if key is None else _segment(key, scope))
+        inner[WHO] = None if key is None else key.id
         if admitted is None:
             await self.app(inner, receive, _fenced(send) if is_inside(scope["path"]) else send)
             return

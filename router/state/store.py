@@ -44,6 +44,14 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """An event in the log; ids sort by when they were written."""
+
+    id: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Copies:
     """Records to give back after a loss: `name` tells one attempt from another's, `generation` is the one lost.
 
@@ -93,6 +101,9 @@ class Store(Protocol):
 
     async def emit(self, events: Sequence[Event]) -> None:
         """Append events to a log that keeps the newest."""
+
+    async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
+        """The newest events, newest first; with `before` those older than that id."""
 
 
 BATCHES_KEPT = 256
@@ -158,6 +169,11 @@ class MemoryStore:
     async def emit(self, events: Sequence[Event]) -> None:
         """See Store."""
         self.events.extend(events)
+
+    async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
+        """See Store."""
+        end = int(before.partition("-")[0]) if before else len(self.events)
+        return [Logged(f"{at}-0", self.events[at]) for at in range(end - 1, max(-1, end - 1 - count), -1)]
 
     def _check(self, generation: str) -> None:
         if generation != self._generation:

@@ -21,7 +21,7 @@ from policies.learning import Lesson
 from policies.records import Delta
 from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, RedisStore, connect
-from router.state.store import Changes, Copies, Cursor, MemoryRegistry, MemoryStore, Restored, Store, StoreError
+from router.state.store import Changes, Copies, Cursor, Logged, MemoryRegistry, MemoryStore, Restored, Store, StoreError
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet
 from router.traffic.sharing import Sharing
@@ -70,6 +70,10 @@ class Lossy:
 
     async def emit(self, events: Sequence[object]) -> None:
         """See Store; there are none here."""
+
+    async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
+        """See Store; there are none here."""
+        return []
 
     def _lose(self, what: str) -> None:
         if what in self.lost:
