@@ -11,6 +11,7 @@ from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, learn_all
 from policies.objective import preferred
 from policies.scoring import Option, best_in_pool, best_vanilla, score_all
+from policies.shortlist import shortlist
 from policies.terms import Terms, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request, Score
 
@@ -36,7 +37,7 @@ class Adaptive:
     ) -> Choice:
         """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve
         it."""
-        ready = serving(request, replicas)
+        ready = shortlist(request, serving(request, replicas), uniform)
         allowed = guarded(request, knowledge, now_s)
         if not request.measured and allowed.reason is None:
             allowed = taught(request, ready, allowed, knowledge, now_s)

@@ -43,12 +43,10 @@ def _probe() -> tuple[StepTime, ...]:
     )
 
 
-NAMES = tuple((pool, f"{pool.name}-{i}") for pool in POOLS for i in range(PER_POOL))
-
-
 def loaded(at: int, rng: random.Random, probe: tuple[StepTime, ...]) -> Replica:
     """The replica of this index with some load."""
-    pool, name = NAMES[at]
+    pool = POOLS[at % len(POOLS)]
+    name = f"{pool.name}-{at // len(POOLS)}"
     ks = Counter({k: rng.randint(0, 3) for k in range(pool.k_max + 1)})
     running, drafts = ks.total(), sum(k * count for k, count in ks.items())
     largest = max((k for k, count in ks.items() if count), default=0)
@@ -64,14 +62,14 @@ def outcome(request: Request, choice: Choice, rng: random.Random) -> Outcome:
     return Outcome(request, choice, 21 + sum(accepted), 0.5, 0.05, drafted, accepted, 8.0, 2.0, 4.0, 300.0, 100.0)
 
 
-def time_decisions(decisions: int, seed: int = 1) -> Timed:
+def time_decisions(decisions: int, seed: int = 1, per_pool: int = PER_POOL) -> Timed:
     """Decide, and learn from every other decision, at 50 requests per second over ten tasks; only deciding is timed.
 
     As in a router, the replicas that somebody joined or left since the last decision are seen afresh (one of each),
     and all of them with every heartbeat, twice a second.
     """
     rng, knowledge, policy, probe = random.Random(seed), Knowledge(), POLICIES["adaptive"], _probe()
-    seen = [loaded(at, rng, probe) for at in range(len(NAMES))]
+    seen = [loaded(at, rng, probe) for at in range(per_pool * len(POOLS))]
     spent: list[int] = []
     for i in range(WARM + decisions):
         now_s = START_S + GAP_S * i

@@ -1,0 +1,36 @@
+"""Which replicas of a large pool are scored for a request: a decision's time must not grow with the cluster."""
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from policies.words import Replica, Request
+
+CANDIDATES = 16
+"""Replicas of a pool that are scored. The best of a few drawn at random is nearly as good as the best of all
+(Mitzenmacher 2001, "The power of two choices"), and routers with stale copies do not all run to the same one."""
+
+SHUFFLE = 1009.0
+
+
+def shortlist(request: Request, replicas: Sequence[Replica], uniform: float) -> Sequence[Replica]:
+    """At most `CANDIDATES` neighbours of each pool, from a place drawn by `uniform`; pools up to that size stay whole.
+
+    A request with an affinity gets the same neighbours every time, at every router, while replicas stay who they are.
+    """
+    if len(replicas) <= CANDIDATES:
+        return replicas
+    pools: dict[str, list[Replica]] = {}
+    for replica in replicas:
+        pools.setdefault(replica.pool.name, []).append(replica)
+    # The digits behind those that decide whether something is tried: trials must not all meet the same replicas.
+    drawn = uniform * SHUFFLE % 1.0 if request.affinity is None else crc32(request.affinity.encode()) / 2**32
+    return [one for members in pools.values() for one in _neighbours(members, drawn, request.affinity is not None)]
+
+
+def _neighbours(members: list[Replica], drawn: float, together: bool) -> list[Replica]:
+    if len(members) <= CANDIDATES:
+        return members
+    if together:  # routers hear of replicas in different orders
+        members.sort(key=lambda replica: replica.name)
+    start = int(drawn * len(members))
+    return [*members[start : start + CANDIDATES], *members[: max(0, start + CANDIDATES - len(members))]]
