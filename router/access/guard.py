@@ -17,7 +17,7 @@ from router.access.login_page import LOGIN, LOGOUT
 from router.access.ratelimit_headers import limit_headers
 from router.access.usage import Admitted, Refused, Usage
 from router.api.dialect import ANTHROPIC, OPENAI
-from router.api.head import SEGMENT
+from router.api.head import REQUEST_ID, SEGMENT, request_id
 from router.api.http import ClientGone, Message, RawHeaders, Receive, Scope, Send, header_map, respond_error
 from router.config.auth import AuthSettings
 from router.errors import NotFound, RequestError
@@ -150,7 +150,8 @@ class Guard:
             await self.login.invite(send)
             return
         dialect = ANTHROPIC if _ANTHROPIC_PATHS.match(path) else OPENAI
-        await respond_error(send, error, body=dialect.refusal(error))
+        named = (REQUEST_ID.encode(), request_id(header_map(scope)).encode())
+        await respond_error(send, error, [named], dialect.refusal(error))
 
 
 def _segment(key: Key, scope: Scope) -> str | None:

@@ -219,6 +219,17 @@ async def test_refusals_are_counted_by_code(door: Doorway) -> None:
     assert 'alpharoute_refused_requests_total{code="insufficient_role"} 1.0' in said
 
 
+@pytest.mark.parametrize(("given", "kept"), [("mine-1", True), (None, False), ("x" * 200, False)])
+async def test_a_refusal_carries_the_request_s_id(door: Doorway, given: str | None, kept: bool) -> None:
+    """The client's own where it is short and plain, else a new one, as every answer does."""
+    headers = {} if given is None else {"x-request-id": given}
+    async with door.session.post("/v1/chat/completions", headers=headers) as answer:
+        said = answer.headers["x-request-id"]
+        assert answer.status == 401
+        assert (said == given) is kept
+        assert len(said) == (len(given) if kept and given else 32)
+
+
 async def test_anthropic_s_route_words_its_errors_so(door: Doorway) -> None:
     """Clients of the Messages API read its error object."""
     async with door.session.post("/v1/messages", headers={"x-api-key": "no"}) as answer:
