@@ -38,11 +38,11 @@ class Adaptive:
         """The pool, replica and k for a request; `uniform` is one draw from [0, 1). NoReplica where none can serve
         it."""
         ready = shortlist(request, serving(request, replicas), uniform)
-        allowed = guarded(request, knowledge, now_s)
+        allowed = guarded(request, ready, knowledge, now_s)
         if not request.measured and allowed.reason is None:
             allowed = taught(request, ready, allowed, knowledge, now_s)
         scores = score_all(request, ready, allowed, knowledge, now_s, uniform)
-        top = preferred(scores, request, knowledge.document.objective)
+        top = preferred(scores, request, allowed.objective or knowledge.document.objective)
         picked = pick(request, top, scores, allowed, knowledge, now_s, uniform)
         return choice_of(request, picked, top, scores, knowledge, now_s)
 
@@ -59,10 +59,10 @@ def serving(request: Request, replicas: Sequence[Replica]) -> list[Replica]:
     return ready
 
 
-def guarded(request: Request, knowledge: Knowledge, now_s: float) -> Terms:
+def guarded(request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float) -> Terms:
     """The document's terms for the request, vanilla while the never-slower guard holds its task off speculation."""
     document = knowledge.document
-    allowed = terms(request, document, knowledge.output_tokens(request), now_s)
+    allowed = terms(request, document, knowledge.output_tokens(request), now_s, ready)
     if document.guard.enabled and allowed.k_max and is_off(knowledge.record(guard_key(request)).fields, now_s):
         return replace(allowed, k_min=0, k_max=0, vanilla=True, reason=Reason.GUARD)
     return allowed
@@ -99,16 +99,18 @@ def pick(
             return Pick(tried.option, tried.reason)
         if top.k and vanilla and held_out(vanilla.u_s / top.u_s - 1, knowledge.document.guard, uniform):
             return Pick(vanilla, Reason.HOLD_OUT)
-    kept = keep_or_change(request, top, scores, knowledge)
+    kept = keep_or_change(request, top, scores, allowed, knowledge)
     return kept if allowed.reason is None else Pick(kept.option, allowed.reason)
 
 
-def keep_or_change(request: Request, top: Option, scores: Sequence[Score], knowledge: Knowledge) -> Pick:
+def keep_or_change(
+    request: Request, top: Option, scores: Sequence[Score], allowed: Terms, knowledge: Knowledge
+) -> Pick:
     """The best option, or the class's habit where that is not worth a change."""
     habit = knowledge.habits.get(traffic_class(request))
     if habit is None or (habit.pool, habit.k) == (top.replica.pool.name, top.k):
         return Pick(top, Reason.FASTEST)
-    if knowledge.document.objective.kind != "mean_time":
+    if (allowed.objective or knowledge.document.objective).kind != "mean_time":
         return Pick(top, Reason.FASTEST)
     kept = best_in_pool(scores, habit.pool, habit.k)
     if kept is None or worth_changing(top, kept, knowledge.document.hysteresis):

@@ -17,7 +17,6 @@ from policies.terms import k_range, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request
 
 FIXED_K = 4
-ENABLE_ALPHA, DISABLE_ALPHA, MEASURE_K = 0.6, 0.5, 2
 TIERS = (1, 3, 7)
 TIER_EDGES = (1.5, 3.0)
 EMA_HALF_LIFE_REQUESTS = 10.0
@@ -53,7 +52,7 @@ def placed(
 ) -> Choice:
     """A choice without scores of the alternatives; k is cut to what the operator's terms and the replica allow."""
     length = knowledge.output_tokens(request)
-    allowed = terms(request, knowledge.document, length, now_s)
+    allowed = terms(request, knowledge.document, length, now_s, [replica])
     limits = k_range(allowed, request, replica, knowledge.document)
     k = min(max(k, limits.low), limits.high) if k and limits.low <= limits.high else 0
     asked, curve = demand(request, length, 1.0), curve_of(request, replica.pool, knowledge, now_s)
@@ -83,7 +82,7 @@ class Rule:
     ) -> Choice:
         """The rule's choice among the ready replicas. NoReplica where none can serve the request."""
         ready = serving(request, replicas)
-        allowed = terms(request, knowledge.document, knowledge.output_tokens(request), now_s)
+        allowed = terms(request, knowledge.document, knowledge.output_tokens(request), now_s, ready)
         if allowed.k_max == 0 or knowledge.document.observe_only:
             reason = allowed.reason if allowed.k_max == 0 else Reason.OBSERVE
             replica = least_loaded(vanilla_of(ready), uniform)
@@ -134,7 +133,7 @@ class AlwaysSpeculative:
 
 @dataclass(frozen=True, slots=True)
 class ArticleThreshold:
-    """Speculate on tasks with α above .6, never below .5, and in between keep measuring with a small k."""
+    """Speculate on tasks with α above a threshold, not below another, and in between keep measuring with a small k."""
 
     def choose(
         self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
@@ -145,9 +144,10 @@ class ArticleThreshold:
             return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
         replica = least_loaded(able, uniform)
         alpha = self._alpha(request, replica, knowledge, now_s)
-        if alpha < DISABLE_ALPHA:
+        rules = knowledge.document.article
+        if alpha < rules.disable:
             return placed(request, least_loaded(vanilla_of(ready), uniform), 0, knowledge, now_s)
-        k = FIXED_K if alpha > ENABLE_ALPHA else MEASURE_K
+        k = rules.k if alpha > rules.enable else rules.measure_k
         return placed(request, replica, k, knowledge, now_s)
 
     @staticmethod

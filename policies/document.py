@@ -1,16 +1,16 @@
 """The policy document: what an operator decides, checked at the edge; every default of the policy lives here."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from policies.errors import DocumentError
-from policies.mechanisms import Drift, Exploration, Guard, Hysteresis, Part, Positive, Share
+from policies.mechanisms import Drift, Exploration, Guard, Hysteresis, Part, Share
 from policies.problems import problems_of
+from policies.rules import Aim, KRange, Ks, Mode, Objective, Rule, Window
 
-K = Annotated[int, Field(ge=0, le=32)]
-Mode = Literal["auto", "vanilla", "speculative"]
 PolicyName = Literal[
     "adaptive",
     "always_vanilla",
@@ -23,123 +23,17 @@ PolicyName = Literal[
 ]
 
 
-class Target(Part):
-    """Latency targets of a segment; None sets no target."""
-
-    ttft_ms: Positive | None = None
-    """Longest time to first token."""
-    tpot_ms: Positive | None = None
-    """Longest time per output token."""
-
-
-class Objective(Part):
-    """What is minimised: mean time per token, target misses (goodput), or replica-seconds per token (cheapest).
-
-    `harm` weighs the slowdown of the requests in the same batch: 1 serves the whole system, 0 only the request itself.
-    """
-
-    kind: Literal["mean_time", "goodput", "cheapest"] = "mean_time"
-    """Mean time per token, fewest target misses, or fewest replica-seconds per token."""
-    harm: Annotated[float, Field(ge=0, le=4)] = 1.0
-    """Weight of the slowdown of the requests in the same batch."""
-    targets: dict[str, Target] = Field(default_factory=dict)
-    """Latency targets by segment."""
-
-
-class KRange(Part):
-    """Smallest and largest k allowed in a speculative pool."""
-
-    min: K = 1
-    """Smallest k."""
-    max: K = 32
-    """Largest k."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min!r} is above max {self.max!r}")
-        return self
-
-
 class TaskEntry(Part):
     """What is fixed for a task: its prior first-position acceptance, k, mode and pools (None: every pool)."""
 
     acceptance: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Prior acceptance of the first draft, before anything was seen."""
-    k: KRange = KRange()
-    """The k allowed."""
+    k: Ks = KRange()
+    """The k allowed, or one that is fixed."""
     mode: Mode = "auto"
     """Whether speculation is decided, off or on for the task."""
     pools: tuple[str, ...] | None = None
     """Pools allowed; unset for all."""
-
-
-class When(Part):
-    """Conditions of a rule, all of which must hold; None does not ask. Lists mean any of."""
-
-    model: tuple[str, ...] | None = None
-    """Served models."""
-    task: tuple[str, ...] | None = None
-    """Tasks."""
-    segment: tuple[str, ...] | None = None
-    """Segments."""
-    temperature_above: float | None = None
-    """Temperature greater than this."""
-    temperature_at_most: float | None = None
-    """Temperature up to this."""
-    prompt_tokens_above: int | None = None
-    """Prompts longer than this."""
-    max_tokens_below: int | None = None
-    """Answers limited to fewer tokens."""
-    tools: bool | None = None
-    """Whether tools are offered."""
-    grammar: bool | None = None
-    """Whether the output is constrained."""
-    confidence_below: float | None = None
-    """The classifier less sure than this."""
-
-
-class Then(Part):
-    """What a rule does where it applies; later rules win over earlier ones."""
-
-    mode: Mode | None = None
-    """Whether speculation is decided, off or on."""
-    k: KRange | None = None
-    """The k allowed."""
-    pools: tuple[str, ...] | None = None
-    """Pools allowed."""
-
-
-class Rule(Part):
-    """When … then …, with a name for explanations."""
-
-    name: str = ""
-    """Shown in explanations."""
-    when: When = When()
-    """Where it applies."""
-    then: Then
-    """What it does."""
-
-
-class Window(Part):
-    """A cap on k in some hours (local to `utc_offset_h`), from `from_hour` up to `to_hour` (past midnight where
-    smaller).
-
-    `days` are 0 = Monday … 6; None means every day. `segment` None means every segment.
-    """
-
-    from_hour: Annotated[int, Field(ge=0, le=23)]
-    """First hour."""
-    to_hour: Annotated[int, Field(ge=0, le=24)]
-    """Hour at which it ends."""
-    days: tuple[Annotated[int, Field(ge=0, le=6)], ...] | None = None
-    """0 = Monday … 6; unset for every day."""
-    segment: str | None = None
-    """Segment; unset for all."""
-    k_max: K
-    """Largest k meanwhile."""
-    utc_offset_h: Annotated[float, Field(ge=-12, le=14)] = 0.0
-    """Local time less UTC, in hours."""
 
 
 class Safeguards(Part):
@@ -159,6 +53,25 @@ class Safeguards(Part):
     """Requests for several answers, which carry no metrics."""
 
 
+class Article(Part):
+    """Thresholds of the policy `article_threshold`: by α, the accepted share of drafts, and nothing else."""
+
+    enable: Share = 0.6
+    """α above which a task speculates with `k`."""
+    disable: Share = 0.5
+    """α below which it does not."""
+    k: Annotated[int, Field(ge=1, le=32)] = 4
+    """k above `enable`."""
+    measure_k: Annotated[int, Field(ge=1, le=32)] = 2
+    """k in between."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.disable > self.enable:
+            raise ValueError(f"disable {self.disable!r} is above enable {self.enable!r}")
+        return self
+
+
 class Document(Part):
     """One policy: objective, tasks, rules and the settings of every mechanism.
 
@@ -175,6 +88,8 @@ class Document(Part):
     """Decide and record, but serve as always_vanilla does."""
     objective: Objective = Objective()
     """What is minimised."""
+    objectives: dict[str, Aim] = Field(default_factory=dict)
+    """The same by segment, in place of `objective`."""
     tasks: dict[str, TaskEntry] = Field(default_factory=dict)
     """What is fixed by task."""
     rules: tuple[Rule, ...] = ()
@@ -191,6 +106,33 @@ class Document(Part):
     """Alarms on acceptance."""
     guard: Guard = Guard()
     """The never-slower guard."""
+    article: Article = Article()
+    """Thresholds of the policy `article_threshold`."""
+
+    @cached_property
+    def asks_load(self) -> bool:
+        """Whether a rule depends on the load."""
+        return any(rule.when.load_above is not None or rule.when.load_at_most is not None for rule in self.rules)
+
+    @cached_property
+    def changes_requests(self) -> bool:
+        """Whether a rule caps temperature or top_p."""
+        return any(rule.then.caps for rule in self.rules)
+
+    @cached_property
+    def has_aims(self) -> bool:
+        """Whether some requests have another objective than `objective`."""
+        return bool(self.objectives) or any(rule.then.objective is not None for rule in self.rules)
+
+    @cached_property
+    def has_priorities(self) -> bool:
+        """Whether a rule sets a priority."""
+        return any(rule.then.priority is not None for rule in self.rules)
+
+    @cached_property
+    def header_names(self) -> frozenset[str]:
+        """Request headers that rules ask for, in lower case."""
+        return frozenset(name.lower() for rule in self.rules for name in rule.when.headers or {})
 
 
 def parse_document(data: Mapping[str, object]) -> Document:

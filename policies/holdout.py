@@ -76,10 +76,14 @@ def verdict(fields: Mapping[str, float], rules: Guard) -> Verdict | None:
     spread1 = max(0.0, fields["q1"] / n1 - mean1 * mean1)
     n = n0 * n1 / (n0 + n1)
     deviation = math.sqrt(n * (spread0 / n0 + spread1 / n1)) + 0.02
+    wide, difference = radius(n, deviation, rules.confidence), mean1 - mean0
+    return Verdict(difference, difference - wide, difference + wide, n0)
+
+
+def radius(n: float, deviation: float, confidence: float) -> float:
+    """Half the width of the normal mixture's confidence sequence after n observations of this standard deviation."""
     grown = n * MIXTURE * MIXTURE + 1
-    radius = deviation * math.sqrt(2 * grown / (n * MIXTURE) ** 2 * math.log(math.sqrt(grown) / (1 - rules.confidence)))
-    difference = mean1 - mean0
-    return Verdict(difference, difference - radius, difference + radius, n0)
+    return deviation * math.sqrt(2 * grown / (n * MIXTURE) ** 2 * math.log(math.sqrt(grown) / (1 - confidence)))
 
 
 def is_off(fields: Mapping[str, float], now_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from policies.document import Objective, Target
+from policies.rules import Objective, Target
 from policies.scoring import Option, best, option
 from policies.words import Request, Score
 

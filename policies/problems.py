@@ -32,7 +32,8 @@ def _problem(schema: Schema, detail: ErrorDetails) -> Problem:
     said = detail["msg"].removeprefix("Value error, ")
     words = words_at(schema, place)
     shown = repr(value) if len(repr(value)) <= SHOWN_CHARS else f"{repr(value)[:SHOWN_CHARS]}…"
-    return Problem(path, value, f"{shown}: {said}", words, nearest(value, words))
+    named = detail.get("ctx", {}).get("nearest")
+    return Problem(path, value, f"{shown}: {said}", words, named or nearest(value, words))
 
 
 def nearest(value: object, allowed: Sequence[str]) -> str | None:

@@ -79,7 +79,8 @@ def score_all(
     request: Request, replicas: Sequence[Replica], found: Terms, knowledge: Knowledge, now_s: float, uniform: float
 ) -> tuple[Score, ...]:
     """Score every replica; `uniform` only rotates the order, so that equals share the load."""
-    asked = demand(request, knowledge.output_tokens(request), knowledge.document.objective.harm)
+    objective = found.objective or knowledge.document.objective
+    asked = demand(request, knowledge.output_tokens(request), objective.harm)
     ranges, favoured = _ranges(request, replicas, found, knowledge), _favoured(request, replicas)
     pools: dict[str, Drafts] = {}
     scores: list[Score] = []

@@ -43,6 +43,8 @@ def bucket_of(temperature: float) -> Bucket:
 class Request:
     """What the policy may know of a request; token counts are estimates, `affinity` names its session or prefix.
 
+    `headers` are those that rules ask for, by their names in lower case.
+
     `measured` is False where the answer will not tell what was accepted: nothing can be learnt from it.
     """
 
@@ -59,6 +61,7 @@ class Request:
     speculation: Speculation = "auto"
     measured: bool = True
     affinity: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -94,7 +97,12 @@ class Pool:
 
     @property
     def drafter_id(self) -> str:
-        """What acceptance is kept by: the drafter, or the method where nothing is loaded (n-gram)."""
+        """What acceptance is kept by: the drafter, or the method where nothing is loaded (n-gram).
+
+        An ensemble's drafts are not its drafter's alone: it has a name of its own.
+        """
+        if self.drafter and self.method == "ensemble":
+            return f"{self.drafter}+ensemble"
         return self.drafter or self.method or "none"
 
 
@@ -215,7 +223,8 @@ class Choice:
     `u_s` is the predicted seconds per token with the harm to others and the wait, `tpot_s` this request's own; the
     `vanilla_…` pair is the same for the best k = 0 (None without one). `best_pool` and `best_k` are what the scores
     alone
-    preferred: they differ from the choice where it was held, ruled, explored or held out.
+    preferred: they differ from the choice where it was held, ruled, explored or held out. `policy` is the version of
+    the policy that decided (0: the file's).
     """
 
     engine: Replica
@@ -230,6 +239,7 @@ class Choice:
     best_pool: str = ""
     best_k: int = 0
     scores: tuple[Score, ...] = ()
+    policy: int = 0
 
     @property
     def pool(self) -> str:
@@ -281,7 +291,20 @@ class Outcome:
         return self.finished and not self.queued and 1e-6 < self.generation_s < 86_400
 
 
-EventKind = Literal["drift", "drafter_stale", "guard_tripped", "replica_slow", "engine_marked"]
+EventKind = Literal[
+    "drift",
+    "drafter_stale",
+    "guard_tripped",
+    "replica_slow",
+    "engine_marked",
+    "policy_activated",
+    "policy_rolled_back",
+    "policy_refused",
+    "shadow_started",
+    "shadow_stopped",
+    "canary_started",
+    "canary_stopped",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from policies.document import Objective, Target, Window, parse_document
+from policies.document import parse_document
 from policies.objective import preferred
 from policies.occupancy import Occupancy, k_shares
-from policies.terms import applies, open_at, terms
+from policies.rules import Objective, Target, Window
+from policies.terms import Moment, applies, open_at, terms
 from policies.words import Load, Pool, Replica, Request, Score
 
 MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
@@ -58,9 +59,9 @@ def test_conditions_must_all_hold() -> None:
         .rules[0]
         .when
     )
-    assert applies(when, Request("m", "mathematics", temperature=1.0, prompt_tokens=11))
-    assert not applies(when, Request("m", "mathematics", temperature=0.7, prompt_tokens=11))
-    assert not applies(when, Request("m", "translation", temperature=1.0, prompt_tokens=11))
+    assert applies(when, Request("m", "mathematics", temperature=1.0, prompt_tokens=11), Moment(MONDAY_9))
+    assert not applies(when, Request("m", "mathematics", temperature=0.7, prompt_tokens=11), Moment(MONDAY_9))
+    assert not applies(when, Request("m", "translation", temperature=1.0, prompt_tokens=11), Moment(MONDAY_9))
 
 
 def test_occupancy_averages_the_batch_over_a_life() -> None:
