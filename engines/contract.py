@@ -11,6 +11,9 @@ from dataclasses import dataclass
 SPEC_K = "spec_k"
 """Key inside the request's `vllm_xargs` that holds k, the drafts asked per verify step (0 … k_max)."""
 
+SPEC_TASK = "spec_task"
+"""Key beside it that names the request's task, for drafters that learn from past answers of it."""
+
 
 def requested_k(xargs: Mapping[str, object] | None, k_max: int) -> int:
     """The k a request's `vllm_xargs` ask for, clamped to 0 … `k_max`; `k_max` where they ask for no whole number.
@@ -23,6 +26,12 @@ def requested_k(xargs: Mapping[str, object] | None, k_max: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return k_max
     return max(0, min(value, k_max))
+
+
+def requested_task(xargs: Mapping[str, object] | None) -> str:
+    """The task that a request's `vllm_xargs` name, cut to 64 characters; "" where they name none."""
+    value = xargs.get(SPEC_TASK) if xargs else None
+    return value[:64] if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

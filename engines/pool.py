@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from engines.proposers.options import EnsembleOptions
 from engines.vllm_methods import method_problem, option_problem
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -99,6 +100,7 @@ class PoolSettings(Part):
         default=120.0, gt=0, description="Replace an engine that generates nothing for so long while it is asked to."
     )
     probe: bool = Field(default=True, description="Measure the step time before the first request.")
+    ensemble: EnsembleOptions = Field(default=EnsembleOptions(), description="For method: ensemble.")
     vllm: VllmOptions = Field(default=VllmOptions(), description="For engine: vllm.")
     simulator: SimulatorOptions = Field(default=SimulatorOptions(), description="For engine: simulator.")
 

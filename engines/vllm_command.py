@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.pool import PoolSettings
+from engines.proposers.options import CONFIG_KEY, NO_DRAFTER, WORKER
 from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
 from engines.vllm_flags import ASYNC, ASYNC_SCHEDULER, DRAFTS_FLAG, METRICS_FLAG, NO_ASYNC, SCHEDULER
-from engines.vllm_methods import METHODS, machine_problem
+from engines.vllm_methods import ENSEMBLE, METHODS, machine_problem, vllm_method
 
 CPU_MAX_NUM_SEQS, GPU_MAX_NUM_SEQS = 8, 256
 
@@ -83,6 +84,8 @@ def check_settings(pool: PoolSettings) -> None:
         raise EngineSettingsError(f"pool {pool.name!r}: {problem}")
     given = {arg.split("=", 1)[0] for arg in pool.vllm.args if arg.startswith("-")}
     _refuse(pool, "vllm.args", given & OWN_FLAGS)
+    if pool.method == ENSEMBLE:
+        _refuse(pool, "vllm.args", given & {"--worker-extension-cls", "--additional-config"})
     _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
     if "--hf-token" in given:
         raise EngineSettingsError(
@@ -144,7 +147,10 @@ def _adapters(pool: PoolSettings) -> tuple[str, ...]:
 def _speculation(pool: PoolSettings) -> tuple[str, ...]:
     if pool.method is None:
         return ()
-    config: dict[str, object] = {"method": pool.method, "num_speculative_tokens": pool.k_max, **pool.vllm.speculative}
+    method = vllm_method(pool.method, pool.drafter)
+    config: dict[str, object] = {"method": method, "num_speculative_tokens": pool.k_max, **pool.vllm.speculative}
+    if method == "custom_class" and pool.method == ENSEMBLE:
+        config["model"] = NO_DRAFTER
     if pool.drafter:
         drafter = _weights(pool.drafter)
         config["model"] = drafter.place
@@ -157,7 +163,15 @@ def _speculation(pool: PoolSettings) -> tuple[str, ...]:
         *("--scheduler-cls", ASYNC_SCHEDULER if asynchronous else SCHEDULER),
         ASYNC if asynchronous else NO_ASYNC,
         *DRAFTS_FLAG.split(),
+        *_ensemble(pool),
     )
+
+
+def _ensemble(pool: PoolSettings) -> tuple[str, ...]:
+    if pool.method != ENSEMBLE:
+        return ()
+    options = {CONFIG_KEY: pool.ensemble.model_dump(mode="json")}
+    return ("--worker-extension-cls", WORKER, "--additional-config", json.dumps(options))
 
 
 def _every_k(pool: PoolSettings) -> list[tuple[int, int, int]]:

@@ -30,9 +30,21 @@ METHODS = {
     "dspark": Method("needed", asynchronous=True),
     "mtp": Method("optional", asynchronous=True),
     "custom_class": Method("needed", drafts_every_step=False),
+    "ensemble": Method("optional", drafts_every_step=False),
 }
 """vLLM 0.32's `SpeculativeMethod` without what `UNSUPPORTED` explains and the model-specific names of mtp.
 `asynchronous` repeats the list its `VllmConfig` checks; `drafts_every_step` is False where a step may find no draft."""
+
+ENSEMBLE = "ensemble"
+"""This project's own: lookups and, with a drafter, a draft model (`engines.proposers`)."""
+
+
+def vllm_method(method: str, drafter: str | None) -> str:
+    """The method that vLLM is told: its own, or the one that an ensemble goes by."""
+    if method != ENSEMBLE:
+        return method
+    return "draft_model" if drafter else "custom_class"
+
 
 UNSUPPORTED = {
     "mlp_speculator": "vLLM 0.32 names it and no longer has what runs it; use 'eagle' or 'draft_model'",
@@ -80,7 +92,7 @@ def machine_problem(method: str, options: Mapping[str, object], *, on_cpu: bool)
 def unknown_method(method: str) -> str | None:
     """Why this project or the installed vLLM has no such method, and what there is instead; None where it has."""
     here = offered_methods()
-    known = [name for name in METHODS if not here or name in here]
+    known = [name for name in METHODS if not here or vllm_method(name, None) in here]
     if method in known:
         return None
     said = f"method {method!r} is not supported"
@@ -116,6 +128,8 @@ def option_problem(method: str | None, options: Mapping[str, object]) -> str | N
             return (
                 f"vllm.speculative: the installed vLLM has no {name!r}{f', did you mean {near[0]!r}?' if near else ''}"
             )
+        if method == ENSEMBLE and name == "draft_sample_method" and value != "greedy":
+            return f"vllm.speculative: {name!r} must be 'greedy' for an ensemble, whose drafts have no probabilities"
         methods = SUFFIX_ALONE if name.startswith("suffix_decoding_") else OPTION_METHODS.get(name)
         if value and methods is not None and method not in methods:
             return f"vllm.speculative: {name!r} is for {', '.join(sorted(methods))}, the method is {method!r}"

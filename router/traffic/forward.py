@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from engines.contract import SPEC_K, EngineMetrics, parse_metrics
+from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
 from policies.words import Choice
 from router.api.body import Body, encode
 from router.api.deadline import Deadline
@@ -59,15 +59,18 @@ class Leg:
             self.answer.close()
 
 
-def engine_body(asked: Generation, k: int, *, speculative: bool) -> bytes:
+def engine_body(asked: Generation, k: int, *, speculative: bool, task: str | None = None) -> bytes:
     """The client's body with k for a speculative engine, and the usage chunk, which carries the metrics, asked for.
+
+    `task` goes to engines whose drafter learns from past answers of it.
 
     What is added is written behind the client's own bytes, so that these (numbers, order, escapes) stay as sent.
     """
     added: Body = {}
     if speculative:
         xargs = asked.body.get("vllm_xargs")
-        added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), SPEC_K: k}
+        told = {SPEC_K: k} if task is None else {SPEC_K: k, SPEC_TASK: task}
+        added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), **told}
     if asked.asks_usage:
         # Usage in every chunk takes effect only together with the chunk that this client did not ask for.
         added["stream_options"] = {"include_usage": True}

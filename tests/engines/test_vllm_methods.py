@@ -10,7 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from engines.pool import PoolSettings
-from engines.vllm_methods import METHODS, OPTION_METHODS, OWN_OPTIONS, UNSUPPORTED, machine_problem, unknown_method
+from engines.vllm_methods import (
+    ENSEMBLE,
+    METHODS,
+    OPTION_METHODS,
+    OWN_OPTIONS,
+    UNSUPPORTED,
+    machine_problem,
+    unknown_method,
+)
 from engines.vllm_source import forget, offered_methods, speculative_fields
 
 
@@ -53,7 +61,7 @@ def test_the_source_is_read_as_vllm_means_it() -> None:
     assert offered_methods() == flat(SpeculativeMethod)
     assert speculative_fields() == {field.name for field in dataclasses.fields(SpeculativeConfig)}
     assert speculative_fields() > OPTION_METHODS.keys() | OWN_OPTIONS
-    assert offered_methods() == METHODS.keys() | UNSUPPORTED.keys() | set(get_args(MTPModelTypes))
+    assert offered_methods() == (METHODS.keys() - {ENSEMBLE}) | UNSUPPORTED.keys() | set(get_args(MTPModelTypes))
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,16 @@ def speculation(method: str) -> dict[str, object]:
             "method": method,
             "k_max": K_MAX,
             "drafter": str(drafters[method]) if method in drafters else None,
+            "ensemble": {"least_survival": 0},  # else hopeless drafts are left out, and here most are
             "vllm": {"device": "cpu", "speculative": options},
         }
     )
     argv = build_command(pool, host="127.0.0.1", port=1, api_key="").argv
-    config, scheduler = (argv[argv.index(flag) + 1] for flag in ("--speculative-config", "--scheduler-cls"))
-    return {"speculative_config": json.loads(config), "scheduler_cls": scheduler}
+    flags = ("--speculative-config", "--scheduler-cls", "--worker-extension-cls", "--additional-config")
+    given = {flag: argv[argv.index(flag) + 1] for flag in flags if flag in argv}
+    return {
+        flag[2:].replace("-", "_"): json.loads(text) if text.startswith("{") else text for flag, text in given.items()
+    }
 
 
 def main(methods: list[str]) -> None:

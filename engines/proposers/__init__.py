@@ -1,0 +1,1 @@
+"""Drafters of the project's own, which vLLM loads beside its methods."""
