@@ -17,6 +17,7 @@ from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance_table, read_acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.keys import app as key_commands
+from router.commands.preflight import preflight
 from router.config.check import API_KEY
 from router.config.masking import shown
 from router.config.page import settings_table
@@ -27,6 +28,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptio
 
 app.add_typer(classifier_commands, name="classifier")
 app.add_typer(key_commands, name="keys")
+app.command("preflight")(preflight)
 
 console = Console(stderr=True)
 

@@ -1,0 +1,5 @@
+"""What preflight cannot check, and why."""
+
+
+class PreflightError(Exception):
+    """A model that cannot be examined; one line that says what to do about it."""

@@ -1,0 +1,211 @@
+"""A model's shape: what its config.json says that memory and fit depend on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.preflight.errors import PreflightError
+from engines.preflight.quantization import Quantization, read_quantization
+
+DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0, "float": 4.0}
+"""Bytes of each type that vLLM runs with (`--dtype`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """Multi-head latent attention (DeepSeek): keys and values are kept as one compressed vector per token."""
+
+    query_rank: int | None
+    rank: int
+    rope_dim: int
+    nope_dim: int
+    value_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts: all of them lie in memory, `per_token` are used."""
+
+    count: int
+    per_token: int
+    intermediate: int
+    shared_intermediate: int
+    dense_layers: int
+    corrected: bool
+    """Whether the router has a bias per expert (DeepSeek-V3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One model. `windows` has an entry per attention layer: its sliding window in tokens, or None for all tokens.
+
+    `context` is the longest it was made for, None where its configuration does not say.
+    """
+
+    family: str
+    architecture: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    dtype: str
+    tied: bool
+    windows: tuple[int | None, ...]
+    context: int | None = None
+    latent: Latent | None = None
+    experts: Experts | None = None
+    quantization: Quantization | None = None
+    medusa_heads: int = 0
+    mtp_layers: int = 0
+    draft_vocabulary: int | None = None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder; raises PreflightError where it is missing, unreadable or no JSON mapping."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise PreflightError(f"{path} cannot be read: {error.strerror}; make it readable for this user") from None
+    except ValueError:
+        raise PreflightError(f"{path} is not JSON; download the model again") from None
+    if not isinstance(config, dict):
+        raise PreflightError(f"{path} holds no mapping; download the model again")
+    return config
+
+
+def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
+    """The shape that a configuration describes; raises PreflightError naming the field that is missing or wrong."""
+    text = {**config, **_inner(config)}
+    if "medusa_num_heads" in text:
+        return _medusa(text, where)
+    field = _Fields(text, where)
+    hidden, heads = field.number("hidden_size", "n_embd", "d_model"), field.number("num_attention_heads", "n_head")
+    layers = field.number("num_hidden_layers", "n_layer", "num_layers")
+    family = str(text.get("model_type", "unknown"))
+    return Shape(
+        family=family,
+        architecture=next(iter(config.get("architectures") or ()), "unknown"),
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=field.number("num_key_value_heads", default=1 if text.get("multi_query") else heads),
+        head_dim=field.number("head_dim", default=hidden // heads),
+        intermediate=field.number("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        vocabulary=field.number("vocab_size"),
+        dtype=_dtype(text, where),
+        tied=bool(text.get("tie_word_embeddings", family in TIED)),
+        windows=_windows(text, layers, family),
+        context=field.number("max_position_embeddings", "n_positions", "max_seq_len", default=0) or None,
+        latent=_latent(field) if text.get("kv_lora_rank") else None,
+        experts=_experts(field),
+        quantization=read_quantization(text.get("quantization_config"), where),
+        mtp_layers=field.number("num_nextn_predict_layers", default=0),
+        draft_vocabulary=field.number("draft_vocab_size", default=0) or None,
+    )
+
+
+TIED = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "bloom", "falcon"})
+"""Families whose output matrix is their input embedding unless their configuration says otherwise."""
+
+
+def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The language model inside a multimodal configuration."""
+    inner = config.get("text_config") or config.get("llm_config") or {}
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _dtype(text: Mapping[str, Any], where: str) -> str:
+    dtype = str(text.get("dtype") or text.get("torch_dtype") or "float32").removeprefix("torch.")
+    if dtype not in DTYPE_BYTES:
+        raise PreflightError(f"{where}: unknown dtype {dtype!r}; known are {', '.join(sorted(DTYPE_BYTES))}")
+    return dtype
+
+
+def _windows(text: Mapping[str, Any], layers: int, family: str) -> tuple[int | None, ...]:
+    """Per attention layer its window; layers with a state instead of keys and values (mamba, linear) are left out."""
+    window = text.get("sliding_window")
+    if not isinstance(window, int) or text.get("use_sliding_window") is False:
+        window = None
+    types = text.get("layer_types")
+    if isinstance(types, list) and types:
+        kept = [kind for kind in types if "attention" in str(kind) and "linear" not in str(kind)]
+        return tuple(window if "sliding" in kind or "chunked" in kind else None for kind in kept)
+    every = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}.get(family, 0)
+    every = int(text.get("sliding_window_pattern") or every)
+    if window is not None and every > 1:  # of each `every` layers, the last sees everything
+        return tuple(None if (i + 1) % every == 0 else window for i in range(layers))
+    return (window,) * layers
+
+
+def _latent(field: "_Fields") -> Latent:
+    return Latent(
+        query_rank=field.number("q_lora_rank", default=0) or None,
+        rank=field.number("kv_lora_rank"),
+        rope_dim=field.number("qk_rope_head_dim"),
+        nope_dim=field.number("qk_nope_head_dim"),
+        value_dim=field.number("v_head_dim"),
+    )
+
+
+def _experts(field: "_Fields") -> Experts | None:
+    count = field.number("n_routed_experts", "num_local_experts", "num_experts", default=0)
+    if count < 2:
+        return None
+    intermediate = field.number("moe_intermediate_size", "intermediate_size")
+    shared = field.number("n_shared_experts", default=0) * intermediate
+    return Experts(
+        count=count,
+        per_token=field.number("num_experts_per_tok", "num_experts_per_token", "moe_topk", default=2),
+        intermediate=intermediate,
+        shared_intermediate=field.number("shared_expert_intermediate_size", default=shared),
+        dense_layers=field.number("first_k_dense_replace", default=0),
+        corrected=field.values.get("topk_method") == "noaux_tc",
+    )
+
+
+def _medusa(text: Mapping[str, Any], where: str) -> Shape:
+    """Medusa's heads: residual blocks over the target's last hidden state, each with an output matrix; no keys, no
+    values."""
+    field = _Fields(text, where)
+    hidden = field.number("hidden_size")
+    return Shape(
+        family="medusa",
+        architecture="MedusaModel",
+        layers=field.number("medusa_num_layers", "num_hidden_layers", default=1),
+        hidden=hidden,
+        heads=1,
+        kv_heads=0,
+        head_dim=hidden,
+        intermediate=hidden,
+        vocabulary=field.number("vocab_size"),
+        dtype=_dtype({**text, "dtype": text.get("dtype") or text.get("torch_dtype") or "float16"}, where),
+        tied=False,
+        windows=(),
+        medusa_heads=field.number("medusa_num_heads", "num_heads"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Whole numbers of a configuration under whichever of its names they are there."""
+
+    values: Mapping[str, Any]
+    where: str
+
+    def number(self, *names: str, default: int | None = None) -> int:
+        for name in names:
+            value = self.values.get(name)
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise PreflightError(f"{self.where}: {name} is {value!r}, it must be a whole number")
+            return value
+        if default is None:
+            raise PreflightError(f"{self.where} has no {names[0]}: not the configuration of a language model")
+        return default
