@@ -22,6 +22,8 @@ from router.access.door import DoorStores, guarded
 from router.access.exposure import check_cluster
 from router.access.guard import Guard
 from router.access.redis_door import RedisKeyStore, RedisUsageStore
+from router.admin.redis_trend import RedisTrend
+from router.admin.wiring import AdminStores
 from router.config.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
 from router.data_path import slower_path
 from router.errors import SetupError
@@ -32,6 +34,7 @@ from router.state.redis_client import connect_to
 from router.state.redis_marks import RedisMarks
 from router.state.redis_store import Keys, RedisRegistry, RedisStore
 from router.state.roll_call import RollCall
+from router.steering.redis_versions import RedisVersionStore
 from router.tasks import kept_current, load_classifier
 
 logger = logging.getLogger("alpharoute")
@@ -48,6 +51,9 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
+        shared = AdminStores(
+            RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, RedisVersionStore(redis, keys)
+        )
         async with (
             kept_current(classifier, settings.classifier.refresh_s),
             running_ingress(
@@ -57,7 +63,7 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
                 classifier,
                 name=name.lower(),
                 board=RedisBoard(redis, keys),
-                marks=RedisMarks(redis, keys),
+                shared=shared,
                 roll_call=roll_call,
             ) as ingress,
             guarded(

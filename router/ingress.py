@@ -11,6 +11,8 @@ from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
 from policies.knowledge import Knowledge
 from policies.words import Request
+from router.admin.api import AdminApi
+from router.admin.routes import PREFIX
 from router.api import head
 from router.api.deadline import deadline
 from router.api.http import (
@@ -64,6 +66,7 @@ class Ingress:
     relay: Relay
     recorder: Recorder
     status: Status
+    admin: AdminApi
     tracing: Tracing | None = None
     logged: bool = False
     running: int = 0
@@ -123,6 +126,8 @@ class Ingress:
             page = show()
             visit.answers(page.status)
             await respond(send, page.status, page.body, page.content_type, visit.headers())
+        elif path.startswith(f"{PREFIX}/"):
+            await self._administer(scope, headers, receive, send, visit)
         else:
             known = ", ".join(sorted([*API_ROUTES, *self.status.pages]))
             raise NotFound(f"There is no {path[:128]!r} here; there are {known}.", code="unknown_route")
@@ -162,6 +167,15 @@ class Ingress:
             answer = await self.relay.ask(asked, headers, until)
             visit.answers(answer.status)
             await pass_whole(answer, route.dialect, send, visit.headers())
+
+    async def _administer(
+        self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+    ) -> None:
+        found = self.admin.find(scope)
+        visit.route = found.path
+        answer = await self.admin.answer(found, scope, headers, receive)
+        visit.answers(answer.status)
+        await respond(send, answer.status, answer.body, answer.content_type, [*answer.headers, *visit.headers()])
 
     def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
         tasks = {*self.classifier.tasks, *self.knowledge.document.tasks}

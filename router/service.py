@@ -12,6 +12,7 @@ from engines.pool import PoolSettings
 from engines.registry import Heartbeat, Registry
 from policies.knowledge import Knowledge
 from router.access.guard import App
+from router.admin.wiring import AdminStores, Watched, administered
 from router.api.http import Receive, Scope, Send
 from router.config.settings import Settings
 from router.config.traffic import QueueSettings, ResilienceSettings
@@ -22,9 +23,10 @@ from router.observe.pages import Board, MemoryBoard, Pages
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import tracing
 from router.policy_file import policy_followed
-from router.state.marks import Marks
 from router.state.store import Clock, Store
 from router.status import Status
+from router.steering.pilot import Pilot, Source
+from router.steering.steering import Steering
 from router.traffic.breaker import Tolerance
 from router.traffic.budget import RetryBudget
 from router.traffic.catalogue import catalogue_of
@@ -49,19 +51,23 @@ async def running_ingress(
     clock_s: Clock = time.time,
     name: str = "router",
     board: Board | None = None,
-    marks: Marks | None = None,
+    shared: AdminStores | None = None,
     roll_call: Callable[[], Awaitable[list[Heartbeat]]] | None = None,
 ) -> AsyncIterator[Ingress]:
     """An ingress in step with the store for as long as the context lasts; `name` tells routers apart.
 
-    Their metrics pages meet on the `board`; `marks` are what operators say of engines; `roll_call` asks the engines who
+    Their metrics pages meet on the `board`, what operators see and steer is `shared`; `roll_call` asks the engines who
     is there while the registry cannot be read.
     """
+    shared = shared or AdminStores()
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
-    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, marks, roll_call)
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call)
     decisions = Decisions()
+    source: Source = "settings" if settings.policy_file is None else "file"
+    pilot = Pilot(shared.versions, knowledge, telemetry, clock_s, source)
+    steering = Steering(shared.versions, pilot, clock_s)
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits
     traces = tracing(settings.tracing)
@@ -73,12 +79,16 @@ async def running_ingress(
         Upstream(patience) as upstream,
         kept_feedback(settings.classifier) as feedback,
         policy_followed(settings.policy_file, knowledge, telemetry),
+        administered(
+            Watched(name, settings, classifier, knowledge, fleet, pages, store, clock_s), steering, shared
+        ) as admin,
     ):
         await sharing.exchange()
         tasks = [
             asyncio.create_task(sharing.run(settings.router.sync_s)),
             asyncio.create_task(gate.watch(settings.router.sync_s)),
             asyncio.create_task(pages.run()),
+            asyncio.create_task(pilot.run(settings.router.sync_s)),
         ]
         try:
             ingress = Ingress(
@@ -104,6 +114,7 @@ async def running_ingress(
                 ),
                 recorder=recorder,
                 status=Status(name, catalogue, knowledge, fleet, sharing, decisions, pages, clock_s),
+                admin=admin,
                 tracing=traces,
                 logged=settings.logs.requests,
             )

@@ -59,7 +59,6 @@ class Status:
             "/v1/models": self.models,
             "/openapi.json": self.openapi,
             "/metrics": self.metrics,
-            "/admin/v1/acceptance": self.acceptance,
             "/admin/v1/decisions": self.decisions,
             "/console": self.console,
         }
@@ -105,10 +104,6 @@ class Status:
         summaries = {path: show.__doc__ or "" for path, show in self.pages.items()}
         summaries[f"{MODEL_PREFIX}{{model}}"] = "One model."
         return Page(openapi_document(summaries))
-
-    def acceptance(self) -> Page:
-        """Acceptance by drafter, task and temperature, as this router knows it."""
-        return Page(orjson.dumps({"router": self._router, "acceptance": acceptance_rows(self._knowledge)}))
 
     def decisions(self) -> Page:
         """The last decisions of this router, newest first."""

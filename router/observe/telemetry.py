@@ -75,6 +75,19 @@ class Telemetry:
         self.request_time = histogram(
             "alpharoute_request_seconds", "From the request's head to the answer's end.", ["route"], buckets=_TIMES_S
         )
+        self.compared_tokens = counter(
+            "alpharoute_compared_output_tokens_total",
+            "Tokens of answers for which a vanilla engine was known.",
+            ["task"],
+        )
+        self.compared_s = counter(
+            "alpharoute_compared_generation_seconds_total", "Engines' generation time of these answers.", ["task"]
+        )
+        self.vanilla_s = counter(
+            "alpharoute_compared_vanilla_seconds_total",
+            "The same as predicted of the best vanilla engine: measured time by the predicted ratio.",
+            ["task"],
+        )
         self.prompt_tokens = counter(
             "alpharoute_prompt_tokens_total", "Prompt tokens that engines reported.", ["task", "pool"]
         )

@@ -221,6 +221,11 @@ class Recorder:
         if metrics.output_tokens > 1:
             per_token_s = metrics.generation_ms / 1000 / (metrics.output_tokens - 1)
             telemetry.time_per_output_token.labels(task, pool).observe(per_token_s)
+            if choice.vanilla_tpot_s and choice.tpot_s > 0:
+                took_s = metrics.generation_ms / 1000
+                telemetry.compared_tokens.labels(task).inc(metrics.output_tokens)
+                telemetry.compared_s.labels(task).inc(took_s)
+                telemetry.vanilla_s.labels(task).inc(took_s * choice.vanilla_tpot_s / choice.tpot_s)
         if metrics.steps is not None:
             drafter = choice.engine.pool.drafter_id
             telemetry.proposed.labels(drafter, task).inc(sum(metrics.steps.drafted))
