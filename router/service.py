@@ -33,8 +33,10 @@ from router.traffic.catalogue import catalogue_of
 from router.traffic.dispatch import Dispatch
 from router.traffic.fleet import Fleet
 from router.traffic.gate import Gate
+from router.traffic.probes import Probes
 from router.traffic.record import Recorder
 from router.traffic.relay import Relay
+from router.traffic.retries import Retries
 from router.traffic.sharing import Sharing
 from router.traffic.upstream import Patience, Upstream
 from router.traffic.waiting import Waiting
@@ -74,6 +76,7 @@ async def running_ingress(
     pages = Pages(name, telemetry, board or MemoryBoard())
     gate = _gate(settings.queue, fleet, telemetry)
     recorder = Recorder(telemetry, sharing, knowledge, fleet, gate, decisions, clock_s)
+    retries = Retries(settings.router.retries, _budget(settings.resilience), telemetry, clock_s)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
     async with (
         Upstream(patience) as upstream,
@@ -87,6 +90,7 @@ async def running_ingress(
         tasks = [
             asyncio.create_task(sharing.run(settings.router.sync_s)),
             asyncio.create_task(gate.watch(settings.router.sync_s)),
+            asyncio.create_task(Probes(fleet, upstream, telemetry, clock_s).watch(settings.router.sync_s)),
             asyncio.create_task(pages.run()),
             asyncio.create_task(pilot.run(settings.router.sync_s)),
         ]
@@ -99,13 +103,12 @@ async def running_ingress(
                 knowledge=knowledge,
                 fleet=fleet,
                 upstream=upstream,
-                relay=Relay(fleet, upstream, settings.router.retries),
+                relay=Relay(fleet, upstream, retries, recorder),
                 dispatch=Dispatch(
                     knowledge=knowledge,
                     fleet=fleet,
                     gate=gate,
-                    budget=RetryBudget(settings.resilience.retry_share, settings.resilience.retry_floor),
-                    retries=settings.router.retries,
+                    retries=retries,
                     pools=_pools_by_model(settings.pools),
                     upstream=upstream,
                     recorder=recorder,
@@ -131,6 +134,10 @@ async def running_ingress(
 
 def _tolerance(resilience: ResilienceSettings) -> Tolerance:
     return Tolerance(resilience.breaker_failures, resilience.breaker_backoff_s, resilience.breaker_backoff_max_s)
+
+
+def _budget(resilience: ResilienceSettings) -> RetryBudget:
+    return RetryBudget(resilience.retry_share, resilience.retry_floor)
 
 
 def _gate(queue: QueueSettings, fleet: Fleet, telemetry: Telemetry) -> Gate:

@@ -1,4 +1,4 @@
-"""One replica's circuit breaker: failing, it gets no requests for a while, then one on trial."""
+"""One replica's circuit breaker: failing, it gets no requests until a probe is answered."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ class Circuit(StrEnum):
     OPEN = "open"
     """None passes until the back-off is over."""
     HALF_OPEN = "half_open"
-    """One passes on trial; its end decides."""
+    """None passes; a probe decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Breaker:
     """Counts failures in a row; only an answer that came to its end clears them, so neither a heartbeat nor the first
     bytes of an engine that then falls silent bring requests back to it.
 
-    A client's error is an answer. `failures` and `opened` (times in a row) are zero where all is well.
+    A client's error is an answer. Once open it is closed by a probe alone: no client's request is put at risk to learn
+    whether the engine is back. `failures` and `opened` (times in a row) are zero where all is well.
     """
 
     tolerance: Tolerance = Tolerance()
     failures: int = 0
     opened: int = 0
     until_s: float = 0.0
-    on_trial: bool = False
 
     @property
     def well(self) -> bool:
-        """Whether it admits without asking the clock."""
+        """Whether requests go out."""
         return not self.opened
 
     def circuit(self, now_s: float) -> Circuit:
@@ -50,41 +50,31 @@ class Breaker:
             return Circuit.CLOSED
         return Circuit.OPEN if now_s < self.until_s else Circuit.HALF_OPEN
 
-    def admits(self, now_s: float) -> bool:
-        """Whether a request may go out now."""
-        return not self.opened or (now_s >= self.until_s and not self.on_trial)
-
-    def goes_out(self) -> bool:
-        """A request goes out; True where it is the trial, whose end must be told with `trial=True`."""
-        trial = bool(self.opened) and not self.on_trial
-        self.on_trial = self.on_trial or trial
-        return trial
-
-    def failed(self, now_s: float, *, at_once: bool, trial: bool) -> bool:
+    def failed(self, now_s: float, *, at_once: bool) -> bool:
         """The engine failed a request; True where that opened the breaker.
 
         `at_once`: nothing listens there, which needs no second witness. Requests that went out before it opened and
         fail now say nothing new.
         """
         self.failures += 1
-        self.on_trial = self.on_trial and not trial
-        if self.opened and not trial:
+        if self.opened or not (at_once or self.failures >= self.tolerance.failures):
             return False
-        if not (trial or at_once or self.failures >= self.tolerance.failures):
-            return False
+        self._open(now_s)
+        return True
+
+    def succeeded(self) -> None:
+        """An answer came to its end; one of a request that went out before it opened brings nothing back."""
+        if not self.opened:
+            self.failures = 0
+
+    def probed(self, now_s: float, *, good: bool) -> None:
+        """A probe has ended: requests may go out again, or the next probe is twice as far away."""
+        if good:
+            self.failures = self.opened = 0
+        else:
+            self._open(now_s)
+
+    def _open(self, now_s: float) -> None:
         wait_s = self.tolerance.backoff_s * 2.0 ** min(self.opened, 30)
         self.opened += 1
         self.until_s = now_s + min(wait_s, self.tolerance.backoff_max_s)
-        return True
-
-    def succeeded(self, *, trial: bool) -> bool:
-        """An answer came to its end; True where that closed the breaker. While it is open only its trial counts."""
-        if self.opened and not trial:
-            return False
-        closed = bool(self.opened)
-        self.failures, self.opened, self.on_trial = 0, 0, False
-        return closed
-
-    def came_to_nothing(self, *, trial: bool) -> None:
-        """The client left: nothing is known, and the next request is the trial."""
-        self.on_trial = self.on_trial and not trial

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from engines.vllm_methods import ENSEMBLE
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
@@ -14,11 +15,11 @@ from router.api.deadline import TIMEOUT, Deadline
 from router.api.request import Generation
 from router.errors import EngineUnreachable, NoEngine
 from router.state.store import Clock
-from router.traffic.budget import RetryBudget
 from router.traffic.fleet import Fleet
 from router.traffic.forward import Leg, engine_body, open_leg
 from router.traffic.gate import Gate
 from router.traffic.record import Recorder, Visit
+from router.traffic.retries import Retries
 from router.traffic.upstream import Upstream
 
 RETRY_AFTER_S = "5"
@@ -31,8 +32,7 @@ class Dispatch:
     knowledge: Knowledge
     fleet: Fleet
     gate: Gate
-    budget: RetryBudget
-    retries: int
+    retries: Retries
     pools: Mapping[str, frozenset[str]]
     upstream: Upstream
     recorder: Recorder
@@ -48,7 +48,7 @@ class Dispatch:
         """
         tried: list[str] = []
         failure: EngineUnreachable | None = None
-        self.budget.asked(self.clock_s())
+        self.retries.asked()
         while True:
             try:
                 choice = visit.choice = await self._choose(request, tried, deadline, visit)
@@ -59,7 +59,7 @@ class Dispatch:
             except EngineUnreachable as error:
                 failure = error
                 tried.append(choice.replica)
-                if not self._again(choice, error, len(tried)):
+                if not self.retries.again(choice.pool, error, len(tried)):
                     raise
 
     async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
@@ -99,7 +99,9 @@ class Dispatch:
     ) -> Leg:
         with visit.stage("decide"):
             endpoint = self.fleet.endpoint(choice.replica)
-            body = engine_body(asked, choice.k, speculative=choice.engine.pool.k_max > 0)
+            pool = choice.engine.pool
+            task = request.task if pool.method == ENSEMBLE else None
+            body = engine_body(asked, choice.k, speculative=pool.k_max > 0, task=task)
             headers[TIMEOUT] = str(deadline.left_ms(asyncio.get_running_loop().time()))
         flight = self.recorder.chosen(request, choice)
         began_s = time.perf_counter()
@@ -114,21 +116,6 @@ class Dispatch:
         visit.waited("connect", leg.answer.connect_s)
         visit.waited("first_byte", time.perf_counter() - began_s - leg.answer.connect_s)
         return leg
-
-    def _again(self, choice: Choice, error: EngineUnreachable, attempts: int) -> bool:
-        """Whether another engine may be asked: not one more than `retries`, never where the first may be at work."""
-        telemetry = self.recorder.telemetry
-        if not error.repeatable:
-            refused = "may_be_at_work"
-        elif attempts > self.retries:
-            refused = "attempts"
-        elif not self.budget.take(self.clock_s()):
-            refused = "budget"
-        else:
-            telemetry.retries.labels(choice.pool).inc()
-            return True
-        telemetry.retries_refused.labels(choice.pool, refused).inc()
-        return False
 
     def _count_fallback(self, model: str, choice: Choice, replicas: Collection[Replica]) -> None:
         ready = [one.pool.name for one in replicas if one.state == "ready"]

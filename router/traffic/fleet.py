@@ -1,7 +1,7 @@
 """The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from engines.registry import Heartbeat
 from policies.occupancy import Batch, Occupancy, Ticket
@@ -13,18 +13,29 @@ from router.traffic.breaker import Breaker, Circuit, Tolerance
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an engine listens and the key it wants."""
+    """Where an engine listens, the key it wants, and the breaker that hears how it answers."""
 
     url: str
     api_key: str | None
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A replica whose breaker is open and due for a probe."""
+
+    name: str
+    pool: str
+    model: str
+    endpoint: Endpoint
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One request on its way through a replica; `trial`: how it ends decides about the replica's breaker."""
+    """One request on its way through a replica, whose breaker hears how it ends."""
 
     ticket: Ticket
-    trial: bool
+    breaker: Breaker
     _entry: "_Entry"
 
 
@@ -102,24 +113,27 @@ class Fleet:
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
-        now_s = self._clock_s()
-        seen = [
-            _under((entry.breaker.well and entry.view) or _viewed(entry, now_s), model)
-            for entry in self._entries.values()
-            if _serves(entry.heartbeat, model)
-        ]
+        seen = [_under(_viewed(entry), model) for entry in self._entries.values() if _serves(entry.heartbeat, model)]
         return under_marks(seen, self.marks) if self.marks else seen
 
     def endpoint(self, replica: str) -> Endpoint:
         """Where to send a request for the replica."""
-        heartbeat = self._entries[replica].heartbeat
-        return Endpoint(heartbeat.url, heartbeat.api_key)
+        return _endpoint(self._entries[replica])
+
+    def suspects(self) -> list[Suspect]:
+        """Replicas that a probe should try now."""
+        now_s = self._clock_s()
+        return [
+            Suspect(name, entry.heartbeat.pool, entry.heartbeat.model, _endpoint(entry))
+            for name, entry in self._entries.items()
+            if entry.breaker.circuit(now_s) is Circuit.HALF_OPEN
+        ]
 
     def has_room(self, pool: str, concurrency: float) -> bool:
         """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`."""
-        now_s, inside, places = self._clock_s(), 0, 0
+        inside, places = 0, 0
         entries = (entry for entry in self._entries.values() if entry.heartbeat.pool == pool)
-        views = [(entry.breaker.well and entry.view) or _viewed(entry, now_s) for entry in entries]
+        views = [_viewed(entry) for entry in entries]
         for seen in under_marks(views, self.marks) if self.marks else views:
             if seen.state == "ready":
                 inside, places = inside + seen.running + seen.waiting, places + seen.max_running
@@ -131,26 +145,12 @@ class Fleet:
         context_tokens = request.prompt_tokens + choice.expected_output_tokens / 2
         ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self._clock_s())
         entry.view = None
-        return Flight(ticket, entry.breaker.goes_out(), entry)
+        return Flight(ticket, entry.breaker, entry)
 
     def end(self, flight: Flight) -> Batch:
         """The request is over, however it ended; what its batch was like meanwhile."""
         flight._entry.view = None
         return flight._entry.occupancy.leave(flight.ticket, self._clock_s())
-
-    def failed(self, flight: Flight, *, at_once: bool) -> bool:
-        """The engine broke off this request; True where that takes the replica out for a while (`at_once`: surely)."""
-        flight._entry.view = None
-        return flight._entry.breaker.failed(self._clock_s(), at_once=at_once, trial=flight.trial)
-
-    def answered(self, flight: Flight) -> bool:
-        """The engine answered this request to its end; True where that brings the replica back."""
-        flight._entry.view = None
-        return flight._entry.breaker.succeeded(trial=flight.trial)
-
-    def abandoned(self, flight: Flight) -> None:
-        """The request ended for a reason that is not the engine's."""
-        flight._entry.breaker.came_to_nothing(trial=flight.trial)
 
     def circuits(self) -> list[tuple[str, str, Circuit]]:
         """Pool, replica and breaker of every replica known."""
@@ -179,10 +179,14 @@ def _under(replica: Replica, model: str) -> Replica:
     return replace(replica, pool=replace(pool, model=model, target=f"{pool.target}+{model}"))
 
 
-def _viewed(entry: _Entry, now_s: float) -> Replica:
-    bare = entry.bare if entry.breaker.admits(now_s) else replace(entry.bare, state="down")
-    entry.view = entry.occupancy.seen(bare)
-    return entry.view
+def _viewed(entry: _Entry) -> Replica:
+    if entry.view is None:
+        entry.view = entry.occupancy.seen(entry.bare)
+    return entry.view if entry.breaker.well else replace(entry.view, state="down")
+
+
+def _endpoint(entry: _Entry) -> Endpoint:
+    return Endpoint(entry.heartbeat.url, entry.heartbeat.api_key, entry.breaker)
 
 
 def _announced(beat: Heartbeat) -> Replica:

@@ -18,7 +18,7 @@ from router.observe.overview import Decisions
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
 from router.state.store import Clock
-from router.traffic.breaker import Circuit
+from router.traffic.breaker import Breaker, Circuit
 from router.traffic.fleet import Fleet, Flight
 from router.traffic.forward import Leg
 from router.traffic.gate import Gate
@@ -152,9 +152,8 @@ class Recorder:
         """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
         self._landed(choice, flight)
         if error is not None:
-            self._failed(choice, flight, error)
+            self.failed(choice.pool, choice.replica, flight.breaker, error)
         else:
-            self.fleet.abandoned(flight)
             self.telemetry.aborted.labels(choice.pool).inc()
 
     def answered(self, request: Request, leg: Leg) -> None:
@@ -170,16 +169,11 @@ class Recorder:
 
     def _judge(self, leg: Leg) -> None:
         """What the answer says of the engine's health: a client's error is an answer, an engine's own is not."""
-        if leg.failure is None and leg.finished and leg.answer.status >= 500:
-            why = f"The engine answered {leg.answer.status}."
-            self._failed(leg.choice, leg.flight, EngineUnreachable(why, code=f"engine_{leg.answer.status}"))
-        elif leg.failure is not None:
-            self._failed(leg.choice, leg.flight, leg.failure)
+        choice, breaker = leg.choice, leg.flight.breaker
+        if leg.failure is not None:
+            self.failed(choice.pool, choice.replica, breaker, leg.failure)
         elif leg.finished:
-            if self.fleet.answered(leg.flight):
-                self._turned(leg.choice, Circuit.CLOSED)
-        else:
-            self.fleet.abandoned(leg.flight)
+            self.came_to_its_end(choice.pool, choice.replica, breaker, leg.answer.status)
 
     def _landed(self, choice: Choice, flight: Flight) -> Batch:
         self.telemetry.in_flight.labels(choice.pool).dec()
@@ -187,14 +181,20 @@ class Recorder:
         self.gate.left(choice.pool)
         return batch
 
-    def _failed(self, choice: Choice, flight: Flight, error: EngineUnreachable) -> None:
-        self.telemetry.engine_failures.labels(choice.pool, error.code or "unknown").inc()
-        if self.fleet.failed(flight, at_once=isinstance(error, NotConnected)):
-            self._turned(choice, Circuit.OPEN)
-            logger.warning("replica %s is left out for a while: %s", choice.replica, error)
+    def came_to_its_end(self, pool: str, replica: str, breaker: Breaker, status: int) -> None:
+        """A replica sent a whole answer; one of 5xx is a failure of its own."""
+        if status >= 500:
+            error = EngineUnreachable(f"The engine answered {status}.", code=f"engine_{status}")
+            self.failed(pool, replica, breaker, error)
+        else:
+            breaker.succeeded()
 
-    def _turned(self, choice: Choice, circuit: Circuit) -> None:
-        self.telemetry.breaker_turns.labels(choice.pool, str(circuit)).inc()
+    def failed(self, pool: str, replica: str, breaker: Breaker, error: EngineUnreachable) -> None:
+        """A replica failed a request."""
+        self.telemetry.engine_failures.labels(pool, error.code or "unknown").inc()
+        if breaker.failed(self.clock_s(), at_once=isinstance(error, NotConnected)):
+            self.telemetry.breaker_turns.labels(pool, str(Circuit.OPEN)).inc()
+            logger.warning("replica %s is left out for a while: %s", replica, error)
 
     def _learn(self, request: Request, leg: Leg, batch: Batch) -> None:
         choice, metrics = leg.choice, leg.metrics

@@ -13,6 +13,8 @@ from router.api.head import chosen
 from router.errors import EngineUnreachable, NoEngine, NotFound
 from router.traffic.fleet import Fleet
 from router.traffic.forward import Whole, ask_whole
+from router.traffic.record import Recorder
+from router.traffic.retries import Retries
 from router.traffic.upstream import Upstream
 
 RETRY_AFTER_S = "5"
@@ -55,23 +57,30 @@ def parse_plain(route: PlainRoute, raw: bytes, *, extra_fields: frozenset[str]) 
 
 @dataclass(slots=True)
 class Relay:
-    """Passes such requests on; `own` counts those that this router has at each replica."""
+    """Passes such requests on, with the breakers and the retries of all others.
+
+    `own` counts those that this router has at each replica.
+    """
 
     fleet: Fleet
     upstream: Upstream
-    retries: int
+    retries: Retries
+    recorder: Recorder
     own: Counter[str] = field(default_factory=Counter)
 
     async def ask(self, asked: Plain, headers: dict[str, str], deadline: Deadline) -> Whole:
-        """The first engine's whole answer; others are tried where one breaks off. Asking twice changes nothing."""
+        """The first engine's whole answer; others are tried where one breaks off."""
         tried: list[str] = []
         failure: EngineUnreachable | None = None
-        while len(tried) <= self.retries and (replica := self._least_busy(asked.model, tried)) is not None:
+        self.retries.asked()
+        while (replica := self._least_busy(asked.model, tried)) is not None:
             tried.append(replica.name)
             try:
                 return await self._ask(replica, asked, headers, deadline)
             except EngineUnreachable as error:
                 failure = error
+                if not self.retries.again(replica.pool.name, error, len(tried)):
+                    raise
         message = f"No engine of model {asked.model!r} is ready."
         raise failure or NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
 
@@ -80,8 +89,12 @@ class Relay:
         self.own[replica.name] += 1
         try:
             answer = await ask_whole(self.upstream, endpoint, path, asked.raw, headers, deadline)
+        except EngineUnreachable as error:
+            self.recorder.failed(replica.pool.name, replica.name, endpoint.breaker, error)
+            raise
         finally:
             self.own[replica.name] -= 1
+        self.recorder.came_to_its_end(replica.pool.name, replica.name, endpoint.breaker, answer.status)
         if answer.status == 404 and answer.body == NO_ROUTE:
             message = f"The engines of model {asked.model!r} do not serve {path}."
             raise NotFound(message, param="model", code="route_not_served")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 import pytest
+from scripted import ScriptedEngine, raw
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from engines.simulator.failures import Failure
@@ -37,22 +38,52 @@ def circuits(service: Service) -> dict[str, Circuit]:
     return {name: circuit for _, name, circuit in service.ingress.fleet.circuits()}
 
 
-async def test_a_hung_engine_that_announces_itself_gets_one_request_per_back_off() -> None:
-    """Time-outs open its breaker; its heartbeats do not close it, the first answer after the back-off does."""
-    resilience = {"breaker_failures": 2, "breaker_backoff_s": 0.2}
+async def test_a_hung_engine_that_announces_itself_gets_one_probe_per_back_off() -> None:
+    """Time-outs open its breaker; its heartbeats do not close it, the first probe that it answers does."""
+    resilience = {"breaker_failures": 2, "breaker_backoff_s": 0.2, "breaker_backoff_max_s": 0.4}
     async with replicas(1, limits=QUICK, resilience=resilience) as service:
         hung = service.simulator("vanilla-0").engine
         hung.failures.add(Failure.model_validate({"kind": "hang"}))
         assert {code for _, code in [await ask(service), await ask(service)]} == {"engine_timeout"}
         await service.announce("vanilla-0")
         await service.until(lambda: service.metric("breakers", pool="vanilla", state="open") == 1)
-        assert await ask(service) == (503, "no_engine")
-        assert hung.tally.failed == 2
+        await service.until(lambda: hung.tally.failed >= 4)
+        assert await ask(service) == (503, "no_engine"), "no client waits for what may hang"
         hung.failures.clear()
-        await service.until(lambda: circuits(service)["vanilla-0"] == Circuit.HALF_OPEN)
+        await service.until(lambda: circuits(service)["vanilla-0"] == Circuit.CLOSED)
         assert await ask(service) == (200, "vanilla-0")
-        assert circuits(service)["vanilla-0"] == Circuit.CLOSED
         assert service.metric("breaker_turns_total", pool="vanilla", to="closed") == 1
+
+
+async def test_an_engine_that_is_gone_costs_no_client_anything_after_the_first() -> None:
+    """Its breaker is tried by probes; requests go to the other replica meanwhile, at the first attempt."""
+    resilience = {"breaker_backoff_s": 0.05, "breaker_backoff_max_s": 0.05}
+    async with replicas(2, resilience=resilience) as service:
+        service.simulator("vanilla-0").kill()
+        while circuits(service)["vanilla-0"] == Circuit.CLOSED:
+            assert await ask(service) == (200, "vanilla-1")
+        probes = service.metric("breaker_turns_total", pool="vanilla", to="open")
+        retries = service.metric("retries_total", pool="vanilla")
+        assert retries <= 1
+        await service.until(lambda: service.metric("breaker_turns_total", pool="vanilla", to="open") > probes + 5)
+        assert {await ask(service) for _ in range(20)} == {(200, "vanilla-1")}
+        assert service.metric("retries_total", pool="vanilla") == retries
+
+
+async def test_routes_that_generate_nothing_have_the_same_breakers_and_budget() -> None:
+    """What tokenize finds out is known to chat, and an outage is not amplified by it either."""
+    resilience = {"retry_share": 0, "retry_floor": 3, "breaker_failures": 4, "breaker_backoff_s": 30}
+    tokens = {"model": "demo", "prompt": "hello"}
+    engines = {f"vanilla-{i}": ScriptedEngine(raw(b"")) for i in range(3)}
+    async with running_service(settings_with([VANILLA], resilience=resilience), engines) as service:
+        for _ in range(12):
+            async with service.session.post("/tokenize", json=tokens) as got:
+                assert got.status in (502, 503)
+        assert set(circuits(service).values()) == {Circuit.OPEN}
+        assert service.metric("retries_total", pool="vanilla") == 3
+        assert service.total("retries_refused_total", reason="budget") > 3
+        assert sum(len(engine.asked) for engine in engines.values()) == 12
+        assert await ask(service) == (503, "no_engine")
 
 
 async def test_a_client_cannot_trip_a_breaker() -> None:

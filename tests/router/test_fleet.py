@@ -85,7 +85,7 @@ def test_a_request_outlives_its_replica_s_address() -> None:
     scene.now_s += 1
     scene.beat("a", url="http://new")
     assert scene.fleet.endpoint("a").url == "http://new"
-    assert scene.fleet.failed(flight, at_once=True)
+    assert flight.breaker.failed(scene.now_s, at_once=True)
     assert (scene.fleet.replicas("m")[0].state, scene.fleet.replicas("m")[0].running) == ("ready", 0)
     scene.now_s += 10
     scene.beat()
@@ -97,19 +97,19 @@ def test_a_request_outlives_its_replica_s_address() -> None:
 
 
 def test_heartbeats_do_not_bring_a_failing_replica_back() -> None:
-    """A hung engine still announces itself: after its back-off one request tries it, and that one's end decides."""
+    """A hung engine still announces itself: after its back-off it is due for a probe, whose end decides."""
     scene = Scene()
     scene.beat("a")
-    assert scene.fleet.failed(scene.begin("a", 0), at_once=True)
+    assert scene.begin("a", 0).breaker.failed(scene.now_s, at_once=True)
     for _ in range(9):
         scene.now_s += 0.1
         scene.beat("a")
         assert scene.fleet.replicas("m")[0].state == "down"
+    assert scene.fleet.suspects() == []
     scene.now_s += 0.2
-    assert scene.fleet.replicas("m")[0].state == "ready"
-    trial = scene.begin("a", 0)
-    assert scene.fleet.replicas("m")[0].state == "down"
-    assert scene.fleet.answered(trial)
+    (suspect,) = scene.fleet.suspects()
+    assert (suspect.name, suspect.model, scene.fleet.replicas("m")[0].state) == ("a", "m", "down")
+    suspect.endpoint.breaker.probed(scene.now_s, good=True)
     assert scene.fleet.replicas("m")[0].state == "ready"
 
 
@@ -122,7 +122,7 @@ def test_a_pool_has_room_for_what_its_ready_replicas_run_at_a_time() -> None:
     for _ in range(2):
         scene.begin("b", 0)
     assert scene.fleet.has_room("p", 1.0)
-    scene.fleet.failed(lost, at_once=True)
+    lost.breaker.failed(scene.now_s, at_once=True)
     assert not scene.fleet.has_room("p", 1.0)
     assert scene.fleet.has_room("p", 1.5)
     assert not scene.fleet.has_room("elsewhere", 9)
