@@ -14,11 +14,15 @@ from rich.text import Text
 from classifiers.commands import app as classifier_commands
 from engines.calibration_sweep import Sweep
 from engines.pool import DEMO, PoolSettings
-from router.commands.acceptance import acceptance_table, read_acceptance
+from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
+from router.commands.decisions import app as decision_commands
+from router.commands.engines import app as engine_commands
+from router.commands.events import events
 from router.commands.keys import app as key_commands
+from router.commands.policy import app as policy_commands
 from router.commands.preflight import preflight
-from router.config.check import API_KEY
+from router.commands.top import top
 from router.config.masking import shown
 from router.config.page import settings_table
 from router.config.settings import Settings, demo_pools, load_settings, pair_of_pools
@@ -28,6 +32,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptio
 
 app.add_typer(classifier_commands, name="classifier")
 app.add_typer(key_commands, name="keys")
+app.add_typer(policy_commands, name="policy")
+app.add_typer(decision_commands, name="decisions")
+app.add_typer(engine_commands, name="engines")
+app.command()(acceptance)
+app.command()(events)
+app.command()(top)
 app.command("preflight")(preflight)
 
 console = Console(stderr=True)
@@ -72,23 +82,6 @@ def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> N
         sys.stdout.write(orjson.dumps(shown(settings), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         Console().print(settings_table(settings))
-
-
-@app.command()
-def acceptance(
-    url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8000",
-    key: Annotated[str, typer.Option(envvar=API_KEY, help="An operator's API key, where it wants one.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a running service knows of each drafter and task."""
-    try:
-        rows = read_acceptance(url, key)
-    except SetupError as error:
-        raise refused(error) from None
-    if as_json:
-        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
-    else:
-        Console().print(acceptance_table("Acceptance", rows))
 
 
 @app.command("calibrate")

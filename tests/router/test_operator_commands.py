@@ -1,0 +1,214 @@
+"""The commands of operators, run as typer runs them, against a real service over the simulator."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from threaded import Threaded, threaded
+from typer.testing import CliRunner, Result
+
+from router.cli import app
+
+Run = Callable[..., Result]
+
+POLICY = "# SQL answers are short\ntasks:\n  sql_generation:\n    k: {max: 3}\n"
+WRONG = "tasks:\n  sql_generation:\n    k: {mx: 3}\n"
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Threaded]:
+    """One service for all of them."""
+    with threaded() as service:
+        yield service
+
+
+@pytest.fixture
+def run(live: Threaded) -> Run:
+    """A command against the service; the exit code is checked."""
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [*arguments, "--url", live.url])
+        assert result.exit_code == code, (result.stdout, result.stderr)
+        assert "Traceback" not in result.stderr
+        return result
+
+    return invoke
+
+
+def offline(*arguments: str, code: int = 0) -> Result:
+    """A command that asks nobody."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, (result.stdout, result.stderr)
+    return result
+
+
+def said(result: Result) -> Any:
+    """The JSON that a command printed."""
+    return json.loads(result.stdout)
+
+
+def written(folder: Path, text: str) -> str:
+    """A policy in a file."""
+    file = folder / "policy.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_policy_is_checked_without_a_service(tmp_path: Path) -> None:
+    """0 for a good one, 1 with path and nearest name for a wrong one, 2 where there is no file."""
+    assert "is valid" in offline("policy", "validate", written(tmp_path, POLICY)).stdout
+    wrong = offline("policy", "validate", written(tmp_path, WRONG), code=1)
+    assert "tasks.sql_generation.k.mx" in wrong.stderr
+    assert "'max'" in wrong.stderr
+    (problem,) = said(offline("policy", "validate", "--json", written(tmp_path, WRONG), code=1))["problems"]
+    assert (problem["path"], problem["nearest"]) == ("tasks.sql_generation.k.mx", "max")
+    assert "cannot be read" in offline("policy", "validate", "/nonexistent.yaml", code=2).stderr
+    offline("policy", "validate", written(tmp_path, "- no\n- mapping\n"), code=1)
+
+
+def test_the_schema_is_one() -> None:
+    """An editor can be given it."""
+    assert "tasks" in said(offline("policy", "schema"))["properties"]
+
+
+def test_a_policy_from_draft_to_rollback(run: Run, tmp_path: Path) -> None:
+    """Each step is told, in words and as JSON, and is in the history."""
+    before = said(run("policy", "status", "--json"))["active"]
+    made = said(run("policy", "draft", written(tmp_path, POLICY), "-m", "SQL is short", "--json"))
+    version = str(made["version"])
+    assert made["state"] == "draft"
+    assert "# SQL answers are short" in run("policy", "show", version).stdout
+    assert said(run("policy", "diff", version, "--json"))["changes"][0]["after"] is not None
+    run("policy", "diff", version, "--exit-code", code=1)
+    run("policy", "shadow", version, "-m", "look")
+    run("policy", "stop", "--version", version, "-m", "seen")
+    run("policy", "canary", version, "--share", "0.25", "-m", "a quarter")
+    assert f"Version {version} is active" in run("policy", "activate", version, "-m", "fine").stdout
+    assert run("policy", "diff", version).stdout.strip() == "No difference."
+    again = run("policy", "activate", version, code=1)
+    assert "active already" in again.stderr
+    assert said(run("policy", "activate", version, "--json", code=1))["error"]["code"] == "wrong_state"
+    assert said(run("policy", "rollback", "-m", "changed my mind", "--json"))["active"] == before
+    did = [one["action"] for one in said(run("policy", "history", "--json"))["history"]]
+    assert did[:6] == ["rollback", "activate", "canary", "stop", "shadow", "create"]
+    assert "changed my mind" in run("policy", "history").stdout
+    assert version in run("policy", "list").stdout
+
+
+def test_a_file_is_compared_with_what_is_active(run: Run, tmp_path: Path) -> None:
+    """Before anything is kept."""
+    assert said(run("policy", "diff", written(tmp_path, POLICY), "--json"))["changes"]
+    assert "sql_generation" in run("policy", "diff", written(tmp_path, POLICY)).stdout
+    run("policy", "diff", written(tmp_path, "a: [}"), code=2)
+
+
+def test_a_wrong_policy_is_refused_with_every_problem(run: Run, tmp_path: Path) -> None:
+    """By the service as offline."""
+    refused = run("policy", "draft", written(tmp_path, WRONG), code=1)
+    assert "tasks.sql_generation.k.mx" in refused.stderr
+    assert said(run("policy", "draft", written(tmp_path, WRONG), "--json", code=1))["error"]["problems"]
+
+
+def test_a_draft_that_somebody_else_changed_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    """With the ETag of what was read, the second gets what is there now and the difference."""
+    made = said(run("policy", "draft", written(tmp_path, POLICY), "--json"))
+    version, etag = str(made["version"]), made["etag"]
+    run("policy", "draft", written(tmp_path, POLICY.replace("3", "5")), "--version", version, "--if-match", etag)
+    file = written(tmp_path, POLICY.replace("3", "2"))
+    error = said(run("policy", "draft", file, "--version", version, "--if-match", etag, "--json", code=1))["error"]
+    assert error["code"] == "version_changed"
+    assert error["changes"] == [{"path": "tasks.sql_generation.k.max", "before": 5, "after": 2}]
+    assert error["current"]["document"] == {"tasks": {"sql_generation": {"k": {"max": 5}}}}
+
+
+def test_versions_that_are_none(run: Run) -> None:
+    """A wrong word is a usage error, a number that is not there a refusal."""
+    assert "policy list" in run("policy", "show", "seven", code=2).stderr
+    assert "999" in run("policy", "show", "999", code=1).stderr
+
+
+def test_engines_are_taken_out_and_brought_back(run: Run, live: Threaded) -> None:
+    """Marked by name, seen in the list, and traffic follows."""
+    drained = said(run("engines", "drain", "draft-1", "-m", "new driver", "--json"))
+    assert (drained["receives"], drained["mark"]["why"]) == (False, "new driver")
+    try:
+        assert "gets nothing" in run("engines", "list").stdout
+        live.ask("sql_generation", **{"x-alpharoute-speculation": "on"})
+        pools = {pool["name"]: pool["replicas"] for pool in said(run("engines", "list", "--json"))["pools"]}
+        assert pools["draft"][0]["mark"]["kind"] == "drain"
+        assert pools["vanilla"][0]["receives"]
+    finally:
+        assert "gets requests" in run("engines", "uncordon", "draft-1").stdout
+    assert "gets no new requests" in run("engines", "cordon", "draft-1").stdout
+    run("engines", "uncordon", "draft-1")
+    unknown = run("engines", "drain", "nobody", code=1)
+    assert "draft-1" in unknown.stderr
+    assert "new driver" in run("events", "--kind", "engine_marked").stdout
+    marked = said(run("events", "--subject", "draft-1", "-n", "1", "--json"))["events"]
+    assert len(marked) == 1
+
+
+def test_acceptance_is_shown(run: Run, live: Threaded) -> None:
+    """With intervals around it, now and over time."""
+    for _ in range(3):
+        live.ask("sql_generation", **{"x-alpharoute-speculation": "on"})
+    rows = said(run("acceptance", "--task", "sql_generation", "--json"))
+    assert rows
+    for row in rows:
+        low, high = row["alpha_interval"]
+        assert 0 <= low <= row["alpha"] <= high <= 1
+    assert "sql_generation" in run("acceptance").stdout
+    assert said(run("acceptance", "--task", "nothing", "--json")) == []
+    assert run("acceptance", "--history").exit_code == 0
+
+
+def test_the_screen_of_top(run: Run, live: Threaded) -> None:
+    """Requests, tasks, engines and events of two readings; and once as JSON."""
+    live.ask("mathematics")
+    seen = run("top", "--times", "2", "--every", "0.2").stdout
+    for word in ("requests/s", "Tasks", "mathematics", "Engines", "draft-1", "Events"):
+        assert word in seen, word
+    overview = said(run("top", "--json"))["overview"]
+    assert overview["requests"] >= 1
+    assert any(task["task"] == "mathematics" for task in overview["tasks"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("policy", "list"),
+        ("policy", "activate", "1"),
+        ("acceptance",),
+        ("decisions", "list"),
+        ("decisions", "explain", "x"),
+        ("engines", "list"),
+        ("events",),
+        ("top",),
+    ],
+)
+def test_nobody_there_is_said_with_what_to_do(command: tuple[str, ...]) -> None:
+    """Exit code 2, and the two ways on."""
+    result = offline(*command, "--url", "http://127.0.0.1:1", code=2)
+    assert "alpharoute serve" in result.stderr
+    assert "ALPHAROUTE_URL" in result.stderr
+
+
+def test_somebody_else_is_not_taken_for_the_service(live: Threaded) -> None:
+    """An engine answers too, but knows nothing of this."""
+    result = offline("events", "--url", live.service.engines["draft-1"].url, code=2)
+    assert "--url" in result.stderr
+
+
+def test_address_and_key_come_from_the_environment(live: Threaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in every other client."""
+    monkeypatch.setenv("ALPHAROUTE_URL", live.url)
+    monkeypatch.setenv("ALPHAROUTE_KEY", "whatever")
+    assert offline("events", "--json").exit_code == 0
+
+
+def test_completion_is_offered() -> None:
+    """For the shell that is asked for."""
+    script = offline("--show-completion", "bash")
+    assert "alpharoute" in script.stdout or "_COMPLETE" in script.stdout
