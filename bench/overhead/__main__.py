@@ -26,7 +26,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Times each target is measured, in turn.")] = 5,
     seconds: Annotated[float, typer.Option(help="Of load at 32 connections, per round and target.")] = 3.0,
     ray: Annotated[bool, typer.Option(help="Also the whole service: Ray Serve, HAProxy, Redis.")] = False,
-    replicas: Annotated[int, typer.Option(help="Router replicas of that service.")] = 1,
+    replicas: Annotated[int, typer.Option(help="Router replicas of that service; two or more imply it.")] = 1,
     target: Annotated[list[str] | None, typer.Option(help="NAME=URL of another router over the same engines.")] = None,
     show_engines: Annotated[bool, typer.Option(help="Print the engines' URLs; wait for Enter.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
@@ -40,14 +40,14 @@ def main(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alpharoute-bench-")))
         own = stack.enter_context(alone(urls, folder))
         targets = [Target(DIRECT, {INSTANT: urls["instant"], PACED: urls["paced"]}), own]
-        if ray:
-            targets.append(stack.enter_context(with_ray(urls, free_port(), replicas)))
+        if ray or replicas > 1:
+            targets.append(stack.enter_context(with_ray(urls, folder, free_port(), replicas)))
         for given in target or []:
             name, _, url = given.partition("=")
             targets.append(Target(name, {INSTANT: url, PACED: url}))
         found = summary(asyncio.run(_measured(targets, rounds, load)))
         found[own.name]["stages"] = stages = _stages(own.urls[INSTANT])
-    Console(width=150).print(table(found), f"Stages of the router, µs on average: {stages}")
+    Console(width=180).print(table(found), f"Stages of the router, µs on average: {stages}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         ended = {"load_average": [round(one, 2) for one in os.getloadavg()]}

@@ -8,9 +8,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from router.access.keys import new_key
+
 _EVENT = b"data: "
 _END = b"0\r\n\r\n"
 LIMIT_BYTES = 1 << 20
+KEY = new_key()
+"""What every request shows: a router looks it up, an engine that wants none ignores it."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class Connection:
         at = urlsplit(url)
         reader, writer = await asyncio.open_connection(at.hostname, at.port or 80, limit=LIMIT_BYTES)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {at.netloc}\r\ncontent-type: application/json\r\n"
+        head += f"authorization: Bearer {KEY}\r\n"
         # Every router and engine gets the same choice of engine; those that do not know the header ignore it.
         return cls(reader, writer, f"{head}x-alpharoute-speculation: off\r\ncontent-length: ".encode())
 

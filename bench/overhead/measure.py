@@ -18,11 +18,11 @@ INSTANT, PACED = "instant", "paced"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a model is asked (base URL by model), and the process whose CPU time is counted, if it is known."""
+    """Where a model is asked (base URL by model), and the router processes whose CPU time is counted, if known."""
 
     name: str
     urls: dict[str, str]
-    pid: int | None = None
+    pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One round of one target; `cpu_us_per_chunk` is None where its process is not known."""
+    """One round of one target; figures of CPU are None where its processes are not known.
+
+    `requests_per_s_with_cores`: what its router processes could answer with a core each, by the CPU time of the one
+    that had most of it: requests answered per CPU second of that one. It does not depend on who else uses the cores.
+    """
 
     p50_ms: float
     p99_ms: float
@@ -45,40 +49,39 @@ class Figures:
     chunks_per_s: float
     cpu_us_per_chunk: float | None
     cpu_us_per_request: float | None
+    requests_per_s_with_cores: float | None = None
 
 
 async def measure(target: Target, load: Load) -> Figures:
     """Ask one target for everything, one thing after another."""
     took_ms = [took_s * 1000 for took_s in await _sequential(target, load.requests)]
     cuts = quantiles(took_ms, n=100)
-    before_s = cpu_s(target.pid)
+    before_s = cpu_s(target.pids)
     answered, busy_s = await _answered(target, load.seconds)
-    request_cpu_s = _since(before_s, target.pid)
+    request_cpu_s = _since(before_s, target.pids)
     chunks, stream_s = await _streamed(target, INSTANT, load.stream_tokens)
-    before_s = cpu_s(target.pid)
+    before_s = cpu_s(target.pids)
     paced, _ = await _streamed(target, PACED, load.paced_tokens)
-    chunk_cpu_s = _since(before_s, target.pid)
+    chunk_cpu_s = _since(before_s, target.pids)
     return Figures(
         p50_ms=cuts[49],
         p99_ms=cuts[98],
         requests_per_s=answered / busy_s,
         chunks_per_s=chunks / stream_s,
-        cpu_us_per_chunk=None if chunk_cpu_s is None else chunk_cpu_s / paced * 1e6,
-        cpu_us_per_request=None if request_cpu_s is None else request_cpu_s / answered * 1e6,
+        cpu_us_per_chunk=sum(chunk_cpu_s) / paced * 1e6 if chunk_cpu_s else None,
+        cpu_us_per_request=sum(request_cpu_s) / answered * 1e6 if request_cpu_s else None,
+        requests_per_s_with_cores=answered / max(request_cpu_s) if request_cpu_s else None,
     )
 
 
-def cpu_s(pid: int | None) -> float | None:
-    """CPU seconds a process has used so far."""
-    if pid is None:
-        return None
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_s(pids: tuple[int, ...]) -> tuple[float, ...]:
+    """CPU seconds that each process has used so far."""
+    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
+    return tuple((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") for fields in stats)
 
 
-def _since(before_s: float | None, pid: int | None) -> float | None:
-    now_s = cpu_s(pid)
-    return None if before_s is None or now_s is None else now_s - before_s
+def _since(before_s: tuple[float, ...], pids: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple(now_s - then_s for then_s, now_s in zip(before_s, cpu_s(pids), strict=True))
 
 
 async def _sequential(target: Target, requests: int) -> list[float]:

@@ -40,6 +40,7 @@ def summary(rounds: Mapping[str, Sequence[Figures]]) -> dict[str, dict[str, obje
             "chunks_per_s": value([f.chunks_per_s for f in own]),
             "cpu_us_per_chunk": value([f.cpu_us_per_chunk for f in own]),
             "cpu_us_per_request": value([f.cpu_us_per_request for f in own]),
+            "requests_per_s_with_cores": value([f.requests_per_s_with_cores for f in own]),
         }
         found[name] = {figure: asdict(one) if one else None for figure, one in values.items()}
     return found
@@ -54,6 +55,7 @@ def table(found: Mapping[str, Mapping[str, object]]) -> Table:
         "chunks_per_s",
         "cpu_us_per_chunk",
         "cpu_us_per_request",
+        "requests_per_s_with_cores",
     )
     shown = Table("target", *figures)
     for name, values in found.items():

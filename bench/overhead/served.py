@@ -9,8 +9,11 @@ from pathlib import Path
 import uvicorn
 
 from engines.registry import Heartbeat
+from router.access.door import DoorStores, guarded
+from router.access.guard import Guard
+from router.access.shared_keys import MemoryKeyStore
+from router.access.usage import MemoryUsageStore
 from router.config.settings import Settings, load_settings
-from router.ingress import Ingress
 from router.local.ports import free_port
 from router.service import Application, running_ingress
 from router.state.store import MemoryRegistry, MemoryStore
@@ -38,10 +41,14 @@ async def _registry(settings: Settings) -> MemoryRegistry:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Ingress]:
+async def _running(settings: Settings) -> AsyncIterator[Guard]:
     classifier = load_classifier(settings.classifier)
-    async with running_ingress(settings, MemoryStore(), await _registry(settings), classifier) as ingress:
-        yield ingress
+    stores, auth = DoorStores(MemoryKeyStore(), MemoryUsageStore()), settings.auth
+    async with (
+        running_ingress(settings, MemoryStore(), await _registry(settings), classifier) as ingress,
+        guarded(ingress, ingress.recorder.telemetry, auth, settings.admin, stores, time.time, "alone") as guard,
+    ):
+        yield guard
 
 
 def main() -> None:

@@ -12,8 +12,11 @@ from typing import Any
 import orjson
 import yaml
 
+from bench.overhead.client import KEY
 from bench.overhead.measure import INSTANT, PACED, Target
+from bench.processes import router_processes
 from engines.child import die_with_parent
+from router.access.keys import hash_of
 from router.config.settings import load_settings
 from router.local.service import LocalService
 
@@ -53,21 +56,30 @@ def pools(urls: dict[str, str]) -> list[dict[str, Any]]:
 def alone(urls: dict[str, str], folder: Path) -> Iterator[Target]:
     """The router in one uvicorn process, without Ray and Redis."""
     settings = folder / "alone.yaml"
-    settings.write_text(yaml.safe_dump({"pools": pools(urls)}))
+    settings.write_text(yaml.safe_dump({"pools": pools(urls), "auth": {"keys_file": str(with_key(folder))}}))
     with _process("bench.overhead.served", str(settings)) as (process, line):
         url = line.strip()
         _until_ready(url)
-        yield Target("router", {INSTANT: url, PACED: url}, process.pid)
+        yield Target("router", {INSTANT: url, PACED: url}, (process.pid,))
 
 
 @contextlib.contextmanager
-def with_ray(urls: dict[str, str], port: int, routers: int = 1) -> Iterator[Target]:
+def with_ray(urls: dict[str, str], folder: Path, port: int, routers: int = 1) -> Iterator[Target]:
     """The service as `alpharoute serve` runs it: Ray Serve with HAProxy, Redis, so many router replicas."""
-    listen, router = {"port": port}, {"replicas": routers}
-    settings = load_settings(None, {"pools": pools(urls), "listen": listen, "router": router})
+    listen, router, auth = {"port": port}, {"replicas": routers}, {"keys_file": with_key(folder)}
+    settings = load_settings(None, {"pools": pools(urls), "listen": listen, "router": router, "auth": auth})
     with LocalService(settings) as service:
         service.wait(lambda seen: None)
-        yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url})
+        pids = tuple(process.pid for process in router_processes())
+        yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url}, pids)
+
+
+def with_key(folder: Path) -> Path:
+    """A keys file with the load generator's key, whose limits are counted and never reached."""
+    limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12, "concurrent": 10**6}
+    file = folder / "keys.yaml"
+    file.write_text(yaml.safe_dump({"keys": [{"id": "load", "hash": hash_of(KEY), "limits": limits}]}))
+    return file
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 import psutil
 
+from bench.processes import router_processes
 from bench.soak.engine import PLACES
 from engines.child import die_with_parent
 from router.config.settings import load_settings
@@ -23,7 +24,6 @@ from router.local.service import LocalService
 MODEL = "soak"
 POOLS = (("vanilla", None), ("draft", "small"))
 ENGINES_PER_POOL = 2
-ROUTER_TITLE = "ray::ServeReplica:alpharoute:router"
 
 
 @dataclass(slots=True)
@@ -89,9 +89,7 @@ class Stand:
 
     def routers(self) -> list[psutil.Process]:
         """The router replicas' processes, oldest first."""
-        family = psutil.Process().children(recursive=True)
-        found = [one for one in family if _title(one).startswith(ROUTER_TITLE)]
-        return sorted(found, key=lambda one: one.create_time())
+        return router_processes()
 
     def stop_redis(self, sig: signal.Signals) -> None:
         """Kill it, or (SIGSTOP) let it hang with its connections open."""
@@ -139,10 +137,3 @@ def _pool(name: str, drafter: str | None, engines: list[Engine]) -> dict[str, ob
     speculative = {"method": "draft_model", "drafter": drafter, "k_max": 4} if drafter else {}
     shared = {"model": MODEL, "engine": "url", "self_check": False, "probe": False, "max_running": PLACES}
     return {"name": name, "urls": urls, **shared, **speculative}
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
