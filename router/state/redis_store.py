@@ -282,6 +282,8 @@ class RedisRegistry:
         self._redis = redis
         self._keys = keys
         self._reader = HeartbeatReader()
+        self._read: dict[str, Heartbeat | None] = {}
+        """What was read last, by its text: engines announce themselves less often than routers look."""
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
         """See Registry."""
@@ -307,8 +309,9 @@ class RedisRegistry:
             gone = [name for name, text in zip(names, texts, strict=True) if text is None]
             if gone:
                 await self._redis.srem(self._keys.replicas, *gone)
-        heartbeats = (self._reader.read(text) for text in texts if text is not None)
-        return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
+        known = self._read
+        self._read = {text: known[text] if text in known else self._reader.read(text) for text in texts if text}
+        return [heartbeat for heartbeat in self._read.values() if heartbeat is not None]
 
 
 def _dumps(heartbeat: Heartbeat) -> bytes:

@@ -1,0 +1,1 @@
+"""How costs grow with the cluster: measured on one router and one Redis, and what follows for many."""
