@@ -1,0 +1,1 @@
+"""Whether speculation changes what is said: greedy texts token for token, sampled texts by their distribution."""

@@ -1,0 +1,117 @@
+"""`python -m bench.correctness`: speculation must change nothing but the time.
+
+Every method of `bench.correctness.methods` on real vLLM, with k = 0 … 4 mixed in each batch: greedy answers to
+hundreds of prompts, token for token those of the engine without speculation; and samples at a temperature above 0
+against probabilities computed from the weights. `--unpatched` leaves out this project's repair of vLLM's CPU build, and
+must fail.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.correctness.methods import K_MAX, RUNS, VANILLA, missing
+from bench.correctness.pair import ROLLS, Reference, correctness_models, dice
+from bench.correctness.verdict import Distribution, differing, distribution
+from bench.provenance import provenance
+from engines.demo.progress import reporting
+
+LIMIT_S = 900
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 where a method changed what is said (with --unpatched: where none did)."""
+    options = _parser().parse_args(arguments)
+    with reporting() as progress:
+        models = correctness_models(options.methods, progress)
+    reference = dice(models.target, options.temperature)
+    found: dict[str, Any] = {
+        "provenance": provenance(),
+        "prompts": options.prompts,
+        "samples": options.samples,
+        "temperature": options.temperature,
+        "k": f"0 … {K_MAX}, mixed in each batch",
+        "rolls": ROLLS,
+        "repaired": not options.unpatched,
+        "methods": {},
+    }
+    vanilla: Mapping[str, Any] | None = None
+    for name in (VANILLA, *options.methods):
+        why = missing(name)
+        if why is None:
+            began_s = time.monotonic()
+            report = _run(name, options)
+            vanilla = vanilla or report
+            told = _judged(report, vanilla, reference) | {"took_s": round(time.monotonic() - began_s, 1)}
+        else:
+            told = {"skipped": why}
+        found["methods"][name] = told
+        print(f"{name}: {_line(told)}", file=sys.stderr, flush=True)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+    right = [told["right"] for name, told in found["methods"].items() if "right" in told and name != VANILLA]
+    return int(any(right)) if options.unpatched else int(not all(right))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.correctness", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the results there")
+    parser.add_argument("--prompts", type=int, default=500, help="greedy answers (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=20_000, help="sampled answers (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", choices=tuple(RUNS), default=tuple(RUNS), metavar="METHOD")
+    parser.add_argument("--unpatched", action="store_true", help="without the repair of vLLM's CPU build")
+    return parser
+
+
+def _run(name: str, options: argparse.Namespace) -> Mapping[str, Any]:
+    """An engine's answers; a process each, for vLLM binds its kernels once."""
+    command = [sys.executable, "-m", "bench.correctness.engine", name]
+    command += [str(options.prompts), str(options.samples), str(options.temperature)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env |= {"VLLM_PLUGINS": "none"} if options.unpatched else {}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"greedy"')]
+    if done.returncode != 0 or not lines:
+        raise SystemExit(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    report: Mapping[str, Any] = json.loads(lines[-1])
+    return report
+
+
+def _judged(report: Mapping[str, Any], vanilla: Mapping[str, Any], reference: Reference) -> dict[str, Any]:
+    seen = {tuple(row): count for row, count in report["sampled"]}
+    found: Distribution = distribution(seen, reference.chances)
+    differ = differing(vanilla["greedy"], report["greedy"])
+    return {
+        "right": not differ and found.unchanged,
+        "greedy": {
+            "answers": len(report["greedy"]),
+            "tokens": sum(map(len, report["greedy"])),
+            "differing": differ,
+            **report["greedy_counts"],
+        },
+        "sampled": {**asdict(found), "unchanged": found.unchanged, **report["sampled_counts"]},
+    }
+
+
+def _line(told: Mapping[str, Any]) -> str:
+    if "skipped" in told:
+        return f"skipped, {told['skipped']}"
+    greedy, sampled = told["greedy"], told["sampled"]
+    return (
+        f"{len(greedy['differing'])} of {greedy['answers']} greedy answers differ "
+        f"({greedy['accepted']} of {greedy['drafted']} drafts accepted), "
+        f"{sampled['samples']} samples p = {sampled['p']:.2g} ({sampled['accepted']} of {sampled['drafted']}), {told['took_s']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What an engine's answers say: texts that differ from vanilla's, and a distribution that cannot be the target's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import chisquare
+
+LEAST_EXPECTED = 5.0
+"""Rows expected less often are counted together: chi-square wants this many in a cell."""
+LEAST_P = 1e-4
+"""A right engine fails with this chance; eight methods, so about one run in a thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Chi-square of sampled rows against their exact chances."""
+
+    samples: int
+    cells: int
+    statistic: float
+    p: float
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the samples can have come from those chances."""
+        return self.p >= LEAST_P
+
+
+def differing(vanilla: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> list[int]:
+    """Which answers are not token for token vanilla's."""
+    return [i for i, (mine, theirs) in enumerate(zip(vanilla, other, strict=True)) if list(mine) != list(theirs)]
+
+
+def distribution(seen: Mapping[tuple[int, ...], int], chances: Mapping[tuple[int, ...], float]) -> Distribution:
+    """Rows without a chance of their own, and rare ones, share the last cell."""
+    samples = sum(seen.values())
+    cells = [row for row, chance in chances.items() if chance * samples >= LEAST_EXPECTED]
+    observed = [float(seen.get(row, 0)) for row in cells]
+    expected = [chances[row] * samples for row in cells]
+    observed.append(samples - sum(observed))
+    expected.append(samples - sum(expected))
+    if expected[-1] < LEAST_EXPECTED:  # too little is left for a cell of its own
+        observed[-2:] = [sum(observed[-2:])]
+        expected[-2:] = [sum(expected[-2:])]
+    found = chisquare(observed, expected)
+    return Distribution(samples, len(observed), float(found.statistic), float(found.pvalue))
