@@ -57,7 +57,7 @@ ACCEPTED, PROPOSED = "alpharoute_accepted_drafts_total", "alpharoute_proposed_dr
 TOKENS, TPOT = "alpharoute_output_tokens_total", "alpharoute_time_per_output_token_seconds"
 SPEEDUP, STAGE = "alpharoute_estimated_speedup_ratio", "alpharoute_stage_seconds"
 ANSWERED = ', route=~"/v1/.*"'
-OWN_WORK = ', stage=~"parse|classify|decide"'
+OWN_WORK = ', stage=~"admit|parse|classify|decide"'
 
 # Request-seconds that vanilla would have taken longer, per second: tokens x their time x (speed-up - 1), by task.
 SAVED = f"{rate(TOKENS, 'task')} * ({mean(TPOT, 'task')}) * ({mean(SPEEDUP, 'task')} - 1)"
@@ -186,7 +186,7 @@ OVERHEAD = (
     Panel("Own work by stage, median", "s", {"{{stage}}": quantile(0.5, STAGE, "stage", OWN_WORK)}, stacked=True),
     Panel("Own work by stage, p99", "s", {"{{stage}}": quantile(0.99, STAGE, "stage", OWN_WORK)}),
     Panel(
-        "Waiting by stage, p95", "s", {"{{stage}}": quantile(0.95, STAGE, "stage", ', stage!~"parse|classify|decide"')}
+        "Waiting by stage, p95", "s", {"{{stage}}": quantile(0.95, STAGE, "stage", ', stage!~"admit|parse|classify|decide"')}
     ),
     Panel("Mean time by stage", "s", {"{{stage}}": mean(STAGE, "stage")}, stacked=True),
     Panel("Wait before a full pool, p95", "s", {"{{pool}}": quantile(0.95, "alpharoute_queue_seconds", "pool")}),

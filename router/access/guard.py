@@ -4,6 +4,7 @@ Everything is decided from the router's own copies of keys and use, so that noth
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -64,6 +65,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
+        began_s = time.perf_counter()
         try:
             check_head(scope)
             self._check_side(scope["path"])
@@ -77,6 +79,7 @@ class Guard:
         except ClientGone:
             return
         else:
+            self.telemetry.stages["admit"].observe(time.perf_counter() - began_s)
             try:
                 await self._pass(scope, receive, send, key, admitted)
             except Exception as error:

@@ -14,8 +14,8 @@ _RATIOS = (0.5, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 2.5, 3, 4)
 _STAGE_S = (50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3.2e-3, 6.4e-3, 12.8e-3, 0.05, 0.1, 0.5, 1, 5, 30, 120)
 
 
-STAGES = ("read", "parse", "classify", "decide", "queue", "connect", "first_byte", "pass_on")
-"""Stages of a request in order; parse, classify and decide are the router's own work, the others wait for somebody."""
+STAGES = ("admit", "read", "parse", "classify", "decide", "queue", "connect", "first_byte", "pass_on")
+"""Stages of a request in order; admit, parse, classify and decide are the router's own work, the others wait."""
 
 
 class Telemetry:
@@ -124,6 +124,13 @@ class Telemetry:
         )
         self.policy_version = gauge(
             "alpharoute_policy_version", "Number of the policy version in force here; 0 is the file's or the settings'."
+        )
+        self.policy_trials = gauge(
+            "alpharoute_policy_trial", "Number of the policy version that is shadow or canary; 0 for none.", ["kind"]
+        )
+        self.policy_age = gauge("alpharoute_policy_age_seconds", "Age of what is known here of the policy versions.")
+        self.canary_requests = counter(
+            "alpharoute_canary_requests_total", "Requests compared while a canary runs.", ["arm", "outcome"]
         )
         self.redis_up = gauge("alpharoute_redis_up", "1 when the last exchange with Redis succeeded.")
         self.redis_errors = counter("alpharoute_redis_errors_total", "Exchanges with Redis that failed.")

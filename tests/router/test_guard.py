@@ -38,6 +38,7 @@ async def test_without_a_key_only_probes_and_metrics_answer(door: Doorway) -> No
     """Everything else is a 401 in OpenAI's shape that says how to authenticate, and reaches nothing."""
     for path in ("/health", "/ready", "/metrics"):
         assert (await _said(door, "GET", path))[0] == 200
+    assert door.guard.telemetry.registry.get_sample_value("alpharoute_stage_seconds_count", {"stage": "admit"}) == 3
     seen = len(door.app.scopes)
     for method, path in (
         ("POST", "/v1/chat/completions"),
