@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -19,6 +19,7 @@ from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
 from policies.words import TASKS
+from router.admin.wiring import AdminStores
 from router.config.settings import Settings
 from router.ingress import Ingress
 from router.service import Application, running_ingress
@@ -98,6 +99,13 @@ class Service:
         }
         await self.registry.announce(Heartbeat.model_validate(beat), ttl_s=3600)
 
+    async def until_async(self, good: Callable[[], Awaitable[bool]], limit_s: float = 10) -> None:
+        """Wait for a condition that is asked for, a deadline at most."""
+        deadline = time.monotonic() + limit_s
+        while not await good():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            await asyncio.sleep(0.01)
+
     async def until(self, good: Callable[[], bool], limit_s: float = 10) -> None:
         """Wait for a condition, a deadline at most."""
         deadline = time.monotonic() + limit_s
@@ -146,6 +154,8 @@ async def running_service(
     *,
     store: Store | None = None,
     registry: Registry | None = None,
+    shared: AdminStores | None = None,
+    name: str = "router",
 ) -> AsyncIterator[Service]:
     """A router over these engines, all of them announced and known; state of its own unless one is given."""
     store, registry = store or MemoryStore(), registry or MemoryRegistry(time.monotonic)
@@ -153,7 +163,7 @@ async def running_service(
 
     @contextlib.asynccontextmanager
     async def remembered() -> AsyncIterator[Ingress]:
-        async with running_ingress(settings, store, registry, Uninformed(TASKS)) as ingress:
+        async with running_ingress(settings, store, registry, Uninformed(TASKS), name=name, shared=shared) as ingress:
             ingresses.append(ingress)
             yield ingress
 
