@@ -17,6 +17,7 @@ from classifiers.calibration import (
 )
 from classifiers.corpus import tool_requests
 from classifiers.examples import Example
+from classifiers.label import Label
 from classifiers.model import API_CALL, Weights
 from classifiers.scoring import Score, score, source_family
 from classifiers.training import Recipe, featured, train
@@ -27,10 +28,14 @@ _LIBRARIES = ("scikit-learn", "numpy", "scipy")
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A classifier with its temperature and tools bonus, its score on unseen sources, and what its card says."""
+    """A classifier with its temperature and tools bonus, its score on unseen sources, and what its card says.
+
+    `unseen` holds the examples that were scored, each with the label of a model that never saw its source.
+    """
 
     weights: Weights
     score: Score
+    unseen: Sequence[tuple[Example, Label]]
     card: Mapping[str, object]
 
 
@@ -56,11 +61,13 @@ def build(
     tasks, probabilities = leave_source_out(kept, held, recipe, folds, advance)
     truth = [tasks.index(item.example.task) for item in held]
     temperature = best_temperature(probabilities, truth)
-    unseen = score([item.example for item in held], labels_of(tasks, heated(probabilities, temperature)))
+    labels = labels_of(tasks, heated(probabilities, temperature))
+    unseen = [(item.example, label) for item, label in zip(held, labels, strict=True)]
+    found = score([example for example, _ in unseen], labels)
     weights = replace(train([*ours, *theirs], recipe), temperature=temperature)
     if API_CALL in weights.tasks:
         weights = replace(weights, tools_bonus=tools_bonus(weights, tool_requests()))
-    return Built(weights, unseen, _card(own, outside, recipe, unseen))
+    return Built(weights, found, unseen, _card(own, outside, recipe, found))
 
 
 def _card(own: Sequence[Example], outside: Sequence[Example], recipe: Recipe, unseen: Score) -> dict[str, object]:

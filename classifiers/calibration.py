@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from classifiers.examples import Example
 from classifiers.label import Label
-from classifiers.model import Model, Weights
+from classifiers.model import Model, Weights, most_likely
 from classifiers.scoring import source_family
 from classifiers.training import Featured, Recipe, train
 
@@ -60,9 +60,9 @@ def heated(probabilities: Probabilities, temperature: float) -> Probabilities:
 
 
 def labels_of(tasks: Sequence[str], probabilities: Probabilities) -> list[Label]:
-    """The most probable task of each row."""
-    best = probabilities.argmax(axis=1)
-    return [Label(tasks[at], float(row[at]), "model") for at, row in zip(best, probabilities, strict=True)]
+    """The most probable task of each row, with those that come next."""
+    found = [most_likely(tasks, row) for row in probabilities.tolist()]
+    return [Label(*likely[0], "model", likely) for likely in found]
 
 
 def tools_bonus(weights: Weights, examples: Sequence[Example], recall: float = 0.98) -> float:

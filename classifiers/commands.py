@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +16,13 @@ from classifiers.artefact import SHIPPED, Artefact, ArtefactError, load, save
 from classifiers.building import FOLDS, build
 from classifiers.calibration import Advance
 from classifiers.corpus import corpus
-from classifiers.examples import Example, read_examples, write_examples
+from classifiers.examples import Example, read_examples, write_examples, write_labels
 from classifiers.explaining import explain as explanation_of
+from classifiers.label import Label
 from classifiers.model import Model
 from classifiers.prompt import read_prompt
 from classifiers.scoring import Score, source_family, timed
-from classifiers.scoring import evaluate as score_of
+from classifiers.scoring import score as score_of
 from classifiers.tables import plot_confusion, tables
 
 app = typer.Typer(help="Train, evaluate and explain the task classifier.", no_args_is_help=True)
@@ -32,6 +33,8 @@ Files = Annotated[
 Folder = Annotated[Path, typer.Option("--model", help="Folder of the classifier; default: the shipped one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Folds = Annotated[int, typer.Option(min=2, help="Groups of sources that are left out in turn.")]
+
+Labelled = Sequence[tuple[Example, Label]]
 
 
 @app.command()
@@ -66,6 +69,9 @@ def evaluate(
     ] = False,
     folds: Folds = FOLDS,
     plot: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix to this file.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help='Also write a line of {"task", "likely"} for each prompt to this file.')
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a classifier on labelled prompts: F1, calibration, confusion, sources and time.
@@ -79,9 +85,11 @@ def evaluate(
             return
         with _progress("training") as advance:
             if leave_source_out or own_only or not files:
-                score = _unseen(examples, own_only, folds, advance)
+                score, labelled = _unseen(examples, own_only, folds, advance)
             else:
-                score = _of_version(load(folder), examples)
+                score, labelled = _of_version(load(folder), examples)
+        if labels:
+            write_labels(labels, labelled)
         if plot:
             plot_confusion(score, plot)
     _show(score, as_json)
@@ -115,16 +123,21 @@ def write_corpus(
     typer.echo(f"{write_examples(out, corpus(seed))} prompts in {out}")
 
 
-def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advance) -> Score:
+def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advance) -> tuple[Score, Labelled]:
     """The score of the examples by models that did not see their sources; of the own families without examples."""
-    if own_only and examples:
-        return score_of(Model(build(corpus(), [], folds=4, advance=advance).weights), examples)
     own = corpus()
+    if own_only and examples:
+        return _scored(Model(build(own, [], folds=4, advance=advance).weights), examples)
     built = build(own, examples, folds=folds, advance=advance)
-    return timed(built.score, Model(built.weights), examples or own[::10])
+    return timed(built.score, Model(built.weights), examples or own[::10]), built.unseen
 
 
-def _of_version(artefact: Artefact, examples: list[Example]) -> Score:
+def _scored(model: Model, examples: list[Example]) -> tuple[Score, Labelled]:
+    labels = [model.classify(example.prompt) for example in examples]
+    return timed(score_of(examples, labels), model, examples), list(zip(examples, labels, strict=True))
+
+
+def _of_version(artefact: Artefact, examples: list[Example]) -> tuple[Score, Labelled]:
     data = artefact.card.get("data")
     trained = data.get("outside_sources", {}) if isinstance(data, dict) else {}
     seen = sorted({source_family(example.source) for example in examples} & set(trained))
@@ -134,7 +147,7 @@ def _of_version(artefact: Artefact, examples: list[Example]) -> Score:
             "the scores flatter it; use --leave-source-out",
             err=True,
         )
-    return score_of(Model(artefact.weights), examples)
+    return _scored(Model(artefact.weights), examples)
 
 
 def _read(paths: list[Path]) -> list[Example]:

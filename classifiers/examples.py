@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from classifiers.label import Label, Likely
 from classifiers.prompt import Prompt, prompt_of
 
 PARTS = 8
@@ -74,6 +75,16 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
     lines = [json.dumps(_fields(example), ensure_ascii=False) for example in examples]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return len(lines)
+
+
+def write_labels(path: Path, labelled: Iterable[tuple[Example, Label]]) -> None:
+    """Write a line of {"task", "likely"} for each example: its true task, and what the label held likely; no text."""
+    lines = [json.dumps({"task": example.task, "likely": _rounded(label.likely)}) for example, label in labelled]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _rounded(likely: Likely) -> list[tuple[str, float]]:
+    return [(task, round(share, 4)) for task, share in likely]
 
 
 def _fields(example: Example) -> dict[str, object]:

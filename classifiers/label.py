@@ -9,6 +9,9 @@ from policies.words import OTHER, TASKS
 Source = Literal["header", "metadata", "model", "tools", "fallback"]
 """Who named the task: the client (header, metadata), the model, the presence of tools, or nobody (fallback)."""
 
+Likely = tuple[tuple[str, float], ...]
+"""Tasks with their probabilities, the most probable first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -21,7 +24,7 @@ class Label:
     task: str
     confidence: float
     source: Source
-    likely: tuple[tuple[str, float], ...] = ()
+    likely: Likely = ()
 
 
 class Classifier(Protocol):

@@ -3,13 +3,14 @@
 The weights are learnt with scikit-learn (classifiers.training); its per-call checks would be a third of the cost here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.label import Label, Source
+from classifiers.label import Label, Likely, Source
 from classifiers.prompt import Prompt
 from classifiers.structure import structure
 from classifiers.words import blocks
@@ -65,13 +66,11 @@ class Model:
         """The most probable task, or `other` where no task reaches the least confidence."""
         if not prompt.text.strip() and not prompt.has_tools:
             return Label(OTHER, 0.0, "fallback")
-        weights = self._weights
-        ranked = sorted(zip(self.probabilities(prompt), weights.tasks, strict=True), reverse=True)
-        confidence, task = ranked[0]
+        likely = most_likely(self._weights.tasks, self.probabilities(prompt))
+        task, confidence = likely[0]
         if confidence < self._min_confidence:
             return Label(OTHER, confidence, "fallback")
         source: Source = "tools" if prompt.has_tools and task == API_CALL else "model"
-        likely = tuple((name, share) for share, name in ranked[:LIKELY])
         return Label(task, confidence, source, likely)
 
     def probabilities(self, prompt: Prompt) -> list[float]:
@@ -97,6 +96,12 @@ class Model:
         if prompt.has_tools and self._api_call is not None:
             found_scores[self._api_call] += weights.tools_bonus
         return found_scores
+
+
+def most_likely(tasks: Sequence[str], probabilities: Sequence[float]) -> Likely:
+    """The `LIKELY` most probable tasks with their probabilities, the best first."""
+    ranked = sorted(zip(probabilities, tasks, strict=True), reverse=True)
+    return tuple((task, share) for share, task in ranked[:LIKELY])
 
 
 def rows_of(vocabulary: dict[str, int], features: set[str]) -> list[int]:

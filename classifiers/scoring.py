@@ -94,12 +94,6 @@ def score(examples: Sequence[Example], labels: Sequence[Label]) -> Score:
     )
 
 
-def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
-    """The score and latency of a classifier on the examples."""
-    labels = [classifier.classify(example.prompt) for example in examples]
-    return timed(score(examples, labels), classifier, examples)
-
-
 def timed(found: Score, classifier: Classifier, examples: Sequence[Example]) -> Score:
     """The score with the times that the classifier takes for the examples, and for requests of 1 and 64 KB."""
     own = _latency([_best_ms(partial(classifier.classify, item.prompt)) for item in examples])

@@ -124,6 +124,19 @@ def test_evaluate_warns_of_sources_that_were_trained_on(tmp_path: Path, file: Pa
     assert "brewing" in scored.stdout
 
 
+def test_labels_of_unseen_sources_are_written_without_text(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line holds the true task and what a model that never saw the source held likely."""
+    monkeypatch.setattr("classifiers.commands.corpus", list)  # without the thousands that take minutes
+    scored = run(app, ["evaluate", str(file), "--leave-source-out", "--folds", "2", "--labels", str(tmp_path / "l")])
+    lines = [json.loads(line) for line in (tmp_path / "l").read_text().splitlines()]
+    assert scored.exit_code == 0
+    assert {line["task"] for line in lines} == {"brewing", "sailing"}
+    assert all(0 < line["likely"][0][1] <= 1 for line in lines)
+    assert all(set(line) == {"task", "likely"} for line in lines)
+
+
 def test_evaluate_skips_files_that_do_not_exist() -> None:
     """Public data that is not there is no failure."""
     scored = run(app, ["evaluate", "/nowhere/prompts.jsonl"])

@@ -9,7 +9,7 @@ from classifiers.calibration import best_temperature, heated
 from classifiers.examples import Example
 from classifiers.label import Label, Uninformed
 from classifiers.prompt import Prompt, prompt_of
-from classifiers.scoring import calibration_error, evaluate, score
+from classifiers.scoring import calibration_error, score, timed
 from classifiers.tables import plot_confusion
 
 EXAMPLES = [
@@ -63,7 +63,7 @@ def test_times_are_of_the_examples_and_of_requests_of_both_sizes() -> None:
             seen.append(prompt.chars)
             return super().classify(prompt)
 
-    found = evaluate(Watched(), EXAMPLES)
+    found = timed(score(EXAMPLES, labels("a", "b", "b", "b")), Watched(), EXAMPLES)
     assert found.p50_ms is not None
     assert found.p99_ms is not None
     assert 0 < found.p50_ms <= found.p99_ms
