@@ -81,7 +81,9 @@ def test_an_engine_runs_in_lockstep() -> None:
     engine = Engine(costs(calibration, None), 8)
     engine.offer(Job(0, 0, 10.0, 0.0, 0.0, 0.0), 0.0, 1.0)
     engine.offer(Job(1, 0, 10.0, 0.0, 0.0, 0.0), 0.0, 1.0)
-    assert engine.next_end_s() == pytest.approx(10 * (0.035 + 2 * 0.009))
+    assert engine.next_end_s() == pytest.approx(
+        10 * (calibration.step.base_ms + 2 * calibration.step.per_request_ms) / 1e3
+    )
 
 
 def test_a_full_engine_queues() -> None:
