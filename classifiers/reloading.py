@@ -1,5 +1,6 @@
 """A classifier that follows its folder: a new version is taken up without a restart, a broken one is refused."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from classifiers.artefact import SHIPPED, Artefact, ArtefactError, load
@@ -28,6 +29,11 @@ class Reloading:
     def version(self) -> str:
         """The SHA-256 of the version in use."""
         return self._artefact.sha256
+
+    @property
+    def card(self) -> Mapping[str, object]:
+        """Where the version in use comes from, and how it was scored."""
+        return self._artefact.card
 
     def classify(self, prompt: Prompt) -> Label:
         """The task by the version in use."""
