@@ -39,12 +39,29 @@ class AuthSettings(Part):
 
 
 class AdminSettings(Part):
-    """The admin API and the console on a port of their own."""
+    """The admin API on a port of its own, and the console on the next."""
 
     port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Port for /admin and /console, which the API's then lacks; unset: both.",
+        description="Port for /admin, which the API's then lacks; unset: both.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the admin port binds, on each router's node.")
+
+
+class ConsoleSettings(Part):
+    """The console, a process of its own at /console."""
+
+    enabled: bool = Field(default=True, description="Whether there is one.")
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="A port of its own, on `admin.host`; unset: the API's, or with `admin.port` the one after that.",
+    )
+    api_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/]+/?$",
+        description="Where it reaches the Admin API; unset: on its own node, at `admin.port` or `listen.port`.",
+    )
