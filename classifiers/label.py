@@ -17,8 +17,8 @@ Likely = tuple[tuple[str, float], ...]
 class Label:
     """The task of one prompt; `confidence` is the calibrated probability (0–1) that the task is right.
 
-    `likely` holds the most probable tasks with their probabilities, the best first; it is empty where nothing but the
-    task is known: explicit labels, and `other` for want of confidence.
+    `likely` holds the tasks that come into question with their probabilities, the best first: one where there is no
+    doubt, none where nothing but the task is known (explicit labels, and `other` for want of confidence).
     """
 
     task: str

@@ -18,7 +18,8 @@ from policies.words import OTHER
 
 API_CALL = "api_call_generation"
 LIKELY = 3
-"""How many of the most probable tasks a label names; they hold 98 % of the probability on fresh prompts."""
+LEAST_LIKELY = 0.02
+"""A label names at most so many tasks, and after the first only those of at least this probability: most have one."""
 
 Floats = NDArray[np.float32]
 
@@ -99,9 +100,10 @@ class Model:
 
 
 def most_likely(tasks: Sequence[str], probabilities: Sequence[float]) -> Likely:
-    """The `LIKELY` most probable tasks with their probabilities, the best first."""
+    """The most probable tasks with their probabilities, the best first: `LIKELY` at most, none of too little."""
     ranked = sorted(zip(probabilities, tasks, strict=True), reverse=True)
-    return tuple((task, share) for share, task in ranked[:LIKELY])
+    first, *others = ((task, share) for share, task in ranked[:LIKELY])
+    return (first, *(other for other in others if other[1] >= LEAST_LIKELY))
 
 
 def rows_of(vocabulary: dict[str, int], features: set[str]) -> list[int]:

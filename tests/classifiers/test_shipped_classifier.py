@@ -102,11 +102,13 @@ def test_below_the_threshold_the_task_is_other() -> None:
     assert label.likely == ()
 
 
-def test_the_runners_up_are_told(model: Model) -> None:
-    """A label names the next tasks with their probabilities, for who decides over more than one."""
-    label = model.classify(prompt_of("Recommend three board games for a rainy weekend."))
-    assert len(label.likely) == 3
-    assert sum(share for _, share in label.likely) > 0.9
+def test_tasks_that_come_into_question_are_told(model: Model) -> None:
+    """One where there is no doubt, the next ones too where there is, for who decides over more than one."""
+    sure = model.classify(prompt_of("Write a PostgreSQL query that returns the ten latest orders of each customer."))
+    doubtful = model.classify(prompt_of("Write something about contracts and refunds"))
+    assert [task for task, _ in sure.likely] == ["sql_generation"]
+    assert 1 < len(doubtful.likely) <= 3
+    assert all(share >= 0.02 for _, share in doubtful.likely)
 
 
 @pytest.mark.parametrize("least", [-0.1, 1.1])
