@@ -104,9 +104,9 @@ def test_below_the_threshold_the_task_is_other() -> None:
 
 def test_tasks_that_come_into_question_are_told(model: Model) -> None:
     """One where there is no doubt, the next ones too where there is, for who decides over more than one."""
-    sure = model.classify(prompt_of("Write a PostgreSQL query that returns the ten latest orders of each customer."))
+    sure = model.classify(prompt_of("Solve for x: 5x - 3 = 2x + 12"))
     doubtful = model.classify(prompt_of("Write something about contracts and refunds"))
-    assert [task for task, _ in sure.likely] == ["sql_generation"]
+    assert [task for task, _ in sure.likely] == ["mathematics"]
     assert 1 < len(doubtful.likely) <= 3
     assert all(share >= 0.02 for _, share in doubtful.likely)
 
