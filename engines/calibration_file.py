@@ -8,8 +8,9 @@ from statistics import fmean, median, stdev
 
 import yaml
 
-from engines.calibration_sweep import Answer, CalibrationError, Measured
+from engines.calibration_sweep import Answer, Measured
 from engines.contract import EngineMetrics
+from engines.engine_client import MeasurementError
 from policies.nnls import nonnegative
 
 FEWEST_STEPS = 4
@@ -55,10 +56,10 @@ def points(answers: Sequence[Answer]) -> list[Point]:
 
 
 def fit(measured: Sequence[Point]) -> Fitted:
-    """Non-negative least squares of step time on [1, B, B·k, 1(k>0), k], errors relative. CalibrationError under 4
+    """Non-negative least squares of step time on [1, B, B·k, 1(k>0), k], errors relative. MeasurementError under 4
     points."""
     if len(measured) < 4:
-        raise CalibrationError(f"{len(measured)} usable points: at least 4 are needed (longer answers, more batches)")
+        raise MeasurementError(f"{len(measured)} usable points: at least 4 are needed (longer answers, more batches)")
     rows = [[1.0, p.batch, p.batch * p.k, float(p.k > 0), p.k] for p in measured]
     scaled = [[x / p.step_ms for x in row] for row, p in zip(rows, measured, strict=True)]
     a = [[sum(row[i] * row[j] for row in scaled) * (1 + 1e-9 * (i == j)) for j in range(5)] for i in range(5)]
@@ -112,7 +113,7 @@ def calibration(
     k_max = max(answer.k for answer in speculative.timed)
     curves = survival(speculative.natural, k_max)
     if not curves:
-        raise CalibrationError("no answer reported verify steps: is this a speculative engine with detailed metrics?")
+        raise MeasurementError("no answer reported verify steps: is this a speculative engine with detailed metrics?")
     own = points(speculative.timed)
     plain = points(vanilla.timed) if vanilla is not None else [p for p in own if p.k == 0]
     found = fit([*plain, *(p for p in own if p.k > 0)])

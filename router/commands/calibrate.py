@@ -6,8 +6,9 @@ from pathlib import Path
 
 from classifiers.examples import read_examples
 from engines.calibration_file import calibration, write
-from engines.calibration_sweep import CalibrationError, Sweep, measure
+from engines.calibration_sweep import Sweep, measure
 from engines.demo.workload import load_workload
+from engines.engine_client import MeasurementError
 from router.errors import SetupError
 
 
@@ -56,7 +57,7 @@ def calibrate(engine: Calibrated, prompts: dict[str, list[str]], sweep: Sweep, o
         raise SetupError("--ks needs a k above 0, --batches sizes from 1")
     try:
         found = asyncio.run(_measured(engine, prompts, sweep, out.stem))
-    except CalibrationError as error:
+    except MeasurementError as error:
         raise SetupError(str(error)) from None
     try:
         write(found, out)

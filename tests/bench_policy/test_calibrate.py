@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from bench.policy.calibration import costs, load_calibration
 from engines.calibration_file import calibration, write
-from engines.calibration_sweep import CalibrationError, Measured, Sweep, measure
+from engines.calibration_sweep import Measured, Sweep, measure
+from engines.engine_client import MeasurementError
 from engines.simulator.calibration import StepWork
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
@@ -101,25 +102,25 @@ async def test_a_known_engine_is_found_again(tmp_path: Path) -> None:
     ],
 )
 async def test_an_engine_that_cannot_be_measured_says_why(status: int, body: dict[str, object], says: str) -> None:
-    """No metrics, or an error: a CalibrationError with what to do or what was answered."""
+    """No metrics, or an error: a MeasurementError with what to do or what was answered."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.json_response(body, status=status)
 
     server = await served(answer)
     try:
-        with pytest.raises(CalibrationError, match=says):
+        with pytest.raises(MeasurementError, match=says):
             await measure(str(server.make_url("")), "m", {"a": ["x"]}, Sweep())
     finally:
         await server.close()
 
 
 async def test_an_engine_that_is_not_there() -> None:
-    """A refused connection is a CalibrationError too."""
+    """A refused connection is a MeasurementError too."""
     server = await served(KnownEngine().complete)
     url = str(server.make_url(""))
     await server.close()
-    with pytest.raises(CalibrationError, match="did not answer"):
+    with pytest.raises(MeasurementError, match="did not answer"):
         await measure(url, "m", {"a": ["x"]}, Sweep())
 
 
@@ -130,7 +131,7 @@ async def test_an_engine_without_drafts_is_no_speculative_one() -> None:
         measured = await measure(str(server.make_url("")), "m", {t: [t] for t in H}, Sweep((1,), (0, 1), 20, 1, 1))
     finally:
         await server.close()
-    with pytest.raises(CalibrationError, match="speculative engine"):
+    with pytest.raises(MeasurementError, match="speculative engine"):
         calibration("x", "", Measured(measured.timed), None, "d", "draft_model")
 
 

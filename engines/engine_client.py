@@ -1,0 +1,68 @@
+"""Asks one engine directly, with k and temperature pinned, for its own account of each answer."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import aiohttp
+
+from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
+
+TIMEOUT_S = 300.0
+
+
+class MeasurementError(Exception):
+    """The engine could not be measured; the message says what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineClient:
+    """An engine to ask, with the name of its model; `opened` makes one."""
+
+    session: aiohttp.ClientSession
+    url: str
+    model: str
+    headers: dict[str, str]
+
+    @classmethod
+    async def opened(cls, session: aiohttp.ClientSession, url: str, model: str | None, api_key: str | None) -> Self:
+        """A client of the engine at `url`; without a model's name, of the first that it lists."""
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        client = cls(session, url.rstrip("/").removesuffix("/v1"), model or "", headers)
+        return client if model else replace(client, model=await client.model_served())
+
+    async def ask(
+        self, prompt: str, *, k: int, tokens: int, temperature: float, exact: bool = False, task: str = ""
+    ) -> EngineMetrics:
+        """The metrics of one completion of at most `tokens` tokens (`exact`: of so many).
+
+        MeasurementError where there is no answer, or none with metrics.
+        """
+        body: dict[str, object] = {"model": self.model, "prompt": prompt, "max_tokens": tokens}
+        body |= {"temperature": temperature, "vllm_xargs": {SPEC_K: k, **({SPEC_TASK: task} if task else {})}}
+        body |= {"min_tokens": tokens, "ignore_eos": True} if exact else {}
+        try:
+            async with self.session.post(f"{self.url}/v1/completions", json=body, headers=self.headers) as response:
+                if response.status != 200:
+                    raise MeasurementError(f"{response.url}: {response.status}: {(await response.text())[:300]}")
+                metrics = parse_metrics(await response.json())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise MeasurementError(f"{self.url} did not answer: {error!r}") from None
+        if metrics is None:
+            raise MeasurementError(
+                f"the answer of {self.url} carries no metrics: start the engine with --enable-per-request-metrics"
+            )
+        return metrics
+
+    async def model_served(self) -> str:
+        """The first model that the engine lists; MeasurementError where it lists none."""
+        try:
+            async with self.session.get(f"{self.url}/v1/models", headers=self.headers) as response:
+                listed = await response.json()
+            return str(listed["data"][0]["id"])
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise MeasurementError(f"{self.url} lists no model ({error!r}): name it, or check URL and key") from None
+
+
+def engine_session() -> aiohttp.ClientSession:
+    """A session with the longest wait that an answer is given."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
