@@ -27,9 +27,21 @@ _CLASSES = {
     "foreign": (0x250, 0x10FFFF),
 }
 _BOUNDS = (*_SCRIPTS.values(), *_CLASSES.values())
-_LOW = np.array([low for low, _ in _BOUNDS], dtype=np.uint32)[:, None]
-_HIGH = np.array([high for _, high in _BOUNDS], dtype=np.uint32)[:, None]
 
+
+def _kinds() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """For each UTF-16 unit its kind, and for each kind whether it counts in each of the scripts and classes.
+
+    A pair of surrogates is one foreign character: its second half is of a kind that counts nowhere.
+    """
+    unit = np.arange(0x10000)[:, None]
+    low, high = np.array(_BOUNDS).T
+    inside = (unit >= low) & (unit <= high) & ((unit < 0xDC00) | (unit > 0xDFFF))
+    members, kind = np.unique(inside, axis=0, return_inverse=True)
+    return kind.astype(np.uint8).reshape(-1), members.astype(np.float32)
+
+
+_KIND, _MEMBERS = _kinds()
 _ASCII_CLASSES = tuple(bytes(range(low, min(high, 127) + 1)) for low, high in _CLASSES.values())
 _NO_SCRIPT = (0.0,) * len(_SCRIPTS)
 
@@ -134,9 +146,9 @@ def _shares(text: str) -> list[float]:
     """The shares of the scripts and classes of characters, stretched so that a quarter of the text counts in full."""
     if text.isascii():
         return _ascii_shares(text.encode())
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    counts: NDArray[np.intp] = ((points >= _LOW) & (points <= _HIGH)).sum(axis=1)
-    shares = np.minimum(1.0, 4 * counts / max(1, points.size)).tolist()
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), dtype=np.uint16)
+    counts = np.bincount(_KIND[units], minlength=len(_MEMBERS)) @ _MEMBERS
+    shares = np.minimum(1.0, 4 * counts / len(text)).tolist()
     foreign, english = shares[-1], shares[-3]
     return [*shares, float(foreign > 0.2 and english > 0.2)]
 

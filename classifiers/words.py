@@ -32,7 +32,6 @@ _ASCII_TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|[^\w\s]|[0-9]+")  # finds the sam
 _LINE_START = re.compile(r"\n[ \t]*(\S{1,24})")
 _DIGITS = re.compile(r"\d+")
 _ASCII_DIGITS = re.compile(r"[0-9]+")
-_APOSTROPHES = str.maketrans("’‘`", "'''")
 _SYSTEMS = 256
 
 
@@ -54,9 +53,8 @@ def blocks(prompt: Prompt) -> dict[str, set[str]]:
 
 
 def _normal(text: str) -> str:
-    if text.isascii():
-        return _ASCII_DIGITS.sub("0", text).replace("`", "'")
-    return _DIGITS.sub("0", text).translate(_APOSTROPHES)
+    text = (_ASCII_DIGITS if text.isascii() else _DIGITS).sub("0", text)
+    return text.replace("’", "'").replace("‘", "'").replace("`", "'")  # str.translate takes a hundred times as long
 
 
 @lru_cache(_SYSTEMS)  # an application sends the same instructions with every request
