@@ -1,7 +1,9 @@
 """What one replica costs a request, per k: its own time, the time it adds to its neighbours, and the wait for a
 place."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from policies.cost import StepModel, bucket
 from policies.estimator import Curve
@@ -35,16 +37,26 @@ def demand(request: Request, output_tokens: float, harm: float) -> Demand:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """What a pool's drafter is worth to a request: steps per token (1/E(k)) for k = 0 … k_max, and their relative
-    errors."""
+    """What a pool's drafter is worth to a request: steps per token (1/E(k)) for k = 0 … k_max, `careful` ones for the
+    harm to others, and their relative errors.
+
+    A batch that drafts too much slows all who are in it, and fills; one that drafts too little costs the request
+    alone. So a drafter that is not known yet is trusted less with others' time.
+    """
 
     per_token: tuple[float, ...]
+    careful: tuple[float, ...]
     noise: tuple[float, ...]
 
 
 def drafts_of(curve: Curve, asked: Demand) -> Drafts:
     """The worth of a curve to a request."""
-    return Drafts(steps_per_token(curve, asked.output_tokens), curve.noise)
+    waste = 0.5 / max(asked.output_tokens, 1.0)
+    return Drafts(
+        tuple([i + (1 - i) * waste for i in curve.inverse]),
+        tuple([i + (1 - i) * waste for i in curve.careful]),
+        curve.noise,
+    )
 
 
 def steps_per_token(curve: Curve, output_tokens: float) -> tuple[float, ...]:
@@ -52,6 +64,20 @@ def steps_per_token(curve: Curve, output_tokens: float) -> tuple[float, ...]:
     average."""
     waste = 0.5 / max(output_tokens, 1.0)
     return tuple([i + (1 - i) * waste for i in curve.inverse])
+
+
+def mixed(parts: Sequence[tuple[float, Drafts]]) -> Drafts:
+    """The drafts of a request of one of several tasks, each with its probability.
+
+    Its time is proportional to 1/E(k) of whichever task it is, so it is 1/E(k) that is averaged, not E(k).
+    """
+    total = sum(share for share, _ in parts)
+    shares = [share / total for share, _ in parts]
+
+    def mean(columns: Iterable[Sequence[float]]) -> tuple[float, ...]:
+        return tuple([sum(map(mul, shares, column)) for column in zip(*columns, strict=True)])
+
+    return Drafts(*(mean(getattr(drafts, name) for _, drafts in parts) for name in Drafts.__slots__))
 
 
 def cascade(fixed_s: float, step_s: float) -> float:
@@ -91,10 +117,10 @@ def load_of(replica: Replica, model: StepModel, harm: float, drafts: int) -> Loa
     # Whoever takes a place in a full batch waits for one, and makes as many wait behind it as stand before it.
     wait = 1.0 + queued * (1 + harm)
     weight = harm * (batch + replica.waiting) * cascade(idle + passes, without)
-    joint = [wait * step + weight * more for step, more in zip(steps, added, strict=True)]
+    mine, harmed = [wait * step for step in steps], [weight * more for more in added]
     # A fleet that does not know its contexts (0) has taught no price of them.
     priced = per_kv if replica.mean_context_tokens else 0.0
-    return Load(steps, added, joint, wait + weight, queued, priced, per_prefill)
+    return Load(steps, added, mine, harmed, wait, weight, queued, priced, per_prefill)
 
 
 def score_of(
@@ -106,8 +132,11 @@ def score_of(
     system.
     """
     per_token, context_s = drafts.per_token, load.per_kv_s * asked.context_k
-    more = load.weight * context_s
-    u_s = [(joint + more) * i for joint, i in zip(load.joint_s, per_token, strict=True)]
+    mine, others = load.wait * context_s, load.weight * context_s
+    u_s = [
+        (own + mine) * i + (harmed + others) * j
+        for own, harmed, i, j in zip(load.own_s, load.harmed_s, per_token, drafts.careful, strict=True)
+    ]
     if favoured:
         saved = load.per_prefill_s * asked.prompt_tokens / 1000 / asked.output_tokens
         u_s = [u - min(saved, MOST_SAVED * u) for u in u_s]

@@ -11,6 +11,10 @@ from policies.priors import NGRAM_METHODS
 from policies.records import Record
 
 KAPPA = 20.0
+CARRY, FADING = 60.0, 0.7
+"""Drafts at one position say this much, in exposures, of the next one too, and by this share less of each beyond:
+measured survival curves have conditional acceptances that differ little between neighbours."""
+
 CAUTION = 1.0
 """Standard errors by which decisions stay below the expected tokens per step: the largest of many noisy scores is
 mostly luck,
@@ -38,7 +42,8 @@ class Positions:
 class Curve:
     """Acceptance of one key. `expected[k]` is E(k) for k = 0 … k_max and `spread[k]` its standard error.
 
-    `inverse[k]` is 1/E(k), cautiously, and `noise[k]` the relative error. `evidence` is e_1 after the design effect,
+    `inverse[k]` is 1/E(k), cautiously, and `noise[k]` the relative error; `careful[k]` is 1/E(k) as for others' sake,
+    for the drafter as a whole may be off its priors too. `evidence` is e_1 after the design effect,
     `requests` the decayed number of
     requests seen, `design` the variance inflation, `weight` the exposures that each h is worth, prior included,
     `alike` the correlation of drafts within one request.
@@ -49,6 +54,7 @@ class Curve:
     coverage: float
     expected: tuple[float, ...]
     inverse: tuple[float, ...]
+    careful: tuple[float, ...]
     spread: tuple[float, ...]
     noise: tuple[float, ...]
     evidence: float
@@ -110,22 +116,43 @@ def curve(
     kappa: float = KAPPA,
     keep: float = 1.0,
     usual_design: float = DESIGN_PRIOR,
+    unsure: float = 0.0,
 ) -> Curve:
     """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the
-    prior."""
+    prior.
+
+    `unsure` is the standard deviation, in log-odds, of how far the drafter as a whole is off its priors.
+    """
     k_max = len(prior)
     mean = carried(prior, siblings, method, kappa) if any(siblings.e) else prior
     seen = positions(own.fields, k_max, keep)
     h = carried(mean, seen, method, kappa)
     coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
-    expected, spread = _tokens(h, seen.e, coverage, kappa, design)
+    told = seen.e[0] / design + (siblings.e[0] / usual_design if siblings.e else 0.0)
+    expected, spread, shared = _tokens(h, seen.e, coverage, kappa, design, unsure * (kappa / (told + kappa)) ** 2)
     noise = tuple(map(truediv, spread, expected))
     requests = own.fields.get("n", 0.0) * keep
     weight = tuple(e / design + kappa for e in seen.e)
     alike = _alike(own.fields, sum(seen.e) / keep if keep else 0.0, design)
     inverse = tuple(1 / (tokens - CAUTION * error) for tokens, error in zip(expected, spread, strict=True))
+    careful = tuple(
+        1 / (tokens - CAUTION * math.hypot(error, more))
+        for tokens, error, more in zip(expected, spread, shared, strict=True)
+    )
     return Curve(
-        h, seen.e, coverage, expected, inverse, spread, noise, seen.e[0] / design, requests, design, weight, alike
+        h,
+        seen.e,
+        coverage,
+        expected,
+        inverse,
+        careful,
+        spread,
+        noise,
+        seen.e[0] / design,
+        requests,
+        design,
+        weight,
+        alike,
     )
 
 
@@ -153,22 +180,29 @@ def _alike(fields: Mapping[str, float], exposures: float, design: float) -> floa
 
 
 def _tokens(
-    h: Sequence[float], e: Sequence[float], coverage: float, kappa: float, design: float
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    h: Sequence[float], e: Sequence[float], coverage: float, kappa: float, design: float, unsure: float = 0.0
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """E(k) and its standard error by the delta method: var E(k) = Σ_{j≤k} (Σ_{j≤i≤k} S(i))² w_j, w_j = var h_j / h_j².
 
-    With C(k) = Σ_{i≤k} S(i) the inner sum is C(k) − C(j−1), so three running sums over j give every k at once.
+    With C(k) = Σ_{i≤k} S(i) the inner sum is C(k) − C(j−1), so three running sums over j give every k at once. To that
+    comes an error that all positions share: one of `unsure` log-odds moves log h_j by 1 − h_j.
     """
-    expected, spread = [1.0], [0.0]
+    expected, spread, shared = [1.0], [0.0], [0.0]
     survival, before, once, twice, thrice = 1.0, 0.0, 0.0, 0.0, 0.0
+    slope = fall = known = 0.0
     for p, n in zip(h, e, strict=True):
         survival *= p
-        w = (1 - p) / (p * (n / design + kappa + 1)) if p > 0 else 0.0
+        w = (1 - p) / (p * (n / design + kappa + CARRY * known + 1)) if p > 0 else 0.0
+        known = max(n / (n + kappa * design), FADING * known)
         once, twice, thrice = once + w, twice + before * w, thrice + before * before * w
         before += survival
+        fall += 1 - p
+        slope += survival * fall
         expected.append(1.0 + coverage * before)
-        spread.append(coverage * math.sqrt(max(0.0, before * before * once - 2 * before * twice + thrice)))
-    return tuple(expected), tuple(spread)
+        own = before * before * once - 2 * before * twice + thrice
+        spread.append(coverage * math.sqrt(max(0.0, own)))
+        shared.append(coverage * unsure * slope)
+    return tuple(expected), tuple(spread), tuple(shared)
 
 
 def moment_kappa(means: Sequence[float], priors: Sequence[float], exposures: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 """What the keys of one drafter say of each other: sums per task, and how far the drafter is off its priors."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ GROWN = 0.1
 """Share by which a drafter's evidence changes before what its tasks say of each other is worked out anew: at a cold
 start that is at nearly every answer, later almost never."""
 
+APART = 1.0
+"""Deviation, in log-odds, between drafters of one task: acceptance of public drafters spans .55–.92."""
+
 Prior = Callable[[str], float]
 """First-position prior of a task."""
 
@@ -37,6 +41,10 @@ class Shift:
     credit: float
     kappa: float
     design: float
+
+    def unsure(self, task: str) -> float:
+        """The deviation left in `without`, in log-odds: what the other tasks tell takes from `APART`."""
+        return APART / math.sqrt(1 + self.credit - self.offsets.get(task, (0.0, 0.0))[1])
 
     def without(self, task: str) -> float:
         """The mean offset of the other tasks, shrunk as by one task that fits its prior exactly."""
@@ -73,6 +81,10 @@ class Family:
         for i in range(1, k_max + 1):
             rest[f"s{i}"] = min(rest.get(f"s{i}", 0.0), rest.get(f"e{i}", 0.0))
         return positions(rest, k_max)
+
+    def renew(self) -> None:
+        """Work out the drafter's shift anew when it is next asked for: its tasks' priors are others now."""
+        self.built_s = math.inf
 
     def moved(self, now_s: float, prior: Prior) -> Shift:
         """The drafter's shift: the same object until its evidence has changed by `GROWN`, or `STALE_S` have passed."""

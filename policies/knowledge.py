@@ -70,6 +70,13 @@ class Knowledge:
     _keys: dict[str, Key] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)
 
+    def adopt(self, document: Document) -> None:
+        """Go by another document; beliefs that rest on its priors are formed anew."""
+        self.document = document
+        self._curves.clear()
+        for family in self._families.values():
+            family.renew()
+
     def install(self, records: Mapping[str, Record], now_s: float) -> None:
         """Replace records by what the store holds; ones that cannot be believed are ignored and counted."""
         for key, record in records.items():
@@ -211,7 +218,9 @@ class Knowledge:
         prior = tuple(expit(logit(p) + (0.0 if lookup and i else moved)) for i, p in enumerate(own))
         siblings = family.others(task, record.fields, pool.k_max)
         keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
-        return estimator.curve(prior, record, siblings, pool.method, shift.kappa, keep, shift.design)
+        return estimator.curve(
+            prior, record, siblings, pool.method, shift.kappa, keep, shift.design, shift.unsure(task)
+        )
 
     def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
         return task_prior(task, pool, self.document.tasks.get(task))

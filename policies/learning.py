@@ -9,7 +9,7 @@ from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
 from policies.keys import decode_key
 from policies.knowledge import Knowledge, task_key
 from policies.records import Delta, Shrink
-from policies.words import Event, Outcome, Reason
+from policies.words import Event, Outcome, Reason, Request
 
 TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0
@@ -66,19 +66,33 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
     believed = knowledge.curve(outcome.request, outcome.choice.engine.pool, now_s)
     if not believed.h:
         return Lesson()
-    fields = acceptance_fields(found, believed.h, believed.weight)
+    sure = certainty(outcome.request)
+    fields = {name: sure * value for name, value in acceptance_fields(found, believed.h, believed.weight).items()}
     if outcome.choice.reason == Reason.PROBE:
         fields["+boost"] = -1.0
     alarm = Lesson()
-    if watch:
+    if watch and sure > SURE:
         rules = knowledge.document.drift
         sums = drift.cusum_fields(drift.residual(found, believed), rules)
         fields |= sums
         if drift.alarmed(knowledge.record(key), sums, rules):
             alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
             fields = _echoed(fields, sums)
-    taught = Delta(key, fields, found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
+    taught = Delta(key, fields, sure * found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
     return joined(alarm, Lesson((taught,)))
+
+
+SURE = 0.5
+"""Least weight of an answer that may raise an alarm: one of another task looks like a change of this one."""
+
+
+def certainty(request: Request) -> float:
+    """What an answer weighs in its task's record: the fourth power of the classifier's confidence.
+
+    The record would otherwise drift towards the tasks that are mistaken for this one; a task of which every prompt is
+    doubtful is still learnt, only slower.
+    """
+    return request.confidence**4 if request.doubted else 1.0
 
 
 ECHO = 2.0

@@ -3,10 +3,10 @@ wait."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
-from policies.cells import Drafts, demand, drafts_of, score_of
+from policies.cells import Drafts, demand, drafts_of, mixed, score_of
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
 from policies.terms import Range, Terms, is_calm, k_range
@@ -69,7 +69,7 @@ def best_in_pool(scores: Sequence[Score], pool: str, k: int) -> Option | None:
     return option(min(allowed, key=lambda score: score.u_s[k]), k) if allowed else None
 
 
-VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, (), 0.0)
+VANILLA = Curve((), (), 1.0, (1.0,), (1.0,), (1.0,), (0.0,), (0.0,), 0.0, 0.0, 1.0, (), 0.0)
 
 BUSIER = 1.25
 """As in consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2017), whose factor is 1 + ε."""
@@ -82,6 +82,7 @@ def score_all(
     objective = found.objective or knowledge.document.objective
     asked = demand(request, knowledge.output_tokens(request), objective.harm)
     ranges, favoured = _ranges(request, replicas, found, knowledge), _favoured(request, replicas)
+    tasks = [(share, replace(request, task=task)) for task, share in request.likely] if request.doubted else []
     pools: dict[str, Drafts] = {}
     scores: list[Score] = []
     start = int(uniform * len(replicas))
@@ -89,7 +90,12 @@ def score_all(
         replica = replicas[at]
         drafts = pools.get(replica.pool.name)
         if drafts is None:
-            drafts = pools[replica.pool.name] = drafts_of(curve_of(request, replica.pool, knowledge, now_s), asked)
+            if tasks and replica.pool.k_max:
+                parts = [(p, drafts_of(curve_of(one, replica.pool, knowledge, now_s), asked)) for p, one in tasks]
+                drafts = mixed(parts)
+            else:
+                drafts = drafts_of(curve_of(request, replica.pool, knowledge, now_s), asked)
+            pools[replica.pool.name] = drafts
         load = knowledge.load(replica, asked.harm, now_s)
         scores.append(score_of(asked, replica, load, drafts, ranges[at], replica.name in favoured))
     return tuple(scores)

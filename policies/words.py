@@ -45,6 +45,7 @@ class Request:
 
     `headers` are those that rules ask for, by their names in lower case.
 
+    `likely` holds the tasks that it may be with their probabilities; empty where `task` is certain, or `other`.
     `measured` is False where the answer will not tell what was accepted: nothing can be learnt from it.
     """
 
@@ -62,6 +63,12 @@ class Request:
     measured: bool = True
     affinity: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    likely: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def doubted(self) -> bool:
+        """True where the classifier names other tasks beside `task`."""
+        return len(self.likely) > 1
 
     @property
     def shape(self) -> Shape:
@@ -161,14 +168,17 @@ class Reason(StrEnum):
 class Load:
     """What a replica's batch makes of one more request with k = 0, 1, … drafts, but for the request's own KV tokens.
 
-    `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `joint_s[k]`
-    both weighed by what they cost everyone, `weight` the sum of these weights, `queued` the waiting per place.
+    `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `own_s[k]`
+    and `harmed_s[k]` both weighed by what they cost: the request with its wait, and everyone. `wait` and `weight` are
+    these weights, `queued` the waiting per place.
     `per_kv_s` and `per_prefill_s` are the step time of a thousand tokens of context, and of prefill.
     """
 
     steps_s: Sequence[float]
     added_s: Sequence[float]
-    joint_s: Sequence[float]
+    own_s: Sequence[float]
+    harmed_s: Sequence[float]
+    wait: float
     weight: float
     queued: float
     per_kv_s: float = 0.0

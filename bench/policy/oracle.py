@@ -83,7 +83,7 @@ class TrueKnowledge(Knowledge):
         expected = (self.truth.of_request if self.hindsight else known)(name, self.current)
         nothing = (0.0,) * len(expected)
         inverse = tuple(1 / tokens for tokens in expected)
-        return Curve((), (), 1.0, expected, inverse, nothing, nothing, 1e9, 1e9, 1.0, (), 0.0)
+        return Curve((), (), 1.0, expected, inverse, inverse, nothing, nothing, 1e9, 1e9, 1.0, (), 0.0)
 
     def step_model(self, replica: Replica, now_s: float) -> StepModel:
         """The true step time."""

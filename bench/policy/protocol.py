@@ -57,6 +57,8 @@ def scenarios(calibration: str, requests: int) -> dict[str, Scenario]:
     found |= {
         "noise10": base.model_copy(update={"noise": 0.1}),
         "noise30": base.model_copy(update={"noise": 0.3}),
+        "doubts10": base.model_copy(update={"noise": 0.1, "doubts": True}),
+        "doubts30": base.model_copy(update={"noise": 0.3, "doubts": True}),
         "sampled": base.model_copy(update={"temperatures": {"0": 1.0, "low": 1.0, "high": 1.0}}),
         "bursts": base.model_copy(update={"burst": 8.0}),
         "routers4": base.model_copy(update={"routers": 4}),

@@ -39,9 +39,9 @@ class Phase(Part):
 class Scenario(Part):
     """One run. `load` is the offered share of the capacity that the same replicas would have without speculation.
 
-    `noise` is the share of requests whose task label is wrong; `temperatures` a mix; `routers` share state through a
-    store that
-    they read every `refresh_s`; `burst` > 1 makes arrivals come in bursts of that mean size.
+    `noise` is the share of requests whose task label is wrong; with `doubts` labels come with calibrated probabilities.
+    `temperatures` is a mix; `routers` share state through a store that they read every `refresh_s`; `burst` > 1 makes
+    arrivals come in bursts of that mean size.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Scenario(Part):
     mix: dict[str, float] = Field(default_factory=dict)
     temperatures: dict[Bucket, float] = Field(default_factory=lambda: dict[Bucket, float]({"0": 1.0}))
     noise: Share = 0.0
+    doubts: bool = False
     burst: Annotated[float, Field(ge=1)] = 1.0
     abort: Share = 0.01
     routers: Annotated[int, Field(ge=1)] = 1

@@ -144,9 +144,13 @@ class _Run:
 
     def _request(self, index: int) -> Request:
         w = self.workload
+        label, doubt = w.tasks[int(w.label[index])], 0.0 if w.doubt is None else float(w.doubt[index])
+        second = "" if w.second is None else w.tasks[int(w.second[index])]
         return Request(
             MODEL,
-            w.tasks[int(w.label[index])],
+            label,
+            1 - doubt,
+            likely=((label, 1 - doubt), (second, doubt)) if doubt else (),
             temperature=TEMPERATURE[BUCKETS[int(w.bucket[index])]],
             prompt_tokens=int(w.prompt_tokens[index]),
         )

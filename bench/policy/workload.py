@@ -44,6 +44,8 @@ class Workload:
     aborted: NDArray[np.bool_]
     starts: Ints
     landed: dict[str, Bytes]
+    doubt: Floats | None = None
+    second: Ints | None = None
     runs: dict[tuple[str, int, int], Run] = field(default_factory=dict)
 
     def run(self, drafter: str, request: int, k: int) -> Run:
@@ -57,6 +59,31 @@ class Workload:
     def _tokens(self, drafter: str, request: int) -> bytes:
         start = int(self.starts[request])
         return self.landed[drafter][start : start + int(self.output_tokens[request]) - 1].tobytes()
+
+
+def with_doubts(workload: Workload, rng: np.random.Generator) -> Workload:
+    """The workload with a second task for some labels, and the probability (below ½) that it is the right one.
+
+    Calibrated per label and second task: among requests of one doubt d the share d is of the second task. All wrong
+    labels are doubted and as many right ones as that takes; d is uniform over the doubted.
+    """
+    task, label, n = workload.task, workload.label, len(workload.task)
+    doubt, second = np.zeros(n), task.copy()
+    for name in np.unique(label):
+        here = np.nonzero(label == name)[0]
+        wrong = here[task[here] != name]
+        right = here[task[here] == name]
+        share = len(wrong) / len(here)
+        if not len(wrong):
+            continue
+        least = max(0.0, 2 * share - 0.5)
+        doubt[wrong] = np.sqrt(least**2 + rng.random(len(wrong)) * (0.25 - least**2))
+        doubted = share / ((least + 0.5) / 2)
+        chosen = right[rng.random(len(right)) < (doubted - share) / max(1 - share, 1e-9)]
+        top = (1 - least) ** 2
+        doubt[chosen] = 1 - np.sqrt(top - rng.random(len(chosen)) * (top - 0.25))
+        second[chosen] = rng.choice(task[wrong], len(chosen))
+    return replace(workload, doubt=doubt, second=second, runs={})
 
 
 def _walk(landed: bytes, k: int) -> Run:
@@ -94,7 +121,7 @@ def build(scenario: Scenario, calibration: Calibration, seed: int, capacity_toke
         name: _landed(name, scenario, calibration, phases, (task, bucket, phase, output), rng)
         for name in calibration.drafters
     }
-    return Workload(
+    found = Workload(
         tasks,
         _arrivals(scenario, phases, phase, capacity_tokens_s / float(output.mean()), rng),
         task,
@@ -107,6 +134,7 @@ def build(scenario: Scenario, calibration: Calibration, seed: int, capacity_toke
         starts,
         landed,
     )
+    return with_doubts(found, np.random.default_rng([seed, 13])) if scenario.doubts else found
 
 
 def _tasks(
