@@ -11,6 +11,8 @@ import aiohttp
 
 from engines.engine import Engine
 from engines.pool import PoolSettings
+from engines.preflight.revision import revision_of
+from engines.preflight.starting import refuse_unfit
 from engines.registry import Heartbeat, Registry, State
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.vllm_command import max_running
@@ -67,6 +69,8 @@ class Member:
         self._checked: SelfCheck | None = None
         self._context_tokens = pool.vllm.max_model_len
         self._probe: tuple[StepTime, ...] = ()
+        self._revisions: tuple[str | None, str | None] = (None, None)
+        self._warned = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._still = StillWatch()
         self._failed = asyncio.Event()
@@ -93,11 +97,31 @@ class Member:
         self._tasks.append(asyncio.create_task(self._watch()))
 
     async def _start(self) -> None:
+        await self._examine()
         await self._engine.start()
+        await self._find_revisions()
         await self._while_alive(self._verify())
         if self._state == "starting":
             self._still.reset()
             self._state, self._phase = "ready", ""
+
+    async def _examine(self) -> None:
+        """Preflight, before a GPU is touched; raises EngineSettingsError where the engine could not start."""
+        if self._pool.engine == "vllm":
+            self._phase = "checking the models"
+            warnings = await asyncio.to_thread(refuse_unfit, self._pool)
+            for warning in warnings:
+                logger.warning("%s: preflight: %s", self.name, warning)
+            self._warned = f" (preflight: {warnings[0]})" if warnings else ""
+            self._phase = ""
+
+    async def _find_revisions(self) -> None:
+        """Which weights the engine has loaded; after its start, for vLLM may have fetched them."""
+        pool = self._pool
+        if pool.engine == "vllm":
+            drafter = pool.drafter if pool.method != "custom_class" else None
+            target = await asyncio.to_thread(revision_of, pool.target)
+            self._revisions = target, await asyncio.to_thread(revision_of, drafter) if drafter else None
 
     async def leave(self, drain_s: float) -> None:
         """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
@@ -164,6 +188,12 @@ class Member:
             if not self._probe:
                 logger.warning("%s: no step time could be measured; is it started with %s?", self.name, METRICS_FLAG)
 
+    def _doing(self) -> str:
+        """What it is busy with while it starts, with what preflight had to say."""
+        if self._state != "starting":
+            return self._phase
+        return (self._phase or self._engine.phase) + self._warned
+
     async def _watch(self) -> None:
         dying, stalling = asyncio.ensure_future(self._engine.died()), asyncio.ensure_future(self._stalled())
         try:
@@ -222,13 +252,15 @@ class Member:
             model=pool.model,
             loras=tuple(pool.loras),
             target=pool.target,
+            target_revision=self._revisions[0],
             drafter=pool.drafter,
+            drafter_revision=self._revisions[1],
             method=pool.method,
             k_max=pool.k_max,
             url=self._engine.url,
             api_key=self._engine.api_key,
             state=self._state,
-            phase=self._phase or (self._engine.phase if self._state == "starting" else ""),
+            phase=self._doing(),
             running=load.running,
             waiting=load.waiting,
             kv_usage=load.kv_usage,

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from engines.placement import Autoscaling, Placement, placement_problem
 from engines.proposers.options import EnsembleOptions
 from engines.vllm_methods import method_problem, option_problem
 
@@ -83,7 +84,15 @@ class PoolSettings(Part):
     k_max: int = Field(default=0, ge=0, le=32, description="Largest number of drafts per step.")
     replicas: int = Field(default=1, ge=1, description="Engine replicas to keep.")
     cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray reserves for a replica.")
-    gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica.")
+    gpus: float = Field(
+        default=0.0, ge=0, description="GPUs that Ray reserves for a replica; placement says how they share the model."
+    )
+    placement: Placement = Field(default=Placement(), description="For engine: vllm, how a replica uses its GPUs.")
+    autoscaling: Autoscaling = Field(default=Autoscaling(), description="How the number of replicas follows the load.")
+    preflight: Literal["refuse", "warn", "off"] = Field(
+        default="refuse",
+        description="For engine: vllm, check models and memory before the start; refuse what could not start.",
+    )
     urls: tuple[str, ...] = Field(
         default=(), description="For engine: url, the servers' base URLs; see docs/engines-by-url.md."
     )
@@ -126,6 +135,8 @@ class PoolSettings(Part):
             raise ValueError(f"pool {self.name!r}: drafter {self.drafter!r} is given without a method")
         if self.engine == "vllm" and (problem := self._speculation_problem()):
             raise ValueError(f"pool {self.name!r}: {problem}")
+        if problem := self._placement_problem():
+            raise ValueError(f"pool {self.name!r}: {problem}")
         if (self.engine == "url") != bool(self.urls):
             raise ValueError(f"pool {self.name!r}: urls go with engine 'url' alone (it is {self.engine!r})")
         if self.api_key is not None and self.api_key_env is not None:
@@ -136,6 +147,22 @@ class PoolSettings(Part):
                 f"(replicas is {self.replicas!r}); to have more servers, add to urls"
             )
         return self
+
+    def reserved_gpus(self) -> float:
+        """GPUs that Serve reserves for a replica: none where vLLM's Ray executor reserves them itself."""
+        if self.placement.executor == "ray":
+            return 0.0
+        return self.gpus or (float(self.placement.gpus) if self.placement.gpus > 1 else 0.0)
+
+    def _placement_problem(self) -> str | None:
+        most = self.autoscaling.max_replicas
+        if most is not None and self.engine == "url":
+            return "autoscaling is for engines that are started here: a pool by url has the servers of its urls"
+        if most is not None and most < self.replicas:
+            return f"autoscaling.max_replicas must be at least replicas ({self.replicas!r}), it is {most!r}"
+        if self.engine != "vllm":
+            return None if self.placement == Placement() else "placement goes with engine 'vllm' alone"
+        return placement_problem(self.placement, self.gpus, self.vllm.args, self.vllm.speculative, self.vllm.device)
 
     def _speculation_problem(self) -> str | None:
         problem = method_problem(self.method, self.drafter) if self.method else None

@@ -17,6 +17,7 @@ from engines.demo.build import build_demo_pair, default_folder
 from engines.engine import Engine, SimulatorEngine
 from engines.loopback import keep_to_loopback
 from engines.member import Announcing, Member
+from engines.plan import serve_options
 from engines.pool import DEMO, PoolSettings
 from engines.registry import Registry
 from engines.vllm_server import EngineServer
@@ -105,12 +106,11 @@ def engine_host(bind: str) -> str:
 
 
 def deployment_of(pool: PoolSettings) -> Deployment:
-    """The Serve deployment of a pool, with its resources and limits."""
+    """The Serve deployment of a pool, with its resources, its limits and how many replicas it has."""
     return serve.deployment(
         _Deployed,
         name=f"engine-{pool.name}",
-        num_replicas=pool.replicas,
-        ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
+        **serve_options(pool),
         health_check_period_s=HEALTH_CHECK_S,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=pool.drain_s + STOP_S,

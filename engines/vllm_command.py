@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engines.placement import placement_arguments
 from engines.pool import PoolSettings
 from engines.proposers.options import CONFIG_KEY, NO_DRAFTER, WORKER
 from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
@@ -54,6 +55,7 @@ def build_command(pool: PoolSettings, *, host: str, port: int, api_key: str) -> 
         *(("--enforce-eager",) if cpu else ()),
         *_speculation(pool),
         *_adapters(pool),
+        *placement_arguments(pool.placement),
         *pool.vllm.args,
     ]
     return Command(tuple(argv), _environment(pool, api_key))

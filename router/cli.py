@@ -18,9 +18,11 @@ from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.decisions import app as decision_commands
 from router.commands.engines import app as engine_commands
+from router.commands.evaluate import evaluate
 from router.commands.events import events
 from router.commands.keys import app as key_commands
 from router.commands.policy import app as policy_commands
+from router.commands.plan import plan
 from router.commands.preflight import preflight
 from router.commands.top import top
 from router.config.masking import shown
@@ -39,6 +41,8 @@ app.command()(acceptance)
 app.command()(events)
 app.command()(top)
 app.command("preflight")(preflight)
+app.command("evaluate")(evaluate)
+app.command("plan")(plan)
 
 console = Console(stderr=True)
 

@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from engines.preflight.errors import PreflightError
+from engines.preflight.errors import DamagedModelError, PreflightError
 
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -65,21 +65,21 @@ def read_header(path: Path) -> tuple[Tensor, ...]:
     except OSError as error:
         raise PreflightError(f"{path} cannot be read: {error.strerror}; make it readable for this user") from None
     except (UnicodeDecodeError, ValueError):
-        raise PreflightError(f"{path} is damaged: its safetensors header is not JSON; download it again") from None
+        raise DamagedModelError(f"{path} is damaged: its safetensors header is not JSON; download it again") from None
     tensors, end = _tensors(path, header)
     if size != 8 + header_bytes + end:
         raise _cut_off(path, f"its tensors need {8 + header_bytes + end:,} bytes, the file has {size:,}")
     return tensors
 
 
-def _cut_off(path: Path, why: str) -> PreflightError:
-    return PreflightError(f"{path} is truncated or no safetensors file: {why}; download it again")
+def _cut_off(path: Path, why: str) -> DamagedModelError:
+    return DamagedModelError(f"{path} is truncated or no safetensors file: {why}; download it again")
 
 
 def _tensors(path: Path, header: object) -> tuple[tuple[Tensor, ...], int]:
     """The tensors of a decoded header and where the last one ends."""
     if not isinstance(header, dict):
-        raise PreflightError(f"{path} is damaged: its safetensors header is no mapping; download it again")
+        raise DamagedModelError(f"{path} is damaged: its safetensors header is no mapping; download it again")
     found, end = [], 0
     for name, entry in header.items():
         if name != "__metadata__":
@@ -93,12 +93,12 @@ def _tensor(path: Path, name: str, entry: Mapping[str, Any]) -> Tensor:
         begin, end = (int(offset) for offset in entry["data_offsets"])
         dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
     except (KeyError, TypeError, ValueError):
-        raise PreflightError(f"{path} is damaged: tensor {name!r} is not described; download it again") from None
+        raise DamagedModelError(f"{path} is damaged: tensor {name!r} is not described; download it again") from None
     if dtype not in BITS:
         raise PreflightError(f"{path}: tensor {name!r} has the unknown dtype {dtype!r}; known are {', '.join(BITS)}")
     tensor = Tensor(name, dtype, shape, end - begin)
     if tensor.size_bytes != (tensor.elements * BITS[dtype] + 7) // 8:
-        raise PreflightError(f"{path} is damaged: tensor {name!r} does not fit its shape; download it again")
+        raise DamagedModelError(f"{path} is damaged: tensor {name!r} does not fit its shape; download it again")
     return tensor
 
 
@@ -112,7 +112,7 @@ def _files(folder: Path) -> list[Path]:
             if len(missing) == len(names):
                 return []  # the configuration alone was fetched
             if missing:
-                raise PreflightError(f"{folder} lacks {missing[0]}, which {INDEX} names; download the model again")
+                raise DamagedModelError(f"{folder} lacks {missing[0]}, which {INDEX} names; download the model again")
             return [folder / name for name in names]
         files = sorted(folder.glob("*.safetensors"))
         single = folder / "model.safetensors"  # beside it, some repositories keep a second copy in another layout
@@ -120,4 +120,4 @@ def _files(folder: Path) -> list[Path]:
     except OSError as error:
         raise PreflightError(f"{folder} cannot be read: {error.strerror}; make it readable for this user") from None
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise PreflightError(f"{index} is damaged: it has no weight_map; download it again") from None
+        raise DamagedModelError(f"{index} is damaged: it has no weight_map; download it again") from None

@@ -49,9 +49,10 @@ class Model:
 class Plan:
     """The engine wanted; sizes in bytes, `context` in tokens, `k` drafts per step.
 
-    `gpu_bytes` is one GPU's memory. `step_tokens` is vLLM's max_num_batched_tokens (None: its default for the GPU) and
-    `batch` its max_num_seqs. `kv_cache_bytes` replaces what a GPU has left by a fixed size: so vLLM does on a CPU.
-    `pipeline_parallel` cuts the target's layers into so many stages; the drafter runs on the last.
+    `gpu_bytes` is one GPU's memory. `step_tokens` is vLLM's max_num_batched_tokens (None: its default for the GPU).
+    `kv_cache_bytes` replaces what a GPU has left by a fixed size: so vLLM does on a CPU. `max_num_seqs` is vLLM's limit
+    where it is not `batch`: the sampler must have room for it. `pipeline_parallel` cuts the target's layers into so
+    many stages; the drafter runs on the last.
     """
 
     gpu_bytes: float
@@ -66,6 +67,7 @@ class Plan:
     draft_kv_dtype: str = "auto"
     step_tokens: int | None = None
     kv_cache_bytes: float | None = None
+    max_num_seqs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def account(target: Model, draft: Model | None, plan: Plan, *, mtp: bool = False
         target.shape,
         target.dtype,
         step_tokens=_step_tokens(plan),
-        batch=plan.batch,
+        batch=plan.max_num_seqs or plan.batch,
         k=plan.k if drafts else 0,
         gpus=plan.tensor_parallel,
     )

@@ -14,6 +14,8 @@ TOO_LARGE = 0.30
 TOO_SMALL, LARGE_TARGET = 50_000_000, 5_000_000_000
 """Below 50 M parameters a drafter knows too little of what a target of the 7 B class writes."""
 
+LAYERS_OF_A_HEAD = 2
+
 HEADS = frozenset({"eagle", "eagle3", "medusa", "dflash", "dspark"})
 """Methods whose drafter reads the target's hidden states: made for one target, whatever their size."""
 
@@ -74,7 +76,7 @@ def _size(parameters_: int) -> str:
 
 
 def _head_fits(target: Shape, draft: Shape, method: str) -> Iterator[Finding]:
-    expected = {"medusa": bool(draft.medusa_heads), "eagle": is_eagle(draft), "eagle3": is_eagle3(draft)}
+    expected = {"medusa": bool(draft.medusa_heads), "eagle": _is_head(draft), "eagle3": is_eagle3(draft)}
     if not expected.get(method, True):
         text = f"method {method!r} needs such a head, the drafter is {draft.architecture} ({draft.family})"
         yield Finding(Level.REFUSAL, "method", text)
@@ -86,6 +88,11 @@ def _head_fits(target: Shape, draft: Shape, method: str) -> Iterator[Finding]:
     else:
         text = f"{_size(parameters(draft))} beside the target's {parameters(target) / 1e9:.1f} B"
         yield Finding(Level.OK, "size", f"a head of {text}; good for the target it was trained with only")
+
+
+def _is_head(draft: Shape) -> bool:
+    """Whether an EAGLE head: published ones often name the architecture of the layer they are made of."""
+    return (is_eagle(draft) and not is_eagle3(draft)) or (draft.layers <= LAYERS_OF_A_HEAD and not draft.medusa_heads)
 
 
 def _context(target: Shape, draft: Shape, context: int) -> Finding:
@@ -108,7 +115,7 @@ def target_findings(target: Shape, method: str | None, context: int) -> Iterator
         text = f"{context:,} tokens are wanted, the target was made for {target.context:,}: vLLM refuses more"
         yield Finding(Level.REFUSAL, "context", text)
     if method == "mtp" and not target.mtp_layers:
-        text = f"{target.architecture} has no layers for multi-token prediction (num_nextn_predict_layers)"
-        yield Finding(Level.REFUSAL, "method", text)
+        text = f"{target.architecture} names no layers for multi-token prediction (num_nextn_predict_layers)"
+        yield Finding(Level.WARNING, "method", text)
     if not target.windows and target.kv_heads == 0:
         yield Finding(Level.NOTE, "cache", "no attention layers were found: their KV cache is not counted")

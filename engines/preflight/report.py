@@ -12,7 +12,9 @@ from engines.preflight.headers import read_tensors
 from engines.preflight.memory import Account, Model, Plan, Verdict, account, run_dtype
 from engines.preflight.pair import HEADS, pair_findings, target_findings
 from engines.preflight.parameters import (
+    Part,
     active_parameters,
+    is_eagle,
     mtp_parts,
     parameters,
     parts_of_shape,
@@ -109,6 +111,8 @@ def examine(wanted: Wanted, plan: Plan) -> Report:
     if draft_folder is not None and method not in HEADS:
         vocabularies = read_vocabulary(target_folder), read_vocabulary(draft_folder)
         findings += compare(*vocabularies, heterogeneous=wanted.heterogeneous)
+    if draft is not None and method in ("eagle", "eagle3") and not is_eagle(draft.shape):
+        draft = replace(draft, parts=_as_head(draft, method))
     with_draft = account(target, draft, plan, mtp=method == "mtp")
     findings.append(_memory_finding(with_draft, plan))
     cost = _cost(target.shape, draft, method)
@@ -142,6 +146,13 @@ def _model(name: str, dtype: str, quantization: str | None) -> tuple[Path, Model
         shape = replace(shape, quantization=online(quantization))
     parts = parts_of_tensors(tensors, shape) if tensors else parts_of_shape(shape)
     return folder, Model(shape, parts, run_dtype(shape, dtype), "headers" if tensors else "config.json")
+
+
+def _as_head(draft: Model, method: str) -> tuple[Part, ...]:
+    """The parts of an EAGLE head whose configuration names the architecture of its layer."""
+    if draft.source == "headers":
+        return draft.parts
+    return parts_of_shape(replace(draft.shape, architecture=f"{method.title()}{draft.shape.architecture}"))
 
 
 def _facts(name: str, model: Model, plan: Plan, gpus: int) -> ModelFacts:

@@ -101,11 +101,11 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         dtype=_dtype(text, where),
         tied=bool(text.get("tie_word_embeddings", family in TIED)),
         windows=_windows(text, layers, family),
-        context=field.number("max_position_embeddings", "n_positions", "max_seq_len", default=0) or None,
+        context=_context(field),
         latent=_latent(field) if text.get("kv_lora_rank") else None,
         experts=_experts(field),
         quantization=read_quantization(text.get("quantization_config"), where),
-        mtp_layers=field.number("num_nextn_predict_layers", default=0),
+        mtp_layers=field.number("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", default=0),
         draft_vocabulary=field.number("draft_vocab_size", default=0) or None,
     )
 
@@ -125,6 +125,17 @@ def _dtype(text: Mapping[str, Any], where: str) -> str:
     if dtype not in DTYPE_BYTES:
         raise PreflightError(f"{where}: unknown dtype {dtype!r}; known are {', '.join(sorted(DTYPE_BYTES))}")
     return dtype
+
+
+def _context(field: "_Fields") -> int | None:
+    """The longest context; stretched where rotary positions are scaled by a factor, as vLLM derives it."""
+    longest = field.number("max_position_embeddings", "n_positions", "max_seq_len", default=0)
+    scaling = field.values.get("rope_scaling") or field.values.get("rope_parameters")
+    if isinstance(scaling, Mapping):
+        kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
+        if kind in ("yarn", "linear", "dynamic") and isinstance(factor, int | float):
+            longest = int(factor * int(scaling.get("original_max_position_embeddings") or longest))
+    return longest or None
 
 
 def _windows(text: Mapping[str, Any], layers: int, family: str) -> tuple[int | None, ...]:

@@ -192,7 +192,9 @@ def _endpoint(entry: _Entry) -> Endpoint:
 def _announced(beat: Heartbeat) -> Replica:
     return Replica(
         name=beat.replica,
-        pool=Pool(beat.pool, beat.model, beat.target, beat.drafter, beat.method, beat.k_max, beat.max_context_tokens),
+        pool=Pool(
+            beat.pool, beat.model, beat.target_id, beat.drafter_id, beat.method, beat.k_max, beat.max_context_tokens
+        ),
         max_running=beat.max_running,
         state="down" if beat.state == "starting" else beat.state,
         sampled_speculation=beat.sampled_speculation,

@@ -241,7 +241,7 @@ def test_another_family_is_a_note(tmp_path: Path, target: Path) -> None:
     [
         ("draft_model", "EagleLlamaForCausalLM", "the method is 'eagle'"),
         ("draft_model", "LlamaForCausalLMEagle3", "the method is 'eagle3'"),
-        ("eagle", "LlamaForCausalLM", "needs such a head"),
+        ("eagle", "LlamaForCausalLM", None),  # published heads name the architecture of their layer
         ("eagle3", "EagleLlamaForCausalLM", "needs such a head"),
         ("medusa", "LlamaForCausalLM", "needs such a head"),
         ("eagle", "EagleLlamaForCausalLM", None),
@@ -255,6 +255,20 @@ def test_a_head_goes_with_its_method(
     head = folder_of(tmp_path, "llama-3.1-8b", "head", architectures=[architecture], num_hidden_layers=1)
     report = _report(target, head, method)
     assert [refused in finding.text for finding in report.refusals] == [True] if refused else not report.refusals
+
+
+def test_a_whole_model_is_no_head(tmp_path: Path, target: Path) -> None:
+    """Its layers tell, where the architecture's name does not."""
+    model = folder_of(tmp_path, "llama-3.1-8b", "model", num_hidden_layers=16)
+    assert "needs such a head" in _found(_report(target, model, "eagle"), "method").text
+
+
+def test_scaled_positions_stretch_the_context(tmp_path: Path) -> None:
+    """As vLLM derives it: YaRN from the original length, Llama-3's scaling not at all."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
+    assert _report(folder_of(tmp_path, "qwen2.5-7b", "a", rope_scaling=yarn)).target.context == 131_072
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
+    assert _report(folder_of(tmp_path, "llama-3.1-8b", "b", rope_scaling=llama3)).target.context == 131_072
 
 
 def test_a_head_made_for_another_width_is_refused(tmp_path: Path, target: Path) -> None:
@@ -273,7 +287,7 @@ def test_medusa_heads_are_counted_from_their_own_configuration(tmp_path: Path, t
 
 
 def test_multi_token_prediction_needs_its_layers(tmp_path: Path, target: Path) -> None:
-    """DeepSeek-V3 brings one, Llama none."""
+    """DeepSeek-V3 brings one, Llama none: told, for some bring them under names of their own."""
     assert "no layers for multi-token" in _found(_report(target, method="mtp"), "method").text
     deepseek = examine(
         Wanted(str(folder_of(tmp_path, "deepseek-v3")), method="mtp"), Plan(140 * 2**30, tensor_parallel=8)

@@ -54,6 +54,14 @@ def test_a_replica_that_vanishes_is_kept_for_the_grace() -> None:
     assert scene.names() == ["b"]
 
 
+def test_other_weights_under_the_same_name_are_another_target() -> None:
+    """Acceptance is kept by what was found under the names, so that a new revision does not inherit an old one's."""
+    scene = Scene()
+    scene.beat("a", target="org/m@main", target_revision="0123", drafter="/d", drafter_revision="4567", k_max=4)
+    (replica,) = scene.fleet.replicas("m")
+    assert (replica.pool.target, replica.pool.drafter) == ("org/m@0123", "/d@4567")
+
+
 def test_a_replica_that_comes_back_in_time_starts_anew() -> None:
     """Being missed once is forgotten."""
     scene = Scene()
