@@ -31,17 +31,27 @@ class EngineClient:
         return client if model else replace(client, model=await client.model_served())
 
     async def ask(
-        self, prompt: str, *, k: int, tokens: int, temperature: float, exact: bool = False, task: str = ""
+        self,
+        prompt: str,
+        *,
+        k: int,
+        tokens: int,
+        temperature: float,
+        exact: bool = False,
+        task: str = "",
+        chat: bool = False,
     ) -> EngineMetrics:
-        """The metrics of one completion of at most `tokens` tokens (`exact`: of so many).
+        """The metrics of one answer of at most `tokens` tokens (`exact`: of so many); `chat` asks as a user message.
 
         MeasurementError where there is no answer, or none with metrics.
         """
-        body: dict[str, object] = {"model": self.model, "prompt": prompt, "max_tokens": tokens}
+        path = "/v1/chat/completions" if chat else "/v1/completions"
+        asked = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+        body: dict[str, object] = {"model": self.model, "max_tokens": tokens, **asked}
         body |= {"temperature": temperature, "vllm_xargs": {SPEC_K: k, **({SPEC_TASK: task} if task else {})}}
         body |= {"min_tokens": tokens, "ignore_eos": True} if exact else {}
         try:
-            async with self.session.post(f"{self.url}/v1/completions", json=body, headers=self.headers) as response:
+            async with self.session.post(f"{self.url}{path}", json=body, headers=self.headers) as response:
                 if response.status != 200:
                     raise MeasurementError(f"{response.url}: {response.status}: {(await response.text())[:300]}")
                 metrics = parse_metrics(await response.json())
