@@ -11,7 +11,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Part(BaseModel):
     """Base of every part of the document: frozen, unknown fields refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Exploration(Part):

@@ -25,13 +25,12 @@ def dry_run(
     now: Knowledge,
     then: Knowledge,
     probes: Probes,
-    now_s: float,
     pause: Pause = lambda: None,
 ) -> DryRun:
     """Each decision under `now` and under `then`, which know the same; oldest first, so that habits form as they would.
 
     Loads are the recorded ones: that other decisions would have loaded the engines otherwise is not replayed. Rules see
-    the hour at which the request came, beliefs are of `now_s`. `pause` is called between decisions.
+    the hour at which the request came. `pause` is called between decisions.
     """
     left_out: Counter[str] = Counter()
     pairs: list[Pair] = []

@@ -117,6 +117,11 @@ class Asked:
     temperature_max: float | None = None
     top_p_max: float | None = None
 
+    @property
+    def caps(self) -> bool:
+        """Whether the request itself may change."""
+        return self.temperature_max is not None or self.top_p_max is not None
+
 
 def asked_of(request: Request, document: Document, moment: Moment) -> Asked:
     """The same for a request; later rules win."""

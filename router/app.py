@@ -34,7 +34,7 @@ from router.state.redis_client import connect_to
 from router.state.redis_marks import RedisMarks
 from router.state.redis_store import Keys, RedisRegistry, RedisStore
 from router.state.roll_call import RollCall
-from router.steering.redis_versions import RedisVersionStore
+from router.steering.running import redis_stores
 from router.tasks import kept_current, load_classifier
 
 logger = logging.getLogger("alpharoute")
@@ -51,9 +51,8 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
-        shared = AdminStores(
-            RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, RedisVersionStore(redis, keys)
-        )
+        steering = redis_stores(redis, keys, settings.decisions)
+        shared = AdminStores(RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, steering)
         async with (
             kept_current(classifier, settings.classifier.refresh_s),
             running_ingress(

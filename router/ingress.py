@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
-from policies.knowledge import Knowledge
 from policies.words import Request
 from router.admin.api import AdminApi
 from router.admin.routes import PREFIX
 from router.api import head
+from router.api.capping import capped
 from router.api.deadline import deadline
 from router.api.http import (
     ClientGone,
@@ -33,6 +33,7 @@ from router.feedback import FeedbackKeeper
 from router.observe.logs import FIELDS
 from router.observe.tracing import Tracing
 from router.status import Status
+from router.steering.pilot import Pilot
 from router.traffic.affinity import affinity
 from router.traffic.catalogue import Catalogue
 from router.traffic.dispatch import Dispatch
@@ -59,7 +60,7 @@ class Ingress:
     catalogue: Catalogue
     classifier: Classifier
     feedback: FeedbackKeeper
-    knowledge: Knowledge
+    pilot: Pilot
     fleet: Fleet
     upstream: Upstream
     dispatch: Dispatch
@@ -144,6 +145,10 @@ class Ingress:
             asked = asked.under(self.catalogue.served(asked.model))
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
+            rules = self.dispatch.asked(request, self.pilot.deciding(request, visit.request_id).knowledge)
+            if rules.caps:
+                asked, visit.capped = capped(asked, rules.temperature_max, rules.top_p_max)
+                request = visit.request = replace(request, temperature=asked.temperature)
         async with while_connected(receive):
             leg = await self.dispatch.first_bytes(request, asked, headers, until, visit)
             try:
@@ -152,7 +157,7 @@ class Ingress:
                     await pass_on(leg, asked, send, visit.headers())
             finally:
                 leg.close()
-                self.recorder.answered(request, leg)
+                self.recorder.answered(request, leg, visit.request_id)
 
     async def _pass(
         self, route: PlainRoute, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
@@ -178,7 +183,7 @@ class Ingress:
         await respond(send, answer.status, answer.body, answer.content_type, [*answer.headers, *visit.headers()])
 
     def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
-        tasks = {*self.classifier.tasks, *self.knowledge.document.tasks}
+        tasks = {*self.classifier.tasks, *self.pilot.knowledge.document.tasks}
         named = explicit_label(headers, asked.body)
         if named is not None and named.task in tasks:
             self.feedback.offer(asked.body, headers, named)
@@ -194,6 +199,7 @@ class Ingress:
             model=asked.model,
             task=label.task,
             confidence=label.confidence,
+            likely=label.likely,
             segment=head.segment(headers, self.limits.segments),
             temperature=asked.temperature,
             prompt_tokens=asked.prompt_chars // CHARS_PER_TOKEN,
@@ -203,6 +209,7 @@ class Ingress:
             grammar=asked.grammar,
             speculation=head.speculation(headers),
             affinity=affinity(headers, asked.body),
+            headers=tuple((name, headers[name][:64]) for name in self.pilot.header_names if name in headers),
             measured=asked.route.measured,
         )
 

@@ -6,14 +6,11 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from policies.document import Document
-from policies.knowledge import Knowledge
-from router.config.check import problem
 from router.errors import SetupError
-from router.observe.telemetry import Telemetry
+from router.steering.errors import Invalid
+from router.steering.pilot import Pilot
+from router.steering.reading import read
 
 logger = logging.getLogger("alpharoute.policy")
 
@@ -24,35 +21,43 @@ Stamp = tuple[int, int, int]
 
 
 def read_policy(file: Path) -> Document:
-    """The policy in a YAML or JSON file; an empty one is all defaults.
+    """The policy in a YAML or JSON file, or in the only such file of a folder; an empty one is all defaults.
 
     Raises SetupError with one line per problem: path, value, what is allowed.
     """
     try:
-        found = yaml.safe_load(file.read_text())
+        return read(_inside(file).read_text())
     except OSError as error:
         raise SetupError(f"The policy file {str(file)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SetupError(f"The policy file {str(file)!r} is not YAML: {error}") from None
-    try:
-        return Document.model_validate({} if found is None else found)
-    except ValidationError as error:
-        problems = "\n".join(f"  {problem(Document, detail)}" for detail in error.errors())
+    except Invalid as error:
+        problems = "\n".join(f"  {problem}" for problem in error.problems)
         raise SetupError(f"The policy in {file} is wrong:\n{problems}") from None
 
 
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+
+def _inside(file: Path) -> Path:
+    if not file.is_dir():
+        return file
+    found = sorted(one for one in file.iterdir() if one.suffix in SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise SetupError(f"The policy folder {str(file)!r} must hold one YAML or JSON file, it holds {names}")
+    return found[0]
+
+
 @contextlib.asynccontextmanager
-async def policy_followed(
-    file: Path | None, knowledge: Knowledge, telemetry: Telemetry, every_s: float = LOOK_S
-) -> AsyncIterator[None]:
-    """Keep the policy at what the file says for as long as the context lasts; without a file nothing is done."""
+async def policy_followed(file: Path | None, pilot: Pilot, every_s: float = LOOK_S) -> AsyncIterator[None]:
+    """Keep the file's policy at what it says for as long as the context lasts; without a file nothing is done."""
     if file is None:
         yield
         return
     stamp = _stamp(file)
-    knowledge.document = read_policy(file)
-    telemetry.policy_current.set(1)
-    following = asyncio.create_task(_follow(file, stamp, knowledge, telemetry, every_s))
+    pilot.take_base(read_policy(file))
+    following = asyncio.create_task(_follow(file, stamp, pilot, every_s))
     try:
         yield
     finally:
@@ -60,7 +65,7 @@ async def policy_followed(
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _follow(file: Path, seen: Stamp | None, knowledge: Knowledge, telemetry: Telemetry, every_s: float) -> None:
+async def _follow(file: Path, seen: Stamp | None, pilot: Pilot, every_s: float) -> None:
     """Look again and again; a file that is wrong is said once, and the policy in use stays."""
     while True:
         await asyncio.sleep(every_s)
@@ -69,17 +74,16 @@ async def _follow(file: Path, seen: Stamp | None, knowledge: Knowledge, telemetr
             continue
         seen = stamp
         try:
-            knowledge.document = await asyncio.to_thread(read_policy, file)
-            telemetry.policy_current.set(1)
-            logger.info("the policy in %s is in use", file)
+            pilot.take_base(await asyncio.to_thread(read_policy, file))
+            logger.info("the policy in %s was taken up", file)
         except SetupError as error:
-            telemetry.policy_current.set(0)
+            pilot.refuse_base(str(error))
             logger.warning("the policy in use stays: %s", error)
 
 
 def _stamp(file: Path) -> Stamp | None:
     try:
-        status = file.stat()
-    except OSError:
+        status = _inside(file).stat()
+    except (OSError, SetupError):
         return None
     return status.st_mtime_ns, status.st_ino, status.st_size

@@ -16,6 +16,7 @@ from router.admin.wiring import AdminStores, Watched, administered
 from router.api.http import Receive, Scope, Send
 from router.config.settings import Settings
 from router.config.traffic import QueueSettings, ResilienceSettings
+from router.evaluation import scheduled
 from router.feedback import kept_feedback
 from router.ingress import Ingress
 from router.observe.overview import Decisions
@@ -25,8 +26,7 @@ from router.observe.tracing import tracing
 from router.policy_file import policy_followed
 from router.state.store import Clock, Store
 from router.status import Status
-from router.steering.pilot import Pilot, Source
-from router.steering.steering import Steering
+from router.steering.running import helm, steered
 from router.traffic.breaker import Tolerance
 from router.traffic.budget import RetryBudget
 from router.traffic.catalogue import catalogue_of
@@ -67,23 +67,32 @@ async def running_ingress(
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call)
     decisions = Decisions()
-    source: Source = "settings" if settings.policy_file is None else "file"
-    pilot = Pilot(shared.versions, knowledge, telemetry, clock_s, source)
-    steering = Steering(shared.versions, pilot, clock_s)
+    part = helm(
+        shared.steering,
+        settings.decisions,
+        settings.policy_file,
+        knowledge,
+        telemetry,
+        fleet,
+        sharing.announce,
+        clock_s,
+        name,
+    )
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits
     traces = tracing(settings.tracing)
     pages = Pages(name, telemetry, board or MemoryBoard())
     gate = _gate(settings.queue, fleet, telemetry)
-    recorder = Recorder(telemetry, sharing, knowledge, fleet, gate, decisions, clock_s)
+    recorder = Recorder(telemetry, sharing, part.pilot, part.witness, fleet, gate, decisions, clock_s)
     retries = Retries(settings.router.retries, _budget(settings.resilience), telemetry, clock_s)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
     async with (
         Upstream(patience) as upstream,
         kept_feedback(settings.classifier) as feedback,
-        policy_followed(settings.policy_file, knowledge, telemetry),
+        policy_followed(settings.policy_file, part.pilot),
+        steered(part, settings.router.sync_s),
         administered(
-            Watched(name, settings, classifier, knowledge, fleet, pages, store, clock_s), steering, shared
+            Watched(name, settings, classifier, knowledge, fleet, pages, store, clock_s), part.steering, shared
         ) as admin,
     ):
         await sharing.exchange()
@@ -92,7 +101,7 @@ async def running_ingress(
             asyncio.create_task(gate.watch(settings.router.sync_s)),
             asyncio.create_task(Probes(fleet, upstream, telemetry, clock_s).watch(settings.router.sync_s)),
             asyncio.create_task(pages.run()),
-            asyncio.create_task(pilot.run(settings.router.sync_s)),
+            asyncio.create_task(scheduled(settings, fleet, knowledge, sharing, clock_s).run()),
         ]
         try:
             ingress = Ingress(
@@ -100,12 +109,12 @@ async def running_ingress(
                 catalogue=catalogue,
                 classifier=classifier,
                 feedback=feedback,
-                knowledge=knowledge,
+                pilot=part.pilot,
                 fleet=fleet,
                 upstream=upstream,
                 relay=Relay(fleet, upstream, retries, recorder),
                 dispatch=Dispatch(
-                    knowledge=knowledge,
+                    pilot=part.pilot,
                     fleet=fleet,
                     gate=gate,
                     retries=retries,
@@ -116,7 +125,7 @@ async def running_ingress(
                     draws=random.Random(),
                 ),
                 recorder=recorder,
-                status=Status(name, catalogue, knowledge, fleet, sharing, decisions, pages, clock_s),
+                status=Status(name, catalogue, part.pilot, fleet, sharing, decisions, pages, clock_s),
                 admin=admin,
                 tracing=traces,
                 logged=settings.logs.requests,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import orjson
 
-from policies.knowledge import Knowledge
 from router.api.http import JSON
 from router.observe import console
 from router.observe.overview import Decisions, acceptance_rows
@@ -14,6 +13,7 @@ from router.observe.pages import Pages
 from router.observe.telemetry import CONTENT_TYPE
 from router.openapi import openapi_document
 from router.state.store import Clock
+from router.steering.pilot import Pilot
 from router.traffic.catalogue import Catalogue
 from router.traffic.fleet import Fleet
 from router.traffic.sharing import Sharing
@@ -37,7 +37,7 @@ class Status:
         self,
         router: str,
         catalogue: Catalogue,
-        knowledge: Knowledge,
+        pilot: Pilot,
         fleet: Fleet,
         sharing: Sharing,
         decisions: Decisions,
@@ -46,7 +46,7 @@ class Status:
     ) -> None:
         self._router = router
         self._catalogue = catalogue
-        self._knowledge = knowledge
+        self._pilot = pilot
         self._decisions = decisions
         self._fleet = fleet
         self._sharing = sharing
@@ -85,9 +85,14 @@ class Status:
                 {"name": beat.replica, "pool": beat.pool, "state": beat.state, "phase": beat.phase}
                 for beat in self._fleet.heartbeats()
             ],
+            "policy": self._policy(),
             "redis": {"seconds_since_exchange": None if ago_s is None else round(ago_s, 3)},
         }
         return Page(orjson.dumps(body), 200 if ready else 503)
+
+    def _policy(self) -> dict[str, object]:
+        now = self._pilot.status()
+        return {"version": now.active, "source": now.source, "revision": now.revision, "problem": now.problem}
 
     def models(self) -> Page:
         """OpenAI's list of models: what the pools serve, whether an engine is up or not."""
@@ -111,7 +116,7 @@ class Status:
 
     def console(self) -> Page:
         """All of it for people."""
-        rows = acceptance_rows(self._knowledge)
+        rows = acceptance_rows(self._pilot.knowledge)
         html = console.render(self._fleet.heartbeats(), rows, self._decisions.rows(), self._synced_ago_s())
         return Page(html, content_type=b"text/html; charset=utf-8")
 

@@ -22,8 +22,8 @@ from router.config.settings import Settings
 from router.observe.pages import Pages
 from router.state.marks import Marks, MemoryMarks
 from router.state.store import Clock, Store
+from router.steering.running import SteeringStores, memory_stores
 from router.steering.steering import Steering
-from router.steering.store import MemoryVersionStore, VersionStore
 from router.traffic.fleet import Fleet
 
 
@@ -34,7 +34,7 @@ class AdminStores:
     marks: Marks = field(default_factory=MemoryMarks)
     trend: TrendStore = field(default_factory=MemoryTrend)
     keys: KeyStore = field(default_factory=MemoryKeyStore)
-    versions: VersionStore = field(default_factory=MemoryVersionStore)
+    steering: SteeringStores = field(default_factory=memory_stores)
 
 
 @dataclass(frozen=True, slots=True)

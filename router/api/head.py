@@ -19,11 +19,13 @@ ANSWER_HEADERS = {
     "x-alpharoute-replica": "The replica that answers.",
     "x-alpharoute-k": "Drafts asked per verify step; 0 is vanilla.",
     "x-alpharoute-decision": "Why, in a word.",
+    "x-alpharoute-capped": "What the policy's caps changed of the request, where they did.",
     "x-alpharoute-overhead-ms": "The router's own time before the request went out.",
 }
 """What every routed answer says in its head, with what it means."""
 
 REQUEST_ID = "x-request-id"
+CAPPED = "x-alpharoute-capped"
 MAX_ID_CHARS = 128
 
 # Headers of the client that the engine gets too; everything else (keys, cookies) stays here.

@@ -17,10 +17,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from engines.pool import DEMO, Part, PoolSettings
 from policies.document import Document
-from router.config.auth import AdminSettings, AuthSettings
+from router.config.auth import AdminSettings, AuthSettings, ConsoleSettings
 from router.config.check import problem, unknown_variables
+from router.config.evaluation import EvaluationSettings
 from router.config.redis_url import parse_address
-from router.config.traffic import LogSettings, QueueSettings, ResilienceSettings, TracingSettings
+from router.config.traffic import DecisionSettings, LogSettings, QueueSettings, ResilienceSettings, TracingSettings
 from router.errors import SetupError
 
 EMBEDDED = "embedded"
@@ -189,15 +190,18 @@ class Settings(BaseSettings):
     listen: Listen = Listen()
     auth: AuthSettings = AuthSettings()
     admin: AdminSettings = AdminSettings()
+    console: ConsoleSettings = ConsoleSettings()
     redis: RedisSettings = RedisSettings()
     router: RouterSettings = RouterSettings()
     limits: Limits = Limits()
     models: Models = Models()
     resilience: ResilienceSettings = ResilienceSettings()
     queue: QueueSettings = QueueSettings()
+    decisions: DecisionSettings = DecisionSettings()
     logs: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     classifier: ClassifierSettings = ClassifierSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
     policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
     policy_file: Path | None = Field(

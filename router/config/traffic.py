@@ -30,6 +30,13 @@ class QueueSettings(Part):
     )
 
 
+class DecisionSettings(Part):
+    """Decisions that are kept, with what they were made by and how they went; no text of a prompt or an answer."""
+
+    per_s: float = Field(default=20.0, gt=0, description="Decisions a second that each router keeps, at most.")
+    kept: int = Field(default=2000, ge=1, description="Newest decisions kept in Redis, about 2 KB each.")
+
+
 class LogSettings(Part):
     """What the router writes to its log; never any text of a prompt or an answer."""
 

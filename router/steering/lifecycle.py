@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from router.steering.errors import WrongState
+from router.steering.errors import Conflict, WrongState
 from router.steering.versions import FILE, Desk, Trial, Version
 
 PAST_KEPT = 50
@@ -74,3 +74,13 @@ def surplus(desk: Desk, versions: dict[int, Version]) -> tuple[int, ...]:
     kept = {desk.active, *desk.past}
     old = [n for n, version in sorted(versions.items()) if desk.state_of(version) == "retired" and n not in kept]
     return tuple([*old, *idle][: max(0, len(versions) - VERSIONS_KEPT)])
+
+
+def checked(version: Version, if_match: str | None) -> Version:
+    """The version, where it still is at that etag; Conflict where it is not."""
+    if if_match is not None and version.etag != if_match:
+        message = (
+            f"Version {version.id} was changed by {version.by or 'somebody'} meanwhile: it is at {version.etag!r}."
+        )
+        raise Conflict(message, version, ())
+    return version

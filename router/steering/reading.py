@@ -9,6 +9,7 @@ from policies.errors import DocumentError, Problem
 from router.steering.errors import Invalid
 
 MOST_CHARS = 1024 * 1024
+MOST_NODES = 100_000
 WHOLE = "(document)"
 
 Written = str | Mapping[str, object]
@@ -40,6 +41,7 @@ def decoded(written: Written) -> Mapping[str, object]:
         raise Invalid([Problem(WHOLE, None, f"{len(written)} characters; at most {MOST_CHARS} are read")])
     try:
         found = yaml.load(written, Loader=_Loader)
+        _check_size(found, MOST_NODES)
     except yaml.YAMLError as error:
         raise Invalid([Problem(_place(error), None, f"not YAML: {_said(error)}")]) from None
     except (RecursionError, ValueError) as error:
@@ -51,21 +53,26 @@ def decoded(written: Written) -> Mapping[str, object]:
     return found
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses what is written twice, of which only the last would count, and aliases, which can explode."""
+def _check_size(node: object, left: int) -> int:
+    """What is left of a number of nodes; ValueError where there are more, as a few aliases of aliases can make."""
+    left -= 1
+    if left < 0:
+        raise ValueError(f"with its aliases written out it has more than {MOST_NODES} parts")
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for part in parts:
+        left = _check_size(part, left)
+    return left
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """One node; never an alias."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not read here", problem_mark=event.start_mark)
-        found: yaml.Node | None = super().compose_node(parent, index)
-        return found
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses what is written twice, of which only the last would count."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         """One mapping; each name once."""
         seen: set[object] = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
                 raise yaml.MarkedYAMLError(problem=f"names must be text, not {name!r}", problem_mark=key.start_mark)

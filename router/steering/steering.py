@@ -1,24 +1,33 @@
 """Steering: what an operator does with policy versions, the same from the API, the command line and the console."""
 
+import asyncio
 import contextlib
-import difflib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-import yaml
-
 from policies.errors import Problem
 from policies.steering_diff import Difference, differences
+from policies.steering_log import Decision
 from policies.steering_reports import DryRun
+from policies.steering_trials import Limits
+from policies.words import Event, Replica
 from router.state.store import Clock, StoreError
 from router.steering import lifecycle
-from router.steering.errors import Away, Conflict, UnknownVersion
+from router.steering.decision_log import DecisionLog, Sought
+from router.steering.errors import Away, Conflict, UnknownVersion, WrongState
 from router.steering.pilot import Pilot
 from router.steering.reading import Written, decoded, read, validate
-from router.steering.standing import Status
-from router.steering.store import VersionStore
+from router.steering.standing import CanaryStatus, ShadowStatus, Status
+from router.steering.store import VersionStore, or_away
+from router.steering.sums import canary_of, shadow_of
+from router.steering.telling import event_of, replayed, unified
+from router.steering.trial_store import TrialStore
 from router.steering.versions import FILE, Action, Commit, Desk, Diff, Entry, Kind, Trial, Unit, Version
+
+REPLAYED_MOST = 20_000
+
+LIMITS = Limits()
 
 ATTEMPTS = 50
 """How often a change is made anew because another one came first; each time one of them succeeds."""
@@ -32,25 +41,31 @@ class Steering:
     """
 
     store: VersionStore
+    trials: TrialStore
+    log: DecisionLog
     pilot: Pilot
+    engines: Callable[[], Iterable[Replica]]
+    router: str
     clock_s: Clock
+    announce: Callable[[Event], None] = lambda event: None
+    limits: Limits = LIMITS
 
     async def versions(self) -> Sequence[Version]:
         """Every version, newest first, the file's last."""
-        async with _or_away():
+        async with or_away():
             desk, found = await self.store.desk(), await self.store.versions()
         stored = sorted(found.values(), key=lambda version: -version.id)
         return [replace(version, state=desk.state_of(version)) for version in [*stored, self.pilot.file_version()]]
 
     async def get(self, id: int) -> Version:
         """One version, 0 for the file's; UnknownVersion where there is none."""
-        async with _or_away():
+        async with or_away():
             desk = await self.store.desk()
             return await self._get(desk, id)
 
     async def active(self) -> Version:
         """The version in force, by the store."""
-        async with _or_away():
+        async with or_away():
             desk = await self.store.desk()
             return await self._get(desk, desk.active)
 
@@ -102,15 +117,29 @@ class Steering:
 
     async def diff(self, id: int, against: int | None = None) -> Diff:
         """A version against another, the active one unless named."""
-        async with _or_away():
+        async with or_away():
             desk = await self.store.desk()
             other = await self._get(desk, desk.active if against is None else against)
             one = await self._get(desk, id)
-        return Diff(id, other.id, differences(other.document, one.document), _unified(other, one))
+        return Diff(id, other.id, differences(other.document, one.document), unified(other, one))
 
     async def dry_run(self, id: int, last: int = 1000) -> DryRun:
-        """What the version would have decided differently from the active one over the last recorded decisions."""
-        raise NotImplementedError
+        """What the version would have decided differently from the active one over the last recorded decisions.
+
+        In a thread of its own, which gives way to requests. ValueError where `last` is not from 1 to `REPLAYED_MOST`.
+        """
+        if not 1 <= last <= REPLAYED_MOST:
+            raise ValueError(f"last must be from 1 to {REPLAYED_MOST}, got {last!r}")
+        document = read((await self.get(id)).document)
+        decisions = await self.log.search(last=last)
+        probes = {replica.name: replica.probe for replica in self.engines()}
+        known = self.pilot.knowledge
+        records, now_s = dict(known.records), self.clock_s()
+        return await asyncio.to_thread(replayed, decisions, records, known.document, document, probes, now_s)
+
+    async def decisions(self, sought: Sought | None = None, last: int = 100) -> Sequence[Decision]:
+        """The newest recorded decisions of all routers that fit; this router's own while the store is away."""
+        return await self.log.search(sought, last)
 
     async def start_shadow(self, id: int, author: str = "", note: str = "", if_match: str | None = None) -> Status:
         """Let every router decide under the version too, without acting, and compare."""
@@ -134,11 +163,14 @@ class Steering:
             raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
         return await self._try("canary", id, author, note, if_match, share, by, tuple(sorted(segments)))
 
-    async def stop(self, id: int, reason: str, author: str = "") -> Status:
-        """End the shadow or the canary that the version is in; it is a draft again."""
+    async def stop(self, id: int, reason: str, author: str = "", run: str | None = None) -> Status:
+        """End the shadow or the canary that the version is in, that `run` where one is named; it is a draft again."""
 
         async def step(desk: Desk) -> Commit:
             await self._get(desk, id)
+            trial = desk.trial_of(id)
+            if run is not None and (trial is None or trial.run != run):
+                raise WrongState(f"The trial {run!r} of version {id} has ended.")
             return self._commit(desk, lifecycle.stopped(desk, id), "stop", id, author, reason)
 
         return await self._changed(step)
@@ -153,7 +185,7 @@ class Steering:
         """
 
         async def step(desk: Desk) -> Commit:
-            version = _checked(await self._get(desk, id), if_match)
+            version = lifecycle.checked(await self._get(desk, id), if_match)
             if if_active is not None and desk.active != if_active:
                 now = await self._get(desk, desk.active)
                 message = f"Version {desk.active} is active meanwhile, put in force by {desk.by or 'somebody'}."
@@ -179,12 +211,27 @@ class Steering:
 
     async def history(self, last: int = 100) -> Sequence[Entry]:
         """The audit trail, newest first."""
-        async with _or_away():
+        async with or_away():
             return await self.store.history(last)
 
     async def status(self) -> Status:
-        """What is in force in this router, and how trials go; never Away: it is told of what is held."""
-        return self.pilot.status()
+        """What is in force in this router, and how trials go in all; never Away: it is told of what is held."""
+        status, shadow, canary = self.pilot.status(), self.pilot.shadow, self.pilot.canary
+        if shadow is not None:
+            sheets = await self._sheets(shadow.trial, shadow.sums.sheet())
+            status = replace(status, shadow=ShadowStatus(shadow.trial, shadow_of(sheets)))
+        if canary is not None:
+            sheets = await self._sheets(canary.trial, canary.sums.sheet())
+            status = replace(status, canary=CanaryStatus(canary.trial, canary_of(sheets, self.limits)))
+        return status
+
+    async def _sheets(self, trial: Trial, own: bytes) -> Iterable[str | bytes]:
+        """Those of all routers, this one's as it is now."""
+        try:
+            sheets = await self.trials.sheets(trial.run)
+        except StoreError:
+            return [own]
+        return [*(sheet for router, sheet in sheets.items() if router != self.router), own]
 
     async def _try(
         self,
@@ -198,7 +245,7 @@ class Steering:
         segments: tuple[str, ...] = (),
     ) -> Status:
         async def step(desk: Desk) -> Commit:
-            version = _checked(await self._get(desk, id), if_match)
+            version = lifecycle.checked(await self._get(desk, id), if_match)
             trial = Trial(kind, id, uuid4().hex[:12], self.clock_s(), author, share, by, segments)
             changes = await self._changes(desk, desk.active, version)
             return self._commit(desk, lifecycle.tried(desk, trial), kind, id, author, note, changes)
@@ -213,10 +260,14 @@ class Steering:
 
     async def _change(self, step: "Step") -> Commit:
         """Make a change on what is there now, and anew where another change came first."""
-        async with _or_away():
+        async with or_away():
             for _ in range(ATTEMPTS):
-                commit = await step(await self.store.desk())
+                desk = await self.store.desk()
+                commit = await step(desk)
                 if await self.store.commit(commit):
+                    event = event_of(commit.entry, desk)
+                    if event is not None:
+                        self.announce(event)
                     return commit
         raise Away("Others change the policy all the time; try again.")
 
@@ -252,27 +303,5 @@ Step = Callable[[Desk], Awaitable[Commit]]
 """What a change makes of the desk as it is now."""
 
 
-@contextlib.asynccontextmanager
-async def _or_away() -> AsyncIterator[None]:
-    try:
-        yield
-    except StoreError as error:
-        raise Away(f"The store cannot be reached: {error}") from error
-
-
-def _checked(version: Version, if_match: str | None) -> Version:
-    if if_match is not None and version.etag != if_match:
-        message = (
-            f"Version {version.id} was changed by {version.by or 'somebody'} meanwhile: it is at {version.etag!r}."
-        )
-        raise Conflict(message, version, ())
-    return version
-
-
 def _text(document: Written) -> str:
     return document if isinstance(document, str) else ""
-
-
-def _unified(before: Version, after: Version) -> str:
-    old, new = (yaml.safe_dump(dict(one.document), sort_keys=False).splitlines() for one in (before, after))
-    return "\n".join(difflib.unified_diff(old, new, f"version {before.id}", f"version {after.id}", lineterm=""))

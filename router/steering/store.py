@@ -1,8 +1,11 @@
 """Where routers share versions, as a seam; and its in-memory implementation."""
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
+from router.state.store import StoreError
+from router.steering.errors import Away
 from router.steering.versions import Commit, Desk, Entry, Version
 
 HISTORY_KEPT = 10_000
@@ -55,3 +58,12 @@ class MemoryVersionStore:
     async def history(self, last: int) -> Sequence[Entry]:
         """See VersionStore."""
         return self._history[::-1][:last]
+
+
+@contextlib.asynccontextmanager
+async def or_away() -> AsyncIterator[None]:
+    """A store that cannot be reached, as Away."""
+    try:
+        yield
+    except StoreError as error:
+        raise Away(f"The store cannot be reached: {error}") from error

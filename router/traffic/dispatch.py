@@ -10,11 +10,13 @@ from engines.vllm_methods import ENSEMBLE
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
+from policies.terms import Asked, Moment, asked_of, load_of
 from policies.words import Choice, Replica, Request
 from router.api.deadline import TIMEOUT, Deadline
 from router.api.request import Generation
-from router.errors import EngineUnreachable, NoEngine
+from router.errors import EngineUnreachable, NoEngine, RequestError
 from router.state.store import Clock
+from router.steering.pilot import Deciding, Pilot
 from router.traffic.fleet import Fleet
 from router.traffic.forward import Leg, engine_body, open_leg
 from router.traffic.gate import Gate
@@ -23,13 +25,14 @@ from router.traffic.retries import Retries
 from router.traffic.upstream import Upstream
 
 RETRY_AFTER_S = "5"
+UNCHANGED = Asked()
 
 
 @dataclass(slots=True)
 class Dispatch:
     """Finds the engine that answers; `pools` has the names of each model's pools, `retries` bounds the attempts."""
 
-    knowledge: Knowledge
+    pilot: Pilot
     fleet: Fleet
     gate: Gate
     retries: Retries
@@ -64,29 +67,49 @@ class Dispatch:
 
     async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
         with visit.stage("decide"):
-            choice = self._decide(request, tried)
+            deciding = self.pilot.deciding(request, visit.request_id)
+            choice = self._decide(request, tried, deciding)
             may_enter = self.gate.open(choice.pool)
         number = None
         while not may_enter:
             number = number or self.gate.waiting.number()
             with visit.waiting("queue"):
-                await self.gate.wait(choice.pool, request.segment, number, deadline)
+                await self._wait(request, choice, number, deadline, deciding)
             with visit.stage("decide"):
-                choice = self._decide(request, tried)
+                choice = self._decide(request, tried, deciding)
                 may_enter = self.fleet.has_room(choice.pool, self.gate.concurrency)
         return choice
 
-    def _decide(self, request: Request, tried: Collection[str]) -> Choice:
-        policy = POLICIES[self.knowledge.document.policy]
+    async def _wait(
+        self, request: Request, choice: Choice, number: int, deadline: Deadline, deciding: Deciding
+    ) -> None:
+        priority = self.asked(request, deciding.knowledge).priority
+        try:
+            await self.gate.wait(choice.pool, request.segment, number, deadline, priority)
+        except RequestError:
+            self.recorder.witness.turned_away(request, choice)
+            raise
+
+    def asked(self, request: Request, knowledge: Knowledge) -> Asked:
+        """What rules change of a request beside the choice of an engine."""
+        document = knowledge.document
+        if not document.changes_requests and not document.has_priorities:
+            return UNCHANGED
+        load = load_of(self.fleet.replicas(request.model)) if document.asks_load else 0.0
+        return asked_of(request, document, Moment(self.clock_s(), knowledge.output_tokens(request), load))
+
+    def _decide(self, request: Request, tried: Collection[str], deciding: Deciding) -> Choice:
+        knowledge = deciding.knowledge
+        policy = POLICIES[knowledge.document.policy]
         replicas = self.fleet.replicas(request.model)
         if tried:
             replicas = [replace(one, state="down") if one.name in tried else one for one in replicas]
         try:
-            choice = policy.decide(request, replicas, self.knowledge, self.clock_s(), self.draws.random())
+            choice = policy.decide(request, replicas, knowledge, self.clock_s(), self.draws.random())
         except NoReplica:
             raise NoEngine("") from None
         self._count_fallback(request.model, choice, replicas)
-        return choice
+        return replace(choice, policy=deciding.version) if deciding.version else choice
 
     async def _send(
         self,
@@ -108,10 +131,10 @@ class Dispatch:
         try:
             leg = await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers, deadline)
         except EngineUnreachable as error:
-            self.recorder.broke_off(choice, flight, error)
+            self.recorder.broke_off(request, choice, flight, error, visit.request_id)
             raise
         except BaseException:
-            self.recorder.broke_off(choice, flight, None)
+            self.recorder.broke_off(request, choice, flight, None, visit.request_id)
             raise
         visit.waited("connect", leg.answer.connect_s)
         visit.waited("first_byte", time.perf_counter() - began_s - leg.answer.connect_s)

@@ -26,13 +26,16 @@ class Gate:
         """Whether a newcomer may go in without waiting."""
         return not self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency)
 
-    async def wait(self, pool: str, segment: str, number: int, deadline: Deadline) -> None:
-        """Wait for a turn; raises Overloaded, or DeadlineExceeded where the client's time ends first."""
+    async def wait(self, pool: str, segment: str, number: int, deadline: Deadline, priority: int | None = None) -> None:
+        """Wait for a turn, by the segment's priority or the one given.
+
+        Raises Overloaded, or DeadlineExceeded where the client's time ends first.
+        """
         began_s = time.monotonic()
         self.telemetry.queued.labels(pool).inc()
         try:
             async with asyncio.timeout_at(deadline.at_s):
-                await self.waiting.join(pool, segment, number, began_s)
+                await self.waiting.join(pool, segment, number, began_s, priority)
         except TimeoutError:
             raise deadline.exceeded() from None
         finally:

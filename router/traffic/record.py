@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from engines.contract import EngineMetrics, VerifySteps
-from policies.knowledge import Knowledge
 from policies.occupancy import Batch
 from policies.policy import POLICIES
 from policies.words import Choice, Outcome, Request
-from router.api.head import REQUEST_ID, decided
+from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
 from router.errors import EngineUnreachable, NotConnected, RequestError
 from router.observe.logs import FIELDS
@@ -18,6 +17,8 @@ from router.observe.overview import Decisions
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
 from router.state.store import Clock
+from router.steering.pilot import Pilot
+from router.steering.witness import Witness
 from router.traffic.breaker import Breaker, Circuit
 from router.traffic.fleet import Fleet, Flight
 from router.traffic.forward import Leg
@@ -35,6 +36,8 @@ CLIENT_GONE = 499
 class Visit:
     """One request on its way: what was asked, what was decided, how long the router's own stages took.
 
+    `capped` is what the policy changed of it.
+
     `answering` turns True when the head of an answer goes out: from there on no other answer can be given.
     """
 
@@ -47,6 +50,7 @@ class Visit:
     answering: bool = False
     request: Request | None = None
     choice: Choice | None = None
+    capped: str = ""
     overhead_s: float = 0.0
     began_s: float = field(default_factory=time.perf_counter)
 
@@ -77,7 +81,8 @@ class Visit:
         named = (REQUEST_ID.encode(), self.request_id.encode())
         if self.request is None or self.choice is None:
             return [named]
-        return [named, *decided(self.request.task, self.choice, self.overhead_s)]
+        said = [named, *decided(self.request.task, self.choice, self.overhead_s)]
+        return [*said, (CAPPED.encode(), self.capped.encode())] if self.capped else said
 
     def close(self) -> None:
         """Count the request, and tell of it where that is wanted."""
@@ -131,7 +136,8 @@ class Recorder:
 
     telemetry: Telemetry
     sharing: Sharing
-    knowledge: Knowledge
+    pilot: Pilot
+    witness: Witness
     fleet: Fleet
     gate: Gate
     decisions: Decisions
@@ -140,7 +146,7 @@ class Recorder:
     def chosen(self, request: Request, choice: Choice) -> Flight:
         """A choice is acted on."""
         now_s = self.clock_s()
-        self.knowledge.commit(request, choice, now_s)
+        self.pilot.knowledge_of(choice).commit(request, choice, now_s)
         self.decisions.add(request, choice, now_s)
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
@@ -148,21 +154,26 @@ class Recorder:
             self.telemetry.speedup.labels(request.task).observe(choice.vanilla_tpot_s / choice.tpot_s)
         return self.fleet.begin(choice, request)
 
-    def broke_off(self, choice: Choice, flight: Flight, error: EngineUnreachable | None) -> None:
+    def broke_off(
+        self, request: Request, choice: Choice, flight: Flight, error: EngineUnreachable | None, request_id: str
+    ) -> None:
         """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
         self._landed(choice, flight)
         if error is not None:
             self.failed(choice.pool, choice.replica, flight.breaker, error)
+            self.witness.failed(request_id, request, choice)
         else:
             self.telemetry.aborted.labels(choice.pool).inc()
 
-    def answered(self, request: Request, leg: Leg) -> None:
+    def answered(self, request: Request, leg: Leg, request_id: str) -> None:
         """The answer is out, whole or cut off. What cannot be learnt from it never costs the client its answer."""
         batch = self._landed(leg.choice, leg.flight)
         self._judge(leg)
-        if leg.answer.status == 200 and leg.failure is None:
+        if leg.failure is not None or leg.answer.status >= 500:
+            self.witness.failed(request_id, request, leg.choice)
+        elif leg.answer.status == 200:
             try:
-                self._learn(request, leg, batch)
+                self._learn(request, leg, batch, request_id)
             except Exception:
                 self.telemetry.unmeasured.labels("error").inc()
                 logger.exception("nothing was learnt from an answer of replica %s", leg.choice.replica)
@@ -196,22 +207,24 @@ class Recorder:
             self.telemetry.breaker_turns.labels(pool, str(Circuit.OPEN)).inc()
             logger.warning("replica %s is left out for a while: %s", replica, error)
 
-    def _learn(self, request: Request, leg: Leg, batch: Batch) -> None:
+    def _learn(self, request: Request, leg: Leg, batch: Batch, request_id: str) -> None:
         choice, metrics = leg.choice, leg.metrics
         if not leg.finished:
             self.telemetry.aborted.labels(choice.pool).inc()
             outcome = Outcome(request, choice, finished=False)
         elif metrics is None or (choice.k > 0 and metrics.steps is None):
             self.telemetry.unmeasured.labels("no_metrics" if metrics is None else "no_steps").inc()
+            self.witness.answered(request_id, request, choice)
             return
         else:
             self._measure(request, choice, metrics)
             outcome = measured(request, choice, metrics, batch)
-        policy = POLICIES[self.knowledge.document.policy]
-        lesson = policy.learn(outcome, self.knowledge, self.clock_s())
+        knowledge = self.pilot.knowledge_of(choice)
+        lesson = POLICIES[knowledge.document.policy].learn(outcome, knowledge, self.clock_s())
         for event in lesson.events:
             self.telemetry.events.labels(event.kind).inc()
         self.sharing.learn(lesson)
+        self.witness.learnt(request_id, outcome, [event.kind for event in lesson.events])
 
     def _measure(self, request: Request, choice: Choice, metrics: EngineMetrics) -> None:
         telemetry, task, pool = self.telemetry, request.task, choice.pool

@@ -13,6 +13,7 @@ from engines.registry import Heartbeat, Registry
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta, Record
+from policies.words import Event
 from router.observe.telemetry import Telemetry
 from router.state.marks import Marks, MemoryMarks
 from router.state.outage import Outage, logger
@@ -87,6 +88,11 @@ class Sharing:
         self._knowledge.absorb(lesson.deltas, self._clock_s())
         self._pending.add(lesson.deltas)
         self._pending.note(lesson.events)
+
+    def announce(self, event: Event) -> None:
+        """Tell operators of something with the next exchange."""
+        self._telemetry.events.labels(event.kind).inc()
+        self._pending.note([event])
 
     async def run(self, every_s: float) -> None:
         """Exchange with the store until cancelled."""

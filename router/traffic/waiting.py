@@ -59,10 +59,13 @@ class Waiting:
         self._numbers += 1
         return self._numbers
 
-    async def join(self, pool: str, segment: str, number: int, now_s: float) -> None:
-        """Wait for a turn; raises Overloaded where the line is full of requests at least as important, or time ran
-        out."""
-        line, waiter = self.lines.setdefault(pool, Line()), self._waiter(segment, number)
+    async def join(self, pool: str, segment: str, number: int, now_s: float, priority: int | None = None) -> None:
+        """Wait for a turn, by the segment's priority or the one given.
+
+        Raises Overloaded where the line is full of requests at least as important, or time ran out.
+        """
+        priority = self.priorities.get(segment, 0) if priority is None else priority
+        line, waiter = self.lines.setdefault(pool, Line()), self._waiter(priority, number)
         if len(line.waiters) >= self.size:
             last = line.waiters[-1] if line.waiters else None
             if last is None or last.priority >= waiter.priority:
@@ -94,9 +97,9 @@ class Waiting:
                 first.turn.set_result(None)
                 return
 
-    def _waiter(self, segment: str, number: int) -> Waiter:
+    def _waiter(self, priority: int, number: int) -> Waiter:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        return Waiter(self.priorities.get(segment, 0), number, turn)
+        return Waiter(priority, number, turn)
 
     def _overloaded(self, pool: str, now_s: float) -> Overloaded:
         after = str(self.lines.setdefault(pool, Line()).retry_after_s(now_s))

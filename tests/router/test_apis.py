@@ -284,7 +284,7 @@ async def test_an_adapter_keeps_its_own_acceptance() -> None:
                 service, "/v1/chat/completions", {**asked, "model": model}, {**LONG, "x-alpharoute-speculation": "on"}
             )
             assert said["model"] == model
-        keys = [key for key in service.ingress.knowledge.records if key.startswith("acc:")]
+        keys = [key for key in service.ingress.pilot.knowledge.records if key.startswith("acc:")]
     assert {key.partition("|")[0] for key in keys} == {"acc:sim@1%2Blegal", "acc:sim@1"}
 
 

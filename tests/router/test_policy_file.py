@@ -16,8 +16,15 @@ from router.config.settings import Settings
 from router.errors import SetupError
 from router.observe.telemetry import Telemetry
 from router.policy_file import policy_followed, read_policy
+from router.steering.pilot import Pilot
+from router.steering.store import MemoryVersionStore
 
 VANILLA = "tasks: {legal_analysis: {mode: vanilla}}\n"
+
+
+def pilot_of(knowledge: Knowledge, telemetry: Telemetry) -> Pilot:
+    """What the file's policy is handed to."""
+    return Pilot(MemoryVersionStore(), knowledge, telemetry, time.time, "file")
 
 
 async def _until(good: Callable[[], bool]) -> None:
@@ -41,8 +48,8 @@ def _mount(folder: Path, version: str, text: str) -> Path:
 
 async def test_an_edit_is_taken_up(tmp_path: Path) -> None:
     """A ConfigMap mounted as a folder changes under a running router."""
-    file, knowledge, telemetry = _mount(tmp_path, "v1", ""), Knowledge(), Telemetry()
-    async with policy_followed(file, knowledge, telemetry, every_s=0.01):
+    file, knowledge = _mount(tmp_path, "v1", ""), Knowledge()
+    async with policy_followed(file, pilot_of(knowledge, Telemetry()), every_s=0.01):
         assert knowledge.document == Document()
         _mount(tmp_path, "v2", VANILLA)
         await _until(
@@ -55,7 +62,7 @@ async def test_a_wrong_edit_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixt
     file, knowledge, telemetry = tmp_path / "policy.yaml", Knowledge(), Telemetry()
     file.write_text(VANILLA)
     current = functools.partial(telemetry.registry.get_sample_value, "alpharoute_policy_current")
-    async with policy_followed(file, knowledge, telemetry, every_s=0.01):
+    async with policy_followed(file, pilot_of(knowledge, telemetry), every_s=0.01):
         before = knowledge.document
         assert current() == 1
         file.write_text("tasks: {legal_analysis: {mod: vanilla}}")
@@ -72,13 +79,13 @@ async def test_a_wrong_edit_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixt
 async def test_a_router_does_not_start_with_a_wrong_one(tmp_path: Path) -> None:
     """There is none in use yet that could stay."""
     with pytest.raises(SetupError, match="cannot be read"):
-        async with policy_followed(tmp_path / "none.yaml", Knowledge(), Telemetry()):
+        async with policy_followed(tmp_path / "none.yaml", pilot_of(Knowledge(), Telemetry())):
             pass
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(SetupError, match=r"list\.yaml is wrong"):
         read_policy(tmp_path / "list.yaml")
     (tmp_path / "bad.yaml").write_text("{")
-    with pytest.raises(SetupError, match="is not YAML"):
+    with pytest.raises(SetupError, match="not YAML"):
         read_policy(tmp_path / "bad.yaml")
 
 

@@ -72,12 +72,13 @@ async def until_finished(store: Store, requests: int, limit_s: float = 10) -> No
 
 def held_by(service: Service) -> dict[str, tuple[float, ...]]:
     """The records of a router as figures."""
-    return {key: tuple(record.fields.values()) for key, record in service.ingress.knowledge.records.items()}
+    return {key: tuple(record.fields.values()) for key, record in service.ingress.pilot.knowledge.records.items()}
 
 
 def decision(service: Service) -> tuple[str, int, float]:
     """What a router would do now with a request of the task."""
-    choice: Choice = service.ingress.dispatch._decide(Request("demo", task=TASK, temperature=0), ())
+    request, pilot = Request("demo", task=TASK, temperature=0), service.ingress.pilot
+    choice: Choice = service.ingress.dispatch._decide(request, (), pilot.deciding(request, ""))
     return choice.pool, choice.k, choice.u_s
 
 

@@ -9,39 +9,49 @@ import pytest
 
 from policies.document import Document, parse_document
 from policies.knowledge import Knowledge
+from policies.words import Event
+from router.config.traffic import DecisionSettings
 from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, connect
 from router.steering.errors import Conflict, Invalid, UnknownVersion, WrongState
-from router.steering.pilot import Pilot
-from router.steering.redis_versions import RedisVersionStore
+from router.steering.running import Helm, SteeringStores, helm, memory_stores, redis_stores
 from router.steering.steering import Steering
-from router.steering.store import MemoryVersionStore, VersionStore
 from router.steering.versions import FILE
+from router.traffic.breaker import Tolerance
+from router.traffic.fleet import Fleet
 
 VANILLA = {"tasks": {"legal_analysis": {"mode": "vanilla"}}}
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[VersionStore]:
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[SteeringStores]:
     """Each implementation, empty."""
     if request.param == "memory":
-        yield MemoryVersionStore()
+        yield memory_stores()
         return
     redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
-    yield RedisVersionStore(redis, Keys(f"test-{uuid.uuid4().hex}"))
+    yield redis_stores(redis, Keys(f"test-{uuid.uuid4().hex}"), DecisionSettings())
     await redis.aclose()
 
 
-def steering_over(store: VersionStore, base: Document | None = None) -> Steering:
+def router_over(stores: SteeringStores, events: list[Event] | None = None) -> Helm:
     """What one router has of steering."""
-    pilot = Pilot(store, Knowledge(base or Document()), Telemetry(), time.time, "settings")
-    return Steering(store, pilot, time.time)
+    fleet = Fleet(time.time, 5.0, Tolerance(3, 1.0, 60.0))
+    told = events if events is not None else []
+    return helm(
+        stores, DecisionSettings(), None, Knowledge(Document()), Telemetry(), fleet, told.append, time.time, "r"
+    )
+
+
+def steering_over(stores: SteeringStores) -> Steering:
+    """The operator's side of it."""
+    return router_over(stores).steering
 
 
 @pytest.fixture
-def steering(store: VersionStore) -> Steering:
+def steering(stores: SteeringStores) -> Steering:
     """One router's."""
-    return steering_over(store)
+    return steering_over(stores)
 
 
 def document_of(steering: Steering) -> Document:
@@ -70,9 +80,9 @@ async def test_a_version_from_draft_to_active_and_back(steering: Steering) -> No
     assert [(v.id, v.state) for v in await steering.versions()] == [(1, "retired"), (FILE, "active")]
 
 
-async def test_the_second_of_two_operators_gets_a_conflict(steering: Steering, store: VersionStore) -> None:
+async def test_the_second_of_two_operators_gets_a_conflict(steering: Steering, stores: SteeringStores) -> None:
     """With what is there now and how theirs differs; nothing is lost, and with the new etag it goes through."""
-    other = steering_over(store)
+    other = steering_over(stores)
     draft = await steering.create(VANILLA, "ana")
     await steering.update(1, {"tasks": {"legal_analysis": {"k": {"max": 2}}}}, draft.etag, "ana")
     with pytest.raises(Conflict) as caught:
@@ -84,9 +94,9 @@ async def test_the_second_of_two_operators_gets_a_conflict(steering: Steering, s
     assert (await steering.get(1)).document == {"kill_switch": True}
 
 
-async def test_of_many_writers_at_once_each_change_is_made_or_refused(store: VersionStore) -> None:
+async def test_of_many_writers_at_once_each_change_is_made_or_refused(stores: SteeringStores) -> None:
     """Twenty create at once: twenty versions; twenty update one at once: one of them gets through."""
-    routers = [steering_over(store) for _ in range(20)]
+    routers = [steering_over(stores) for _ in range(20)]
     made = await asyncio.gather(*(one.create(VANILLA, f"o{i}") for i, one in enumerate(routers)))
     assert sorted(version.id for version in made) == list(range(1, 21))
     results = await asyncio.gather(
@@ -131,9 +141,7 @@ async def test_rolling_back_goes_back_one_by_one(steering: Steering) -> None:
         await steering.create({"tasks": {"sql_generation": {"k": {"max": k}}}}, "ana")
         await steering.activate(k, "ana")
     await steering.create({}, "ana")
-    seen = []
-    for _ in range(3):
-        seen.append((await steering.rollback("ana")).active)
+    seen = [(await steering.rollback("ana")).active for _ in range(3)]
     assert seen == [2, 1, FILE]
     for wrong in (None, 4, FILE):
         with pytest.raises(WrongState):
@@ -147,7 +155,10 @@ async def test_a_wrong_document_is_not_kept(steering: Steering) -> None:
     """Neither as a draft nor as an edit; every problem is told."""
     with pytest.raises(Invalid) as caught:
         await steering.create("kil_switch: true\npolicy: adaptiv\n", "ana")
-    assert [(p.path, p.nearest) for p in caught.value.problems] == [("policy", "adaptive"), ("kil_switch", "kill_switch")]
+    assert [(p.path, p.nearest) for p in caught.value.problems] == [
+        ("policy", "adaptive"),
+        ("kil_switch", "kill_switch"),
+    ]
     draft = await steering.create("# keep tools exact\nkill_switch: false\n", "ana")
     assert draft.text.startswith("# keep")
     with pytest.raises(Invalid):
