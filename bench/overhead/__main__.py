@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from bench.overhead.measure import INSTANT, PACED, Figures, Load, Target, measure
+from bench.overhead.others import installed_vllm_router, vllm_router
 from bench.overhead.report import DIRECT, summary, table
 from bench.overhead.targets import alone, engines, with_ray
 from bench.provenance import provenance
@@ -28,6 +29,9 @@ def main(
     ray: Annotated[bool, typer.Option(help="Also the whole service: Ray Serve, HAProxy, Redis.")] = False,
     replicas: Annotated[int, typer.Option(help="Router replicas of that service; two or more imply it.")] = 1,
     target: Annotated[list[str] | None, typer.Option(help="NAME=URL of another router over the same engines.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="The program vllm-router, to be measured too; default: the one on PATH.")
+    ] = None,
     show_engines: Annotated[bool, typer.Option(help="Print the engines' URLs; wait for Enter.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
 ) -> None:
@@ -42,6 +46,8 @@ def main(
         targets = [Target(DIRECT, {INSTANT: urls["instant"], PACED: urls["paced"]}), own]
         if ray or replicas > 1:
             targets.append(stack.enter_context(with_ray(urls, folder, free_port(), replicas)))
+        if other := beside or installed_vllm_router():
+            targets.append(stack.enter_context(vllm_router(other, urls, folder)))
         for given in target or []:
             name, _, url = given.partition("=")
             targets.append(Target(name, {INSTANT: url, PACED: url}))

@@ -59,7 +59,7 @@ def alone(urls: dict[str, str], folder: Path) -> Iterator[Target]:
     settings.write_text(yaml.safe_dump({"pools": pools(urls), "auth": {"keys_file": str(with_key(folder))}}))
     with _process("bench.overhead.served", str(settings)) as (process, line):
         url = line.strip()
-        _until_ready(url)
+        until_answers(f"{url}/ready")
         yield Target("router", {INSTANT: url, PACED: url}, (process.pid,))
 
 
@@ -101,12 +101,13 @@ def _process(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
             process.stdout.close()
 
 
-def _until_ready(url: str) -> None:
+def until_answers(url: str) -> None:
+    """Wait for a 200; RuntimeError where none comes."""
     deadline_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline_s:
         try:
-            urllib.request.urlopen(f"{url}/ready", timeout=1).close()
+            urllib.request.urlopen(url, timeout=1).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"{url} was not ready within {START_LIMIT_S:g} s")
+    raise RuntimeError(f"{url} did not answer within {START_LIMIT_S:g} s")
