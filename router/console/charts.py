@@ -79,7 +79,7 @@ def survival(curves: Mapping[str, Mapping[str, Any]]) -> Options:
             drawn += _interval(curve.get("survival_intervals") or [], colour)
     return {
         **_frame(legend=len(curves) > 1),
-        "xAxis": {"type": "category", "data": [str(i) for i in range(1, longest + 1)], **_axis(), "name": "position"},
+        "xAxis": {"type": "category", "data": [str(i) for i in range(1, longest + 1)], **_axis()},
         "yAxis": {**_value_axis(""), "min": 0, "max": 1},
         "series": drawn,
     }

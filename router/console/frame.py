@@ -36,6 +36,9 @@ NAVIGATION = {
 }
 FOR_ADMINS = {"/keys": "Keys"}
 
+_SHOW_WHERE = "document.querySelector('.nav a[aria-current]')?.scrollIntoView({inline: 'center', block: 'nearest'})"
+"""On a phone the navigation is wider than the screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Console:
@@ -154,6 +157,7 @@ def framed(console: Console, request: Request, here: str) -> Iterator[View]:
         view = View(console, session, dict(request.query_params), banner, dot)
         yield view
     ui.timer(EVERY_S, view.look)
+    ui.run_javascript(_SHOW_WHERE)
 
 
 def _navigation(session: SignedIn, here: str) -> None:

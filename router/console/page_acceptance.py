@@ -14,7 +14,7 @@ from router.console.wording import ago, figure, percent
 from router.roles import CONSOLE
 
 EVERY_S = 4.0
-MOST_CURVES = 10
+MOST_CURVES = 8
 """Survival curves in one chart, those with most evidence: more cannot be told apart."""
 
 SINCE = {"1 hour": 3600.0, "3 hours": 3 * 3600.0, "12 hours": 12 * 3600.0}
@@ -26,7 +26,7 @@ _COLUMNS = (
     Column("interval", "90 % interval", phone=False),
     Column("survival", "Survival at 1 · 2 · 4", phone=False),
     Column("drafts", "Drafts", number=True),
-    Column("temperature", "Temperature"),
+    Column("temperature", "Temp."),
     Column("segment", "Segment", phone=False),
     Column("drafter", "Drafter", phone=False),
     Column("age", "Last change", number=True, phone=False),

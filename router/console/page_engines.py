@@ -12,10 +12,10 @@ from router.console.wording import ago, figure, percent
 
 _COLUMNS = (
     Column("name", "Replica"),
-    Column("pool", "Pool"),
+    Column("pool", "Pool", phone=False),
     Column("state", "State", kind="chip"),
     Column("running", "Running", number=True),
-    Column("waiting", "Waiting", number=True),
+    Column("waiting", "Waiting", number=True, phone=False),
     Column("kv", "KV cache", number=True, phone=False),
     Column("breaker", "Breaker", kind="chip", phone=False),
     Column("mark", "Mark", phone=False),

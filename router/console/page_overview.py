@@ -106,7 +106,7 @@ def _figures(figures: Mapping[str, Figure], now: Rates, totals: Mapping[str, Any
     failed = f"{figure(now.failed)} failed" if now.failed else rate
     figures["Requests"].show(figure(now.requests), failed)
     ours, vanilla = now.ms_per_token, now.vanilla_ms_per_token
-    figures["Time per token"].show(figure(ours, "ms"), f"vanilla, estimated: {figure(vanilla, 'ms')}")
+    figures["Time per token"].show(figure(ours, "ms"), f"vanilla, est.: {figure(vanilla, 'ms')}")
     figures["Against vanilla"].show(f"{vanilla / ours:.2f}×" if ours and vanilla else "–", "as fast")
     whole = sum(one["saved_s"] for one in totals["tasks"])
     figures["Seconds saved"].show(span(now.saved_s), f"{span(whole)} since the start")

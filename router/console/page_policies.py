@@ -115,7 +115,7 @@ class _Policies:
             if told["against"] == told["version"]:
                 text("This is the version in force.", classes="quiet")
             else:
-                text(f"Against version {told['against']}, which is in force:", classes="quiet small")
+                text(f"Against {named(told['against'])}, which is in force:", classes="quiet small")
                 changes_table(told["changes"], "in force", f"version {number}")
 
     async def _show(self) -> None:
@@ -189,7 +189,7 @@ class _Policies:
             told = (await self.view.send("POST", f"/policies/{number}/dry-run", body, limit_s=60.0)).body
             self.report.clear()
             with self.report:
-                text(f"Version {number} against version {self.active}, which is in force", "h2")
+                text(f"Version {number} against {named(self.active)}, which is in force", "h2")
                 policy_reports.dry_run(told)
 
         if not await self.view.guarded(ask):
@@ -272,6 +272,11 @@ class _Policies:
         with box("row2"):
             ui.button(name, on_click=pressed).props("unelevated no-caps")
             ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
+
+
+def named(version: int) -> str:
+    """A version in a sentence; 0 is none of the store's."""
+    return f"version {version}" if version else "the policy of the settings"
 
 
 def version_row(one: Mapping[str, Any], now_s: float) -> dict[str, Any]:

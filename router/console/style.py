@@ -5,8 +5,7 @@ STYLE = """
   --good:#0b7a55; --warn:#8a5a00; --bad:#c0272d; --soft:rgba(29,95,214,.09) }
 body.body--dark { --page:#0d1117; --card:#151b23; --line:#2a323d; --text:#e4e9f0; --quiet:#98a3b3; --accent:#6ea8ff;
   --good:#3ecf96; --warn:#e3b341; --bad:#ff7b72; --soft:rgba(110,168,255,.13) }
-body { background:var(--page) !important; color:var(--text); font:14px/1.5 system-ui,-apple-system,"Segoe
-  UI",Roboto,sans-serif }
+body { background:var(--page) !important; color:var(--text); font:14px/1.5 system-ui,sans-serif }
 .nicegui-content { padding:0 !important; gap:0 !important; align-items:stretch !important; width:100%;
   max-width:none !important }
 a { color:var(--accent) }
@@ -47,9 +46,10 @@ h2 { font-size:14px; font-weight:600; margin:0 0 8px; line-height:1.4 }
 .kpi .value { font-size:23px; font-weight:600; line-height:1.35; font-variant-numeric:tabular-nums;
   letter-spacing:-.01em }
 .kpi .note { font-size:12.5px; color:var(--quiet); min-height:1.5em }
-.two { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr)); gap:16px }
+.two { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr)); gap:16px }
 .side { display:grid; grid-template-columns:minmax(0,1fr) minmax(0,420px); gap:16px; align-items:start }
 .stack { display:flex; flex-direction:column; gap:12px; min-width:0 }
+.row2 h2 { margin:0 }
 .row2 { display:flex; gap:8px; align-items:center; flex-wrap:wrap }
 .chart { height:230px; width:100% }
 .chart.tall { height:300px }
@@ -67,6 +67,7 @@ h2 { font-size:14px; font-weight:600; margin:0 0 8px; line-height:1.4 }
 .q-table th { font-size:12px; color:var(--quiet); font-weight:550 }
 .q-table td, .q-table th { border-color:var(--line) !important; padding:5px 12px 5px 0 !important; height:34px
   !important }
+.q-table th { vertical-align:bottom; white-space:nowrap }
 .q-table td { font-size:13.5px; font-variant-numeric:tabular-nums }
 .q-table th:last-child, .q-table td:last-child { padding-right:0 !important }
 .q-table__top, .q-table__bottom { padding:0 !important; min-height:36px }
@@ -109,6 +110,8 @@ table.grid { border-collapse:collapse; width:100%; font-variant-numeric:tabular-
 .q-dialog .q-card { background:var(--card); color:var(--text); border-radius:12px; max-width:min(680px,94vw);
   width:100%; padding:18px; box-shadow:0 12px 48px rgba(0,0,0,.35); gap:12px }
 .nicegui-echart { width:100% }
+body.body--dark .q-btn--outline, body.body--dark .q-btn--flat { color:var(--accent) !important }
+.q-btn-toggle .q-btn { padding:2px 12px }
 @media (max-width:899px) {
   .side { grid-template-columns:minmax(0,1fr) }
 }

@@ -1,5 +1,6 @@
 """Numbers, times and identifiers as people read them; times are UTC, for operators of one service sit in many zones."""
 
+import json
 import time
 
 NOT_KNOWN = "–"
@@ -64,4 +65,6 @@ def value_text(value: object) -> str:
         return "unset"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
     return str(value)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 from pydantic import SecretStr
@@ -28,6 +28,9 @@ from router.local.haproxy import end_haproxies, write_guarded_haproxy
 from router.local.interrupts import interruptible, uninterrupted
 from router.local.ports import free_port
 from router.state.redis_client import check_answers
+
+if TYPE_CHECKING:
+    from ray.serve import RunTarget
 
 APP = "alpharoute"
 POLL_S = 0.5
@@ -208,9 +211,10 @@ class LocalService:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
         from router.app import ROUTER_CPUS, application_of
+        from router.console.deployment import CPUS as CONSOLE_CPUS
 
         pools, routers = self.settings.pools, self.settings.router.replicas
-        cpus = sum(pool.cpus * pool.replicas for pool in pools) + ROUTER_CPUS * routers
+        cpus = sum(pool.cpus * pool.replicas for pool in pools) + ROUTER_CPUS * routers + CONSOLE_CPUS
         self._ray = True
         ray.init(
             address="local",
@@ -223,11 +227,24 @@ class LocalService:
         )
         serve.start(http_options={"host": self.settings.listen.host, "port": self.settings.listen.port})
         serve.run_many(
-            [serve.RunTarget(application_of(self.settings), name=APP, route_prefix="/")],
+            [serve.RunTarget(application_of(self.settings), name=APP, route_prefix="/"), *self._console()],
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
         self._deployed = True
+
+    def _console(self) -> list["RunTarget"]:
+        """The console, where it is wanted; on a port of its own it needs no route."""
+        from ray.serve import RunTarget
+
+        from router.console.deployment import APP as CONSOLE_APP
+        from router.console.deployment import build_console, own_place
+        from router.roles import CONSOLE
+
+        if not self.settings.console.enabled:
+            return []
+        route = CONSOLE if own_place(self.settings) is None else None
+        return [RunTarget(build_console(self.settings), name=CONSOLE_APP, route_prefix=route)]
 
     def _haproxy_env(self) -> dict[str, str]:
         """HAProxy's files and side ports, apart from those of any other service on this machine."""
@@ -245,6 +262,8 @@ class LocalService:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
+            # How long a worker that a reload displaced may serve the streams it has; two minutes unless told.
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(self.settings.limits.request_s) + 1),
             # Left at its default, two services answer for each other here until their own routers are up.
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
