@@ -1,6 +1,7 @@
 """Runs prompts against live engines at each k, in interleaved rounds: what else the machine does meets all alike."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Plan:
     rounds: int = 2
     temperature: float = 0.0
     chat: bool = True
+    once: bool = False
+    """Deal each task's prompts among the k, so that no engine is asked the same twice: for drafters that learn from
+    answers. A vanilla engine is asked all of them."""
     seed: int = 0
 
 
@@ -55,14 +59,26 @@ class Sample:
 def requests_of(plan: Plan, targets: Sequence[Target]) -> list[list[tuple[int, Target, int]]]:
     """Per round, prompt, engine and k in an order of its own: neither k nor engine always goes first."""
     rng = random.Random(plan.seed)
-    kinds = [(target, k) for target in targets for k in ((0,) if target.vanilla else plan.ks)]
+    share = _shares(plan)
     rounds = []
     for _ in range(plan.rounds):
         order: list[tuple[int, Target, int]] = []
         for place in rng.sample(range(len(plan.prompts)), len(plan.prompts)):
+            kinds = [(one, k) for one in targets for k in ((0,) if one.vanilla else share[place])]
             order += [(place, target, k) for target, k in rng.sample(kinds, len(kinds))]
         rounds.append(order)
     return rounds
+
+
+def _shares(plan: Plan) -> list[tuple[int, ...]]:
+    """The k that each prompt is asked at."""
+    if not plan.once:
+        return [plan.ks] * len(plan.prompts)
+    seen, shares = Counter[str](), list[tuple[int, ...]]()
+    for prompt in plan.prompts:
+        shares.append((plan.ks[seen[prompt.task] % len(plan.ks)],))
+        seen[prompt.task] += 1
+    return shares
 
 
 async def run(plan: Plan, targets: Sequence[Target], done: Callable[[int, int], None]) -> list[Sample]:

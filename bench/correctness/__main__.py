@@ -76,7 +76,8 @@ def _run(name: str, options: argparse.Namespace) -> Mapping[str, Any]:
     """An engine's answers; a process each, for vLLM binds its kernels once."""
     command = [sys.executable, "-m", "bench.correctness.engine", name]
     command += [str(options.prompts), str(options.samples), str(options.temperature)]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     env |= {"VLLM_PLUGINS": "none"} if options.unpatched else {}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"greedy"')]
@@ -109,7 +110,8 @@ def _line(told: Mapping[str, Any]) -> str:
     return (
         f"{len(greedy['differing'])} of {greedy['answers']} greedy answers differ "
         f"({greedy['accepted']} of {greedy['drafted']} drafts accepted), "
-        f"{sampled['samples']} samples p = {sampled['p']:.2g} ({sampled['accepted']} of {sampled['drafted']}), {told['took_s']:.0f} s"
+        f"{sampled['samples']} samples p = {sampled['p']:.2g} ({sampled['accepted']} of {sampled['drafted']}), "
+        f"{told['took_s']:.0f} s"
     )
 
 

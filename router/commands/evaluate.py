@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from engines.engine_client import EngineClient, MeasurementError, engine_session
 from engines.evaluation import Plan, Prompt, Sample, Target, run
 from engines.evaluation_figures import Change, Row, change, row, task_figures
 from router.commands.calibrate import numbers
+from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables
 from router.commands.evaluation_store import Identity, find_engine, store_samples
 from router.config.settings import load_settings
@@ -27,7 +28,7 @@ from router.probe_prompts import probe_prompts
 
 FIRST, SECOND, VANILLA = "drafter", "other", "vanilla"
 CHANGED, UNUSABLE = 1, 2
-stderr, stdout = Console(stderr=True), Console()
+stderr = Console(stderr=True)
 
 EngineArgument = Annotated[
     str, typer.Argument(help="An engine's URL, or the name of a pool or replica of the service in --config.")
@@ -51,6 +52,9 @@ def evaluate(
     per_task: Annotated[int, typer.Option(min=1, help="Prompts of each task.")] = 8,
     k: Annotated[str, typer.Option(help="Numbers of drafts; 0 is what times are compared with.")] = "0,1,2,4",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 2,
+    once: Annotated[
+        bool, typer.Option(help="Ask no engine the same twice: for drafters that learn from answers; needs --vanilla.")
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="Temperature.")] = 0.0,
     tokens: Annotated[int, typer.Option(min=8, help="Longest answer.")] = 160,
     model: Annotated[str | None, typer.Option(help="The served model; default: the first it lists.")] = None,
@@ -75,8 +79,10 @@ def evaluate(
     """
     try:
         ks = numbers(k, "--k")
-        if max(ks) < 1 or other is not None and compare is not None:
+        if max(ks) < 1 or (other is not None and compare is not None):
             raise SetupError("--k needs a k above 0; --compare and a second engine exclude each other")
+        if once and (vanilla is None or rounds > 1):
+            raise SetupError("--once needs --vanilla, for times to be compared with, and --rounds 1")
         before = earlier(compare) if compare is not None else None
         named = [one for one in (engine, other, vanilla) if one and not one.startswith(("http://", "https://"))]
         keys = {engine: api_key, other: other_api_key or api_key, vanilla: vanilla_api_key or api_key}
@@ -90,7 +96,11 @@ def evaluate(
         if store and identity is None:
             raise SetupError("--store with a URL needs --model, --target and --method (and --drafter), as the pool's")
         found = asyncio.run(
-            _measured(Asked(urls, model, identity), prompts, per_task, ks, rounds, temperature, tokens, not completions)
+            _measured(
+                Asked(urls, model, identity),
+                Choice(prompts, per_task, tokens),
+                Plan((), ks, rounds, temperature, not completions, once),
+            )
         )
         told = _report(found, before, compare)
         if store and identity is not None:
@@ -102,6 +112,22 @@ def evaluate(
         raise typer.Exit(UNUSABLE) from None
     if any(one.verdict == "fell" for one in told.changes.values()):
         raise typer.Exit(CHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which prompts, how many of each task, and the longest answer to each."""
+
+    which: str
+    per_task: int
+    tokens: int
+
+    def of(self, model: str) -> tuple[Prompt, ...]:
+        """The prompts for an engine of that model."""
+        found = probe_prompts(self.which, model)
+        return tuple(
+            Prompt(task, text, self.tokens) for task, texts in found.items() for text in texts[: self.per_task]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +143,15 @@ class Found:
         return [row(s.engine, s.task, s.prompt, s.k, s.round, s.metrics) for s in self.samples]
 
 
-async def _measured(
-    asked: Asked,
-    prompts: str,
-    per_task: int,
-    ks: tuple[int, ...],
-    rounds: int,
-    temperature: float,
-    tokens: int,
-    chat: bool,
-) -> Found:
+async def _measured(asked: Asked, choice: Choice, plan: Plan) -> Found:
     async with engine_session() as session:
         targets = [
             Target(name, await EngineClient.opened(session, url, asked.model, key), name == VANILLA)
             for name, (url, key) in asked.urls.items()
         ]
-        chosen = probe_prompts(prompts, targets[0].client.model)
-        texts = tuple(Prompt(task, text, tokens) for task, found in chosen.items() for text in found[:per_task])
-        plan = Plan(texts, ks, rounds, temperature, chat)
+        texts = choice.of(targets[0].client.model)
         with _bar() as done:
-            samples = await run(plan, targets, done)
+            samples = await run(replace(plan, prompts=texts), targets, done)
     head = {
         "command": " ".join(["alpharoute", *sys.argv[1:]]),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -144,9 +159,10 @@ async def _measured(
         "identity": None if asked.identity is None else asdict(asked.identity),
         "prompts": len(texts),
         "prompts_fingerprint": fingerprint(one.text for one in texts),
-        "ks": ks,
-        "rounds": rounds,
-        "temperature": temperature,
+        "ks": plan.ks,
+        "once": plan.once,
+        "rounds": plan.rounds,
+        "temperature": plan.temperature,
     }
     return Found(head, samples)
 

@@ -1,0 +1,1 @@
+"""What each way to speculate gains per task on the demo pair."""
