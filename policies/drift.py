@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from policies.estimator import Curve
 from policies.evidence import Counts
+from policies.inheritance import WATCHED_EXPOSURES, Pair, what_changed
 from policies.keys import Key
 from policies.mechanisms import Drift
 from policies.records import Delta, Record, Shrink
@@ -24,7 +26,11 @@ KEEP_ROWS = 0.5
 SURE_ROWS = 10.0
 """Evidence from which on a step model may be contradicted."""
 
-ANNOUNCED = "announced"
+DRIFT = "drift:"
+"""How the keys of the records begin that hold when each task of a drafter last drifted."""
+
+ANNOUNCED, WATCHED = "announced", "watched"
+"""Names among the tasks of such a record: when the drafter was last announced as stale, and its revision as new."""
 
 
 def residual(found: Counts, believed: Curve) -> float:
@@ -72,17 +78,41 @@ def drift_event(key: Key, before: float, found: Counts, now_s: float) -> Event:
 
 def drafter_key(key: Key) -> str:
     """The record of when each task of a drafter last drifted."""
-    return f"drift:{key.target}|{key.drafter}"
+    return f"{DRIFT}{key.target}|{key.drafter}"
 
 
 def stale(key: Key, record: Record, rules: Drift, now_s: float) -> Event | None:
-    """The event of a drafter of which several tasks drift together (it no longer fits its target); once per period."""
+    """The event of a drafter of which several tasks drift together (it no longer fits its target); once per period.
+
+    It says since when, which tasks, and what collects a set to distil a new drafter from.
+    """
     since = now_s - rules.stale_within_s
-    times = {name[1:]: at for name, at in record.fields.items() if at > since}
+    times = {name[1:]: at for name, at in record.fields.items() if at > since and name[1:] != WATCHED}
     tasks = sorted({*times, key.task} - {ANNOUNCED})
     if len(tasks) < rules.stale_tasks or ANNOUNCED in times:
         return None
-    return Event("drafter_stale", key.drafter, now_s, f"{len(tasks)} tasks drifted together: {', '.join(tasks)}")
+    first = datetime.fromtimestamp(min(times.values(), default=now_s), UTC).strftime("%Y-%m-%d %H:%M UTC")
+    detail = (
+        f"{len(tasks)} tasks drifted together since {first}: {', '.join(tasks)}; did its target change? Collect a "
+        f"set to distil from: alpharoute distill collect --tasks {','.join(tasks)}"
+    )
+    return Event("drafter_stale", key.drafter, now_s, detail)
+
+
+def fallen(records: Mapping[str, Record], since_s: float) -> frozenset[str]:
+    """The tasks that drifted after that time, whatever the drafter: what a distillation set should hold."""
+    fields = (record.fields for key, record in records.items() if key.startswith(DRIFT))
+    times = (item for each in fields for item in each.items())
+    return frozenset(name[1:] for name, at in times if at >= since_s) - {ANNOUNCED, WATCHED}
+
+
+def revision_event(key: Key, before: Pair, now_s: float) -> Event:
+    """The event of a revision seen for the first time, whose acceptance is taken over with doubt."""
+    detail = (
+        f"{what_changed((key.target, key.drafter), before)}: acceptance starts from what was seen before, discounted, "
+        f"and is watched until {WATCHED_EXPOSURES:.0f} drafts of each task were seen"
+    )
+    return Event("revision_changed", key.drafter, now_s, detail)
 
 
 def drafter_delta(key: Key, announced: bool, now_s: float) -> Delta:

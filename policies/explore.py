@@ -53,7 +53,8 @@ def _parked(
     if found is None:
         return None
     record = knowledge.record(knowledge.acceptance_key(request, found.replica.pool, now_s)).fields
-    if record.get("+boost", 0.0) >= 1.0 and affordable(found, preferred, request, knowledge):
+    boosted = record.get("+boost", 0.0) >= 1.0 or knowledge.watched(request, found.replica.pool, now_s)
+    if boosted and affordable(found, preferred, request, knowledge):
         return Trial(found, Reason.PROBE)
     share = min(rules.share, rules.share_by_root_n / math.sqrt(max(1.0, record.get("n", 0.0)) * 1e4))
     share *= 1.0 if promising(found, preferred) else HOPELESS

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from policies import cost, estimator
+from policies import cost, estimator, inheritance
 from policies.cells import load_of
 from policies.cost import Probe, StepModel
 from policies.document import Document, TaskEntry
@@ -223,7 +223,22 @@ class Knowledge:
         )
 
     def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
-        return task_prior(task, pool, self.document.tasks.get(task))
+        own = task_prior(task, pool, self.document.tasks.get(task))
+        before = inheritance.predecessor((pool.target, pool.drafter_id), self._families)
+        if before is None:
+            return own
+        return inheritance.inherited(own, self._families[before].tasks.get(task, {}), pool.method)
+
+    def predecessor(self, pair: inheritance.Pair) -> inheritance.Pair | None:
+        """The same target and drafter at other revisions, of which there is evidence."""
+        return inheritance.predecessor(pair, self._families)
+
+    def watched(self, request: Request, pool: Pool, now_s: float) -> bool:
+        """Whether this traffic class goes by what another revision showed, for want of evidence of its own."""
+        seen = self.record(self.acceptance_key(request, pool, now_s)).fields.get("e1", 0.0)
+        if seen >= inheritance.WATCHED_EXPOSURES:
+            return False
+        return self.predecessor((pool.target, pool.drafter_id)) is not None
 
     def _replace(self, key: str, record: Record) -> None:
         old = self.records.get(key, EMPTY)

@@ -79,7 +79,19 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
             alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
             fields = _echoed(fields, sums)
     taught = Delta(key, fields, sure * found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
-    return joined(alarm, Lesson((taught,)))
+    return joined(_changed_revision(key, knowledge, now_s), alarm, Lesson((taught,)))
+
+
+def _changed_revision(text: str, knowledge: Knowledge, now_s: float) -> Lesson:
+    """Tell, once, of a target or drafter at a revision that goes by an earlier one's acceptance."""
+    key = decode_key(text)
+    name = drift.drafter_key(key)
+    if f"^{drift.WATCHED}" in knowledge.record(name).fields:
+        return Lesson()
+    before = knowledge.predecessor((key.target, key.drafter))
+    if before is None:
+        return Lesson()
+    return Lesson((Delta(name, {f"^{drift.WATCHED}": now_s}),), (drift.revision_event(key, before, now_s),))
 
 
 SURE = 0.5

@@ -306,6 +306,7 @@ EventKind = Literal[
     "drafter_stale",
     "guard_tripped",
     "replica_slow",
+    "revision_changed",
     "engine_marked",
     "policy_activated",
     "policy_rolled_back",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from engines.demo.build import build_demo_pair, default_folder
 from engines.pool import PoolSettings
 from engines.preflight.memory import Account, Plan
 from engines.preflight.report import Wanted, examine
-from engines.replica import resolve_demo
 from engines.vllm_server import EngineServer
 
 GIB = 1024**3
@@ -26,9 +26,10 @@ def _predicted(pool: PoolSettings, drafter: str | None) -> Account:
 @pytest.mark.parametrize("drafting", [False, True], ids=["vanilla", "draft_model"])
 async def test_the_cache_is_as_large_as_vllm_says(tmp_path: Path, drafting: bool) -> None:
     """Within 5 %, with and without the drafter, on the demo pair; so is the checkpoint, as far as vLLM rounds it."""
-    method = {"drafter": "demo", "method": "draft_model", "k_max": 4} if drafting else {}
-    settings = {"name": "demo", "vllm": {"max_model_len": 512, "max_num_seqs": 8}, **method}
-    pool = resolve_demo(PoolSettings.model_validate(settings))
+    pair = build_demo_pair(default_folder())
+    method = {"drafter": str(pair.draft), "method": "draft_model", "k_max": 4} if drafting else {}
+    settings = {"name": "demo", "target": str(pair.target), "vllm": {"max_model_len": 512, "max_num_seqs": 8}, **method}
+    pool = PoolSettings.model_validate(settings)
     log = tmp_path / "vllm.log"
     async with EngineServer(pool, log_file=log):
         pass
