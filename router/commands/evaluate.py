@@ -21,6 +21,7 @@ from router.commands.calibrate import numbers
 from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables
 from router.commands.evaluation_store import Identity, find_engine, store_samples
+from router.config.check import ENGINE_KEY, OTHER_KEY, VANILLA_KEY
 from router.config.settings import load_settings
 from router.errors import SetupError
 from router.evaluation import fingerprint
@@ -33,7 +34,7 @@ stderr = Console(stderr=True)
 EngineArgument = Annotated[
     str, typer.Argument(help="An engine's URL, or the name of a pool or replica of the service in --config.")
 ]
-KeyOption = Annotated[str | None, typer.Option(envvar="ALPHAROUTE_ENGINE_KEY", help="The engine's key.")]
+KeyOption = Annotated[str | None, typer.Option(envvar=ENGINE_KEY, help="The engine's key.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,9 @@ def evaluate(
     tokens: Annotated[int, typer.Option(min=8, help="Longest answer.")] = 160,
     model: Annotated[str | None, typer.Option(help="The served model; default: the first it lists.")] = None,
     api_key: KeyOption = None,
-    other_api_key: Annotated[str | None, typer.Option(envvar="ALPHAROUTE_OTHER_KEY", help="The second's.")] = None,
+    other_api_key: Annotated[str | None, typer.Option(envvar=OTHER_KEY, help="The second's.")] = None,
     vanilla: Annotated[str | None, typer.Option(help="An engine without a drafter, to compare times with.")] = None,
-    vanilla_api_key: Annotated[str | None, typer.Option(envvar="ALPHAROUTE_VANILLA_KEY", help="Its key.")] = None,
+    vanilla_api_key: Annotated[str | None, typer.Option(envvar=VANILLA_KEY, help="Its key.")] = None,
     completions: Annotated[bool, typer.Option(help="Ask as /v1/completions: a model without chat template.")] = False,
     compare: Annotated[Path | None, typer.Option(help="An earlier --json report: what has changed since?")] = None,
     store: Annotated[bool, typer.Option(help="Write what was accepted into the service's acceptance store.")] = False,

@@ -15,9 +15,14 @@ PREFIX = "ALPHAROUTE_"
 API_KEY = "ALPHAROUTE_KEY"
 SERVICE_URL = "ALPHAROUTE_URL"
 
-PROCESS_VARIABLES = ("ALPHAROUTE_CACHE", "ALPHAROUTE_LOG_DIR", API_KEY, SERVICE_URL)
-"""Variables that are no settings: where the demo pair is cached, where engines write their output, and the API key and
-the address with which commands ask a running service."""
+ENGINE_KEY, OTHER_KEY, VANILLA_KEY = "ALPHAROUTE_ENGINE_KEY", "ALPHAROUTE_OTHER_KEY", "ALPHAROUTE_VANILLA_KEY"
+
+PROCESS_VARIABLES = (
+    *("ALPHAROUTE_CACHE", "ALPHAROUTE_LOG_DIR"),
+    *(API_KEY, SERVICE_URL, ENGINE_KEY, OTHER_KEY, VANILLA_KEY),
+)
+"""Variables that are no settings: where the demo pair is cached, where engines write their output, the API key and the
+address with which commands ask a running service, and the keys of engines that they ask directly."""
 
 # Kubernetes describes every Service of a namespace to every pod, and one whose name begins with "alpharoute" is likely.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
