@@ -1,8 +1,10 @@
 """`python -m bench.policy.labels`: what wrong labels cost the policy, and what more than the task is worth.
 
 Both are compared on the same requests, arrivals and luck. Errors: the adaptive policy where each label is drawn from
-the classifier's confusion matrix, against perfect labels. More than the task: the per-task oracle against the same one
-that is also told of each request's own acceptance, as a prediction with a given R² within the task would.
+the classifier's confusion matrix, against perfect labels; once as if it were sure of each, once with its doubts, taken
+to be calibrated and uniform up to a half (`bench.policy.workload.with_doubts`). More than the task: the per-task oracle
+against the same one that is also told of each request's own acceptance, as a prediction with a given R² within the task
+would.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, ORACLE, entrants, scenarios
 from bench.policy.scenario import Scenario
 from bench.policy.simulate import simulate
-from bench.policy.workload import Ints, Workload, build
+from bench.policy.workload import Ints, Workload, build, with_doubts
 from bench.provenance import provenance
 from classifiers.artefact import SHIPPED
 
@@ -89,10 +91,12 @@ def read_confusion(path: Path) -> Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Time per token over that of the reference, less one: of label errors, of each R² foreseen, of as much noise."""
+    """Time per token over that of the reference, less one: of label errors silent and doubted, of each R² foreseen, of
+    as much noise."""
 
     wrong_labels: float
     errors: Estimate
+    doubted: Estimate
     foreseen: dict[float, Estimate]
     noise: dict[float, Estimate]
 
@@ -101,6 +105,7 @@ class Costs:
         return {
             "wrong_labels": round(self.wrong_labels, 4),
             "errors": self.errors.as_json(),
+            "doubted": self.doubted.as_json(),
             "foreseen": {str(share): estimate.as_json() for share, estimate in self.foreseen.items()},
             "noise": {str(share): estimate.as_json() for share, estimate in self.noise.items()},
         }
@@ -116,10 +121,13 @@ def costs_of(scenario: Scenario, confusion: Confusion, seeds: Sequence[int]) -> 
     run = _Runner(scenario, calibration, seeds)
     perfect = run(adaptive, worlds)
     erring = run(adaptive, [Truth(workload, calibration.k_max) for workload in blurred])
+    doubting = [with_doubts(w, np.random.default_rng([seed, 13])) for w, seed in zip(blurred, seeds, strict=True)]
+    unsure = run(adaptive, [Truth(workload, calibration.k_max) for workload in doubting])
     plain = run(oracle, worlds)
     return Costs(
         float(np.mean([(w.label != w.task).mean() for w in blurred])),
         _excess(erring, perfect, scenario),
+        _excess(unsure, perfect, scenario),
         {share: _excess(run(oracle, run.foresight(worlds, share)), plain, scenario) for share in R_SQUARED},
         {share: _excess(run(oracle, run.foresight(worlds, share, informed=False)), plain, scenario) for share in NOISE},
     )
@@ -182,7 +190,8 @@ def line(name: str, costs: Costs) -> str:
     """One calibration's costs in words."""
     shares = ", ".join(f"R² {share:g}: {_percent(estimate)}" for share, estimate in costs.foreseen.items())
     shares += "".join(f", noise of {share:g}: {_percent(estimate)}" for share, estimate in costs.noise.items())
-    return f"{name}: {costs.wrong_labels:.1%} wrong labels cost {_percent(costs.errors)}; foresight {shares}"
+    wrong = f"{costs.wrong_labels:.1%} wrong labels cost {_percent(costs.errors)}, doubted {_percent(costs.doubted)}"
+    return f"{name}: {wrong}; foresight {shares}"
 
 
 def _percent(estimate: Estimate) -> str:

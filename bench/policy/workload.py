@@ -65,7 +65,8 @@ def with_doubts(workload: Workload, rng: np.random.Generator) -> Workload:
     """The workload with a second task for some labels, and the probability (below ½) that it is the right one.
 
     Calibrated per label and second task: among requests of one doubt d the share d is of the second task. All wrong
-    labels are doubted and as many right ones as that takes; d is uniform over the doubted.
+    labels are doubted and as many right ones as that takes; d is uniform over the doubted. A label that is wrong more
+    often than right is doubted by half.
     """
     task, label, n = workload.task, workload.label, len(workload.task)
     doubt, second = np.zeros(n), task.copy()
@@ -76,7 +77,7 @@ def with_doubts(workload: Workload, rng: np.random.Generator) -> Workload:
         share = len(wrong) / len(here)
         if not len(wrong):
             continue
-        least = max(0.0, 2 * share - 0.5)
+        least = min(max(0.0, 2 * share - 0.5), 0.5)
         doubt[wrong] = np.sqrt(least**2 + rng.random(len(wrong)) * (0.25 - least**2))
         doubted = share / ((least + 0.5) / 2)
         chosen = right[rng.random(len(right)) < (doubted - share) / max(1 - share, 1e-9)]

@@ -37,7 +37,7 @@ def test_perfect_labels_cost_nothing() -> None:
     """The same run twice: the comparison itself adds no difference."""
     scenario = scenarios("cpu-demo", 300)["load50"]
     found = costs_of(scenario, PERFECT, seeds=[1])
-    assert (found.wrong_labels, found.errors.value) == (0.0, 0.0)
+    assert (found.wrong_labels, found.errors.value, found.doubted.value) == (0.0, 0.0, 0.0)
 
 
 def test_labels_that_say_nothing_cost_time() -> None:
@@ -48,6 +48,7 @@ def test_labels_that_say_nothing_cost_time() -> None:
     found = costs_of(scenario, anything, seeds=[1, 2])
     assert found.wrong_labels > 0.7
     assert found.errors.value > 0.02
+    assert np.isfinite(found.doubted.value)
 
 
 def test_foresight_runs_from_the_task_to_the_answer() -> None:

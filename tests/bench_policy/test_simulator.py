@@ -191,3 +191,40 @@ def test_a_calibration_file_has_the_protocol_s_scenarios(tmp_path: Path) -> None
     options = ["--calibration", str(mine), "--scenario", "load20", "--requests", "60", "--seeds", "1"]
     assert main([*options, "--policy", "adaptive", "--json", str(out)]) == 0
     assert list(orjson.loads(out.read_bytes())) == [f"{mine}/load20"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_a_doubt_is_the_chance_that_the_second_task_is_right(share: float) -> None:
+    """Calibrated in every range of doubt; a label without doubt is right."""
+    scenario = small("load50", 20_000).model_copy(update={"noise": share, "doubts": True})
+    found = world(scenario)[1]
+    assert found.doubt is not None
+    assert found.second is not None
+    assert found.doubt.max() <= 0.5
+    assert (found.label == found.task)[found.doubt == 0].all()
+    for low, high in ((0.1, 0.25), (0.25, 0.4), (0.4, 0.5)):
+        here = (found.doubt > low) & (found.doubt <= high)
+        assert (found.second == found.task)[here].mean() == pytest.approx(found.doubt[here].mean(), abs=0.04)
+
+
+def test_doubts_that_are_told_cost_less_than_silent_errors() -> None:
+    """Three in ten labels wrong: a mixture of the two tasks beats belief in the label."""
+    silent = small("load50", 1500).model_copy(update={"noise": 0.3})
+    times = [
+        np.mean([run("adaptive", scenario, seed).seconds_per_token.mean() for seed in (1, 2)])
+        for scenario in (silent, silent.model_copy(update={"doubts": True}))
+    ]
+    assert times[1] < times[0]
+
+
+def test_the_json_has_the_figures_of_every_policy_each_with_its_interval(tmp_path: Path) -> None:
+    """Scenario, policy, figure; value, low and high, null where the scenario does not show it."""
+    out = tmp_path / "figures.json"
+    options = ["--calibration", "cpu-demo", "--scenario", "load20", "--requests", "60", "--seeds", "1"]
+    assert main([*options, "--policy", "adaptive", "--json", str(out)]) == 0
+    figures = orjson.loads(out.read_bytes())["cpu-demo/load20"]["adaptive"]
+    asked = {"speedup", "regret", "worst_task_ratio", "p99_ratio", "goodput", "requests_to_adapt_median"}
+    asked |= {"requests_to_adapt_p95", "false_alarms_per_5000", "exploration_cost", "decision_us_p99"}
+    assert asked <= set(figures)
+    assert all(set(figure) == {"value", "low", "high"} for figure in figures.values())
+    assert figures["requests_to_adapt_median"]["value"] is None
