@@ -128,7 +128,7 @@ class DecisionLog:
         self._per_s = per_s
         self._seen = seen
         self._clock_s = clock_s
-        self._room = 1.0
+        self._room = max(1.0, per_s)
         self._at_s = clock_s()
         self._waiting: deque[_Row] = deque(maxlen=WAITING)
         self._unsent: list[Decision] = []

@@ -133,7 +133,8 @@ class Pilot:
         """One look at the store."""
         try:
             desk = await self._store.desk()
-            if desk.revision < self.desk.revision:
+            # The same number on another desk is one that a router gave back that had not heard of the last change.
+            if desk.revision <= self.desk.revision and desk != self.desk:
                 await self._restore(desk)
             elif desk != self.desk:
                 await self.follow(desk)

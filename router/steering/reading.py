@@ -1,5 +1,6 @@
 """From what an operator sends, YAML or JSON or a mapping, to a document; and what is wrong with it."""
 
+import json
 from collections.abc import Mapping
 
 import yaml
@@ -46,6 +47,10 @@ def decoded(written: Written) -> Mapping[str, object]:
         raise Invalid([Problem(_place(error), None, f"not YAML: {_said(error)}")]) from None
     except (RecursionError, ValueError) as error:
         raise Invalid([Problem(WHOLE, None, f"not YAML: {error}")]) from None
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:  # binary, dates, half of a surrogate pair
+        raise Invalid([Problem(WHOLE, None, f"holds what JSON does not: {error}")]) from None
     if found is None:
         return {}
     if not isinstance(found, dict):

@@ -256,7 +256,7 @@ class Steering:
         commit = await self._change(step)
         with contextlib.suppress(StoreError):  # it is done: this router follows with the others
             await self.pilot.follow(commit.desk)
-        return self.pilot.status()
+        return await self.status()
 
     async def _change(self, step: "Step") -> Commit:
         """Make a change on what is there now, and anew where another change came first."""

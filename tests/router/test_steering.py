@@ -1,24 +1,19 @@
 """The life cycle of policy versions, over the in-memory and the Redis store."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from operators import router_over
 
 from policies.document import Document, parse_document
-from policies.knowledge import Knowledge
-from policies.words import Event
 from router.config.traffic import DecisionSettings
-from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, connect
 from router.steering.errors import Conflict, Invalid, UnknownVersion, WrongState
-from router.steering.running import Helm, SteeringStores, helm, memory_stores, redis_stores
+from router.steering.running import SteeringStores, memory_stores, redis_stores
 from router.steering.steering import Steering
 from router.steering.versions import FILE
-from router.traffic.breaker import Tolerance
-from router.traffic.fleet import Fleet
 
 VANILLA = {"tasks": {"legal_analysis": {"mode": "vanilla"}}}
 
@@ -32,15 +27,6 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[SteeringStores
     redis = connect(request.getfixturevalue("redis_url"), timeout_s=5)
     yield redis_stores(redis, Keys(f"test-{uuid.uuid4().hex}"), DecisionSettings())
     await redis.aclose()
-
-
-def router_over(stores: SteeringStores, events: list[Event] | None = None) -> Helm:
-    """What one router has of steering."""
-    fleet = Fleet(time.time, 5.0, Tolerance(3, 1.0, 60.0))
-    told = events if events is not None else []
-    return helm(
-        stores, DecisionSettings(), None, Knowledge(Document()), Telemetry(), fleet, told.append, time.time, "r"
-    )
 
 
 def steering_over(stores: SteeringStores) -> Steering:
