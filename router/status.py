@@ -59,7 +59,6 @@ class Status:
             "/v1/models": self.models,
             "/openapi.json": self.openapi,
             "/metrics": self.metrics,
-            "/admin/v1/decisions": self.decisions,
             "/console": self.console,
         }
 
@@ -109,10 +108,6 @@ class Status:
         summaries = {path: show.__doc__ or "" for path, show in self.pages.items()}
         summaries[f"{MODEL_PREFIX}{{model}}"] = "One model."
         return Page(openapi_document(summaries))
-
-    def decisions(self) -> Page:
-        """The last decisions of this router, newest first."""
-        return Page(orjson.dumps({"router": self._router, "decisions": self._decisions.rows()}))
 
     def console(self) -> Page:
         """All of it for people."""

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-import orjson
 from pydantic import ValidationError
 
 from router.access.guard import WHO
-from router.admin.errors import Unavailable
+from router.admin.errors import Unavailable, as_json
 from router.admin.openapi import admin_document
 from router.admin.routes import PREFIX, AnyRoute, Asked, Nothing, Said, Table, Taken, reading
 from router.api.body import decode
@@ -77,7 +76,7 @@ class AdminApi:
             message = f"Redis is away, so this cannot be done now: {error}"
             raise Unavailable(message, code="redis_away", headers={"retry-after": "1"}) from None
         extra = [(name.encode(), value.encode()) for name, value in said.headers.items()]
-        written = b"" if route.status == 204 else orjson.dumps(said.body, _plain, orjson.OPT_NON_STR_KEYS)
+        written = b"" if route.status == 204 else as_json(said.body)
         return Answer(route.status, written, extra)
 
     async def _document(self, asked: Asked[Nothing, Nothing]) -> Said:
@@ -113,12 +112,3 @@ def _checked(model: type[Taken], data: dict[str, object] | bytes) -> Taken:
         else:
             message = f"{path}: {str(first['input'])[:128]!r}: {first['msg']}"
         raise BadRequest(message, param=path, code="invalid_value") from None
-
-
-def _plain(value: object) -> object:
-    """What orjson does not write by itself."""
-    if isinstance(value, frozenset | set):
-        return sorted(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -3,12 +3,10 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from engines.pool import PoolSettings
 from engines.registry import Heartbeat
 from policies.words import Event
-from router.admin.routes import AnyRoute, Asked, Nothing, Said, Taken, changing, reading
+from router.admin.routes import AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import NotFound
 from router.state.marks import Mark, MarkKind, Marks
 from router.state.store import Clock, Store
@@ -23,7 +21,7 @@ DONE = {"drain": "drained", "cordon": "cordoned", None: "uncordoned"}
 class Why(Taken):
     """Why something is done."""
 
-    why: str = Field(default="", max_length=1000)
+    why: Sentence = ""
     """One sentence for whoever asks later."""
 
 

@@ -11,7 +11,7 @@ RequestError
 
 from collections.abc import Mapping
 
-import orjson
+from pydantic_core import to_json
 
 from router.errors import RequestError
 
@@ -25,7 +25,7 @@ class AdminError(RequestError):
     def body(self) -> bytes:
         """The error object, with what else there is to know."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return orjson.dumps({"error": {**error, **self.details}}, option=orjson.OPT_NON_STR_KEYS)
+        return as_json({"error": {**error, **self.details}})
 
     def carrying(self, **details: object) -> "AdminError":
         """The same error with more fields in its object."""
@@ -66,3 +66,8 @@ class Unavailable(AdminError):
 
     status = 503
     kind = "service_unavailable_error"
+
+
+def as_json(said: object) -> bytes:
+    """Anything that the API says as JSON; what operators typed may hold integers that orjson refuses, or no number."""
+    return to_json(said, inf_nan_mode="null")

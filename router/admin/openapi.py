@@ -59,7 +59,11 @@ def _operation(route: AnyRoute, body: Schema | None, answer: Schema) -> Schema:
         "summary": route.summary,
         "description": f"Needs the role `{route.role}`.",
         "tags": [route.path.split("/")[1]],
-        "parameters": [*map(_in_path, route.places), *_in_query(route.query), *([_IF_MATCH] if route.etag else [])],
+        "parameters": [
+            *map(_in_path, route.places),
+            *_in_query(route.query),
+            *([_if_match(428 in route.refuses)] if route.etag else []),
+        ],
         "responses": {str(route.status): said, **_refusals(route)},
     }
     if body is not None:
@@ -67,13 +71,14 @@ def _operation(route: AnyRoute, body: Schema | None, answer: Schema) -> Schema:
     return operation
 
 
-_IF_MATCH: Schema = {
-    "name": "if-match",
-    "in": "header",
-    "required": True,
-    "description": "The ETag of the version that the change was made on.",
-    "schema": {"type": "string"},
-}
+def _if_match(needed: bool) -> Schema:
+    return {
+        "name": "if-match",
+        "in": "header",
+        "required": needed,
+        "description": "The ETag of the version that the change was made on; * for whatever is there.",
+        "schema": {"type": "string"},
+    }
 
 
 def _in_path(name: str) -> Schema:
@@ -84,7 +89,13 @@ def _in_path(name: str) -> Schema:
 def _in_query(query: type[Taken]) -> list[Schema]:
     schema = query.model_json_schema()
     return [
-        {"name": name, "in": "query", "description": about.pop("description", ""), "schema": _plain(about)}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": about.pop("description", ""),
+            "schema": _plain(about),
+        }
         for name, about in schema.get("properties", {}).items()
     ]
 

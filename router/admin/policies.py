@@ -13,7 +13,7 @@ from policies.errors import Problem
 from policies.steering_reports import DryRun
 from router.admin.engines import Why
 from router.admin.errors import Changed, Conflict, Invalid, Unavailable, VersionNeeded
-from router.admin.routes import PREFIX, AnyRoute, Asked, Nothing, Said, Taken, changing, reading
+from router.admin.routes import PREFIX, AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import BadRequest, NotFound
 from router.steering import errors
 from router.steering.reading import Written
@@ -48,7 +48,7 @@ class PolicyText(Taken):
 class Draft(PolicyText):
     """A policy to keep, and why."""
 
-    why: str = Field(default="", max_length=1000)
+    why: Sentence = ""
     """One sentence for whoever asks later."""
 
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from router.errors import MethodNotAllowed, NotFound
 from router.roles import Role, needed_role
@@ -17,6 +17,10 @@ class Taken(BaseModel):
     """Base of everything taken from a client: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+Sentence = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""A line for people: other operators' terminals show it, so it holds no control characters."""
 
 
 class Nothing(Taken):

@@ -11,6 +11,7 @@ from router.access.shared_keys import KeyStore, MemoryKeyStore
 from router.admin.acceptance import AcceptanceRoutes
 from router.admin.api import AdminApi
 from router.admin.classifier import ClassifierRoutes
+from router.admin.decisions import DecisionRoutes
 from router.admin.engines import EngineRoutes
 from router.admin.events import EventRoutes
 from router.admin.keys import KeyRoutes
@@ -22,8 +23,7 @@ from router.config.settings import Settings
 from router.observe.pages import Pages
 from router.state.marks import Marks, MemoryMarks
 from router.state.store import Clock, Store
-from router.steering.running import SteeringStores, memory_stores
-from router.steering.steering import Steering
+from router.steering.running import Helm, SteeringStores, memory_stores
 from router.traffic.fleet import Fleet
 
 
@@ -52,22 +52,23 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def administered(watched: Watched, steering: Steering, stores: AdminStores) -> AsyncIterator[AdminApi]:
+async def administered(watched: Watched, helm: Helm, stores: AdminStores) -> AsyncIterator[AdminApi]:
     """The Admin API of a router, whose acceptance is noted every minute for as long as the context lasts."""
     trend = Trend(stores.trend, watched.knowledge, watched.clock_s)
     writing = asyncio.create_task(trend.run())
     try:
-        yield admin_api(watched, steering, stores, trend)
+        yield admin_api(watched, helm, stores, trend)
     finally:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
 
 
-def admin_api(watched: Watched, steering: Steering, stores: AdminStores, trend: Trend) -> AdminApi:
+def admin_api(watched: Watched, helm: Helm, stores: AdminStores, trend: Trend) -> AdminApi:
     """Every route there is."""
     name, settings, clock_s = watched.router, watched.settings, watched.clock_s
     parts = (
-        PolicyRoutes(steering),
+        PolicyRoutes(helm.steering),
+        DecisionRoutes(helm.log),
         AcceptanceRoutes(name, watched.knowledge, trend),
         OverviewRoutes(watched.pages, clock_s),
         EngineRoutes(name, settings.pools, watched.fleet, stores.marks, watched.store, clock_s),

@@ -172,7 +172,7 @@ class MemoryStore:
 
     async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
         """See Store."""
-        end = int(before.partition("-")[0]) if before else len(self.events)
+        end = min(int(before.partition("-")[0]), len(self.events)) if before else len(self.events)
         return [Logged(f"{at}-0", self.events[at]) for at in range(end - 1, max(-1, end - 1 - count), -1)]
 
     def _check(self, generation: str) -> None:

@@ -22,7 +22,7 @@ EXPLORING = "FUZZ_EXAMPLES" in os.environ
 # n multiplies the engine's work, and the simulator sets it no bound.
 MOST_ANSWERS = 3
 
-PAGES = ["/health", "/v1/models", "/v1/models/{model}", "/openapi.json", "/admin/v1/decisions", "/metrics"]
+PAGES = ["/health", "/v1/models", "/v1/models/{model}", "/openapi.json", "/metrics"]
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,8 @@ async def test_reading_answers_are_as_described(service: Service) -> None:
     document = await got(service, "/openapi.json")
     checked = 0
     for route in service.ingress.admin.routes:
-        if route.method == "GET" and not route.places and route.path not in ("/openapi.json", "/keys"):
+        alone = not route.places and not any(field.is_required() for field in route.query.model_fields.values())
+        if route.method == "GET" and alone and route.path not in ("/openapi.json", "/keys"):
             answer = await got(service, route.path)
             paths = document["paths"]
             assert isinstance(paths, dict)

@@ -1,6 +1,7 @@
 """The commands of operators, run as typer runs them, against a real service over the simulator."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,10 @@ def test_a_policy_from_draft_to_rollback(run: Run, tmp_path: Path) -> None:
     assert "# SQL answers are short" in run("policy", "show", version).stdout
     assert said(run("policy", "diff", version, "--json"))["changes"][0]["after"] is not None
     run("policy", "diff", version, "--exit-code", code=1)
-    run("policy", "shadow", version, "-m", "look")
-    run("policy", "stop", "--version", version, "-m", "seen")
-    run("policy", "canary", version, "--share", "0.25", "-m", "a quarter")
+    assert f"Version {version} is a shadow" in run("policy", "shadow", version, "-m", "look").stdout
+    assert "shadow" not in run("policy", "stop", "-m", "seen").stdout
+    assert "as a canary" in run("policy", "canary", version, "--share", "0.25", "-m", "a quarter").stdout
+    assert said(run("policy", "status", "--json"))["canary"]["trial"]["share"] == 0.25
     assert f"Version {version} is active" in run("policy", "activate", version, "-m", "fine").stdout
     assert run("policy", "diff", version).stdout.strip() == "No difference."
     again = run("policy", "activate", version, code=1)
@@ -95,6 +97,35 @@ def test_a_policy_from_draft_to_rollback(run: Run, tmp_path: Path) -> None:
     assert did[:6] == ["rollback", "activate", "canary", "stop", "shadow", "create"]
     assert "changed my mind" in run("policy", "history").stdout
     assert version in run("policy", "list").stdout
+
+
+def test_a_dry_run_and_the_decisions_it_replays(run: Run, live: Threaded, tmp_path: Path) -> None:
+    """Decisions are found by request and task, explained with every score, and replayed under a draft."""
+    request = live.ask("sql_generation", **{"x-alpharoute-speculation": "on"})
+    live.ask("mathematics", **{"x-request-id": "odd id/with %"})
+    found = said(_until(lambda: run("decisions", "list", "--task", "sql_generation", "--json"), request))
+    assert {one["task"] for one in found["decisions"]} == {"sql_generation"}
+    told = said(run("decisions", "explain", request, "--json"))
+    assert told["decision"]["alternatives"]
+    assert told["decision"]["request"]["task"] == "sql_generation"
+    text = run("decisions", "explain", request).stdout
+    for word in ("sql_generation", "draft-1", "The client asked for it", "k=1", "Measured"):
+        assert word in text, word
+    assert "mathematics" in run("decisions", "explain", "odd id/with %").stdout
+    assert "is kept" in run("decisions", "explain", "never-seen", code=1).stderr
+    assert request in run("decisions", "list", "-n", "100").stdout
+    draft = POLICY.replace("k: {max: 3}", "mode: vanilla")
+    version = str(said(run("policy", "draft", written(tmp_path, draft), "--json"))["version"])
+    dry = said(run("policy", "dry-run", version, "--json"))
+    assert dry["decisions"] >= 1
+    assert "time then / now" in run("policy", "dry-run", version).stdout
+
+
+def _until(ask: Callable[[], Result], word: str) -> Result:
+    deadline = time.monotonic() + 10
+    while word not in (result := ask()).stdout:
+        assert time.monotonic() < deadline, f"{word} did not come"
+    return result
 
 
 def test_a_file_is_compared_with_what_is_active(run: Run, tmp_path: Path) -> None:
