@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(name: str, options: argparse.Namespace) -> Mapping[str, Any]:
     """An engine's answers; a process each, for vLLM binds its kernels once."""
     command = [sys.executable, "-m", "bench.correctness.engine", name]
-    command += [str(options.prompts), str(options.samples), str(options.temperature)]
+    samples = options.samples // 4 if name == VANILLA else options.samples  # a control of the reference alone
+    command += [str(options.prompts), str(samples), str(options.temperature)]
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     env |= {"VLLM_PLUGINS": "none"} if options.unpatched else {}
