@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from router.api.http import JSON
-from router.observe import console
-from router.observe.overview import Decisions, acceptance_rows
+from router.observe.overview import Decisions
 from router.observe.pages import Pages
 from router.observe.telemetry import CONTENT_TYPE
 from router.openapi import openapi_document
@@ -59,7 +58,6 @@ class Status:
             "/v1/models": self.models,
             "/openapi.json": self.openapi,
             "/metrics": self.metrics,
-            "/console": self.console,
         }
 
     def health(self) -> Page:
@@ -108,12 +106,6 @@ class Status:
         summaries = {path: show.__doc__ or "" for path, show in self.pages.items()}
         summaries[f"{MODEL_PREFIX}{{model}}"] = "One model."
         return Page(openapi_document(summaries))
-
-    def console(self) -> Page:
-        """All of it for people."""
-        rows = acceptance_rows(self._pilot.knowledge)
-        html = console.render(self._fleet.heartbeats(), rows, self._decisions.rows(), self._synced_ago_s())
-        return Page(html, content_type=b"text/html; charset=utf-8")
 
     def _synced_ago_s(self) -> float | None:
         synced_s = self._sharing.synced_s

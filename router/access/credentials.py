@@ -1,7 +1,5 @@
 """What a request says of who sends it, and the request without it: no key or cookie goes beyond the door."""
 
-from dataclasses import dataclass
-
 from router.access.denials import HeadersTooLarge, no_key
 from router.api.head import SEGMENT
 from router.api.http import RawHeaders, Scope
@@ -21,18 +19,12 @@ MODELS = "/v1/models/"
 _SLASHES = (b"%2f", b"%2e")
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Who a request says it comes from: a key, else a cookie; empty where there is none."""
+def shown_key(scope: Scope) -> str:
+    """The key of a request, empty where it has none; raises Unauthorized where it carries keys that differ.
 
-    key: str = ""
-    cookie: str = ""
-
-
-def shown(scope: Scope) -> Shown:
-    """The key and the cookie of a request; raises Unauthorized where it carries keys that differ."""
+    A cookie opens nothing: other sites can make a browser send one.
+    """
     keys: set[str] = set()
-    cookies: list[str] = []
     for raw_name, raw_value in scope["headers"]:
         name = raw_name.lower()
         if name in _SECRET:
@@ -41,12 +33,10 @@ def shown(scope: Scope) -> Shown:
                 keys.add(value[len(_BEARER) :].strip())
             elif name == b"x-api-key":
                 keys.add(value)
-            elif name == b"cookie":
-                cookies.append(value)
     keys.discard("")
     if len(keys) > 1:
         raise no_key(presented=True)
-    return Shown(key=next(iter(keys), ""), cookie="; ".join(cookies))
+    return next(iter(keys), "")
 
 
 def without_secrets(scope: Scope, segment: str | None = None) -> Scope:

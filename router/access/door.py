@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from router.access.guard import App, Guard
 from router.access.known_keys import KnownKeys
 from router.access.listener import listening
-from router.access.login import Login
 from router.access.shared_keys import KeyStore
 from router.access.usage import Usage, UsageStore
 from router.config.auth import AdminSettings, AuthSettings
@@ -39,7 +38,7 @@ async def guarded(
     Raises SetupError where the keys file is wrong, or the admin port taken.
     """
     keys, usage = KnownKeys(auth, stores.keys, clock_s), Usage(stores.usage, name, clock_s)
-    guard = Guard(app, auth, keys, usage, Login(keys, clock_s), telemetry, clock_s)
+    guard = Guard(app, auth, keys, usage, telemetry, clock_s)
     async with contextlib.AsyncExitStack() as stack:
         if auth.needs_keys:
             await keys.refresh()

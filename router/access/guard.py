@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from router.access.credentials import Shown, check_head, shown, without_secrets
+from router.access.credentials import check_head, shown_key, without_secrets
 from router.access.denials import Forbidden, KeysUnknown, limit_reached, no_key, not_your_role
 from router.access.keys import Key
 from router.access.known_keys import KnownKeys
-from router.access.login import Login
-from router.access.login_page import LOGIN, LOGOUT
 from router.access.ratelimit_headers import limit_headers
 from router.access.usage import Admitted, Refused, Usage
 from router.api.dialect import ANTHROPIC, OPENAI
@@ -23,7 +21,7 @@ from router.api.http import ClientGone, Message, RawHeaders, Receive, Scope, Sen
 from router.config.auth import AuthSettings
 from router.errors import NotFound, RequestError
 from router.observe.telemetry import Telemetry
-from router.roles import CONSOLE, METRICS, PROBES, READING, is_inside, needed_role
+from router.roles import METRICS, PROBES, READING, is_inside, needed_role
 from router.state.store import Clock
 from router.traffic.metering import BYTES_PER_TOKEN, Meter, begin
 
@@ -58,7 +56,6 @@ class Guard:
     settings: AuthSettings
     keys: KnownKeys
     usage: Usage
-    login: Login
     telemetry: Telemetry
     clock_s: Clock
     side: Side = "all"
@@ -69,9 +66,6 @@ class Guard:
         try:
             check_head(scope)
             self._check_side(scope["path"])
-            if scope["path"] in (LOGIN, LOGOUT) and self.settings.needs_keys:
-                await self.login(scope, receive, send)
-                return
             key = self._admit(scope)
             admitted = self._count(key, scope) if key is not None else None
         except RequestError as error:
@@ -101,26 +95,17 @@ class Guard:
         needed = needed_role(method, path, self.settings.metrics_role)
         if needed is None:
             return None
-        who = shown(scope)
-        key = self._key_of(who, method, path)
+        presented = shown_key(scope)
+        key = self.keys.ring.find(presented, self.clock_s()) if presented else None
         if key is None:
-            if who.key and not self.keys.complete:
+            if presented and not self.keys.complete:
                 message = "The keys are not known here yet."
                 raise KeysUnknown(message, code="keys_unknown", headers={"retry-after": "1"})
-            raise no_key(bool(who.key))
+            raise no_key(bool(presented))
         if not key.role.covers(needed):
             raise not_your_role(key, needed)
         _segment(key, scope)
         return key
-
-    def _key_of(self, who: Shown, method: str, path: str) -> Key | None:
-        now_s = self.clock_s()
-        if who.key:
-            return self.keys.ring.find(who.key, now_s)
-        if who.cookie and method in READING and is_inside(path):
-            # Other sites can make a browser send requests: a cookie opens nothing that changes anything.
-            return self.keys.sessions.key_of(who.cookie, self.keys.ring, now_s)
-        return None
 
     def _count(self, key: Key, scope: Scope) -> Admitted | None:
         if scope["method"] in READING or is_inside(scope["path"]) or not key.limited:
@@ -149,9 +134,6 @@ class Guard:
     async def _refuse(self, scope: Scope, send: Send, error: RequestError) -> None:
         self.telemetry.refused.labels(error.code or str(error.status)).inc()
         path = scope["path"]
-        if error.status in (401, 403) and path.startswith(CONSOLE) and _wants_html(scope):
-            await self.login.invite(send)
-            return
         dialect = ANTHROPIC if _ANTHROPIC_PATHS.match(path) else OPENAI
         named = (REQUEST_ID.encode(), request_id(header_map(scope)).encode())
         await respond_error(send, error, [named], dialect.refusal(error))
@@ -210,7 +192,3 @@ def _bytes_of(scope: Scope) -> int:
     """The declared length of the body; 0 where it is not known before it is read."""
     declared = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
     return int(declared) if declared.isdigit() and len(declared) < 16 else 0
-
-
-def _wants_html(scope: Scope) -> bool:
-    return scope["method"] in READING and "text/html" in header_map(scope).get("accept", "")

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from router.access.key_file import Stamp, read_keys, stamp_of
 from router.access.keys import Key, Keyring
-from router.access.sessions import Sessions
-from router.access.shared_keys import SESSION_SECRET_BYTES, KeyStore, SharedKeys
+from router.access.shared_keys import KeyStore, SharedKeys
 from router.config.auth import AuthSettings
 from router.errors import SetupError
 from router.state.store import Clock, StoreError
@@ -33,8 +31,6 @@ class KnownKeys:
         self._in_store: tuple[Key, ...] = ()
         self._version = ""
         self._quiet_until_s = 0.0
-        # Until the routers' common secret is known, a session made here is good here only.
-        self.sessions = Sessions(secrets.token_bytes(SESSION_SECRET_BYTES), settings.session_s)
         self.ring = Keyring()
         if settings.keys_file is not None:
             self._stamp = stamp_of(settings.keys_file)
@@ -85,7 +81,6 @@ class KnownKeys:
             await self._store.restore(self._in_store)
             logger.warning("Redis had lost its keys: %d were written back", len(self._in_store))
             shared = await self._store.read("") or shared
-        self.sessions = Sessions(shared.session_secret, self._settings.session_s)
         if self._settings.redis_keys:
             self._in_store = shared.keys
         self._version = shared.version

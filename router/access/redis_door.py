@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from router.access.keys import Key
 from router.access.quota import Use
-from router.access.shared_keys import SESSION_SECRET_BYTES, SharedKeys, version_of
+from router.access.shared_keys import IDENTITY_BYTES, SharedKeys, version_of
 from router.access.usage import Sheet
 from router.state.redis_store import AsyncRedis, Keys, or_store_error
 
@@ -31,15 +31,15 @@ class RedisKeyStore:
         state = self._keys.key_state
         async with or_store_error():
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hsetnx(state, "secret", secrets.token_hex(SESSION_SECRET_BYTES))
+                pipe.hsetnx(state, "secret", secrets.token_hex(IDENTITY_BYTES))
                 pipe.hmget(state, "secret", "changes")
-                _, (secret, changes) = await pipe.execute()
-            now = version_of(bytes.fromhex(secret), int(changes or 0))
+                _, (identity, changes) = await pipe.execute()
+            now = version_of(bytes.fromhex(identity), int(changes or 0))
             if now == version:
                 return None
             rows = await self._redis.hgetall(self._keys.keys)
         found = (_key(name, text) for name, text in sorted(rows.items()))
-        return SharedKeys(now, tuple(key for key in found if key is not None), bytes.fromhex(secret))
+        return SharedKeys(now, tuple(key for key in found if key is not None))
 
     async def put(self, key: Key, *, new: bool) -> bool:
         """See KeyStore."""

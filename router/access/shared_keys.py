@@ -1,4 +1,4 @@
-"""What routers share about keys, as a seam: keys made while they run, and the secret that signs console sessions."""
+"""What routers share about keys, as a seam: the keys made while they run, and which store they are in."""
 
 import hashlib
 import secrets
@@ -8,25 +8,25 @@ from typing import Protocol
 
 from router.access.keys import Key
 
-SESSION_SECRET_BYTES = 32
+IDENTITY_BYTES = 32
+"""Of the random name that a store gives itself: after it lost its data it is another store."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedKeys:
-    """All keys at a version; the secret is the same for all routers."""
+    """All keys at a version."""
 
     version: str
     keys: tuple[Key, ...]
-    session_secret: bytes
 
     def follows(self, version: str) -> bool:
         """Whether the store is the one that said `version`, and has not lost its data since."""
         return self.version.partition("-")[0] == version.partition("-")[0]
 
 
-def version_of(session_secret: bytes, changes: int) -> str:
-    """A version: which store this is, told by its secret, and how often its keys have changed."""
-    return f"{hashlib.sha256(session_secret).hexdigest()[:16]}-{changes}"
+def version_of(identity: bytes, changes: int) -> str:
+    """A version: which store this is, and how often its keys have changed."""
+    return f"{hashlib.sha256(identity).hexdigest()[:16]}-{changes}"
 
 
 class KeyStore(Protocol):
@@ -51,12 +51,12 @@ class MemoryKeyStore:
     def __init__(self) -> None:
         self._keys: dict[str, Key] = {}
         self._changes = 0
-        self._secret = secrets.token_bytes(SESSION_SECRET_BYTES)
+        self._identity = secrets.token_bytes(IDENTITY_BYTES)
 
     async def read(self, version: str) -> SharedKeys | None:
         """See KeyStore."""
-        now = version_of(self._secret, self._changes)
-        return None if now == version else SharedKeys(now, tuple(self._keys.values()), self._secret)
+        now = version_of(self._identity, self._changes)
+        return None if now == version else SharedKeys(now, tuple(self._keys.values()))
 
     async def put(self, key: Key, *, new: bool) -> bool:
         """See KeyStore."""

@@ -6,7 +6,6 @@ Serve starts another, and whoever was signed in signs in again.
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import uvicorn
 from ray import serve
@@ -14,6 +13,7 @@ from ray.serve import Application as ServeApplication
 
 from router.config.settings import Settings
 from router.console.gate import Gate, Told
+from router.console.place import Place, own_place, told_by
 from router.errors import SetupError
 
 APP = "alpharoute-console"
@@ -25,14 +25,6 @@ MOST_ONGOING = 512
 
 STOP_S = 2.0
 """How long pages may finish: a browser whose page is open would hold the service's end up for as long as allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the console listens itself."""
-
-    host: str
-    port: int
 
 
 @serve.ingress()
@@ -69,30 +61,6 @@ def build_console(settings: Settings) -> ServeApplication:
         graceful_shutdown_wait_loop_s=0.5,
     )
     return deployment.bind(told_by(settings), own_place(settings))
-
-
-def own_place(settings: Settings) -> Place | None:
-    """Where the console listens itself: None where it is behind the API's port.
-
-    Beside an admin port it is on the next one, for what is on the API's port everybody reaches.
-    """
-    admin, port = settings.admin, settings.console.port
-    if port is None and admin.port is not None:
-        port = admin.port + 1
-    return None if port is None else Place(admin.host, port)
-
-
-def told_by(settings: Settings) -> Told:
-    """What the console needs of the settings: no secret of theirs reaches it."""
-    return Told(settings.console.api_url or _api_url(settings), settings.auth.session_s)
-
-
-def _api_url(settings: Settings) -> str:
-    """The Admin API on this node."""
-    admin, listen = settings.admin, settings.listen
-    host, port = (listen.host, listen.port) if admin.port is None else (admin.host, admin.port)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextlib.asynccontextmanager

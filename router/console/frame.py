@@ -95,7 +95,7 @@ class View:
             elif refused.code == "redis_away":
                 self.say("warn", str(refused))
             else:
-                ui.notify(str(refused), type="negative", multi_line=True, close_button="Close")
+                ui.notify(str(refused), type="negative", position="bottom-right", multi_line=True, close_button="Close")
             return False
         self.answered_s = time.time()
         return True

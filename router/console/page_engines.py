@@ -121,7 +121,7 @@ def _steer(view: View, name: str) -> None:
 
         async def act() -> None:
             await view.send("POST", f"/engines/{name}/{does.value}", {"why": why.value or ""})
-            ui.notify(f"{name}: done", type="positive")
+            ui.notify(f"{name}: done", type="positive", position="bottom-right")
             dialog.close()
 
         with box("row2"):

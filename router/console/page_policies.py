@@ -10,13 +10,14 @@ from nicegui import ui
 from router.console import policy_reports
 from router.console.frame import View
 from router.console.pieces import Column, Table, box, card, changes_table, text
-from router.console.policy_editor import Editor
+from router.console.policy_editor import KINDS, Editor
 from router.console.wording import ago, clock
 from router.roles import CONSOLE
 
 REPLAYED = 1000
 ROUTERS = "alpharoute"
 """Who stops a canary where no operator does."""
+_TO_RESULTS = "document.getElementById('results').scrollIntoView({block: 'start'})"
 SHARES = {0.01: "1 %", 0.05: "5 %", 0.1: "10 %", 0.25: "25 %", 0.5: "50 %"}
 
 _VERSIONS = (
@@ -34,7 +35,6 @@ _HISTORY = (
     Column("why", "Why", phone=False),
     Column("changes", "Fields changed", number=True, phone=False),
 )
-_KINDS = {"active": "good", "draft": "blue", "shadow": "warn", "canary": "warn"}
 
 
 def build(view: View) -> None:
@@ -64,7 +64,8 @@ class _Policies:
                 self.editor = Editor(self.view, self._opened)
             with card(classes="stack"):
                 self._steps()
-        with card():
+        with card() as results:
+            results.props('id="results"')
             self._results()
         ui.timer(0.05, self._start, once=True)
         self.view.keep(self._show)
@@ -124,6 +125,9 @@ class _Policies:
         trail = (await self.view.get("/policies/history", limit="100"))["history"]
         now_s = time.time()
         self._stand(status, now_s)
+        for one in told["versions"]:
+            if str(one["version"]) == self.editor.number:
+                self.editor.stands(one["state"], one["etag"])
         self.versions.show([version_row(one, now_s) for one in told["versions"]])
         self.history.show([history_row(one, at, now_s) for at, one in enumerate(trail)])
         self._show_trials(status, trail, now_s)
@@ -172,7 +176,7 @@ class _Policies:
 
     def _ready_to_try(self) -> bool:
         if self.editor.dirty:
-            ui.notify("Save the text first: what is tried is what is saved.", type="warning")
+            ui.notify("Save the text first: what is tried is what is saved.", type="warning", position="bottom-right")
         return not self.editor.dirty
 
     async def _dry_run(self) -> None:
@@ -191,6 +195,7 @@ class _Policies:
             with self.report:
                 text(f"Version {number} against {named(self.active)}, which is in force", "h2")
                 policy_reports.dry_run(told)
+            ui.run_javascript(_TO_RESULTS)
 
         if not await self.view.guarded(ask):
             self.report.clear()
@@ -260,7 +265,7 @@ class _Policies:
 
     async def _do(self, path: str, body: dict[str, Any], done: str) -> None:
         await self.view.send("POST", path, body)
-        ui.notify(done, type="positive")
+        ui.notify(done, type="positive", position="bottom-right")
         await self._show()
         await self.editor.open(self.editor.number)
 
@@ -285,7 +290,7 @@ def version_row(one: Mapping[str, Any], now_s: float) -> dict[str, Any]:
         "version": "settings" if one["version"] == 0 else one["version"],
         "href": f"{CONSOLE}/policies?version={one['version']}",
         "state": one["state"],
-        "state_kind": _KINDS.get(one["state"], ""),
+        "state_kind": KINDS.get(one["state"], ""),
         "by": one["by"],
         "age": f"{ago(now_s - one['at_s'])} ago" if one["at_s"] else "–",
         "why": one["why"],

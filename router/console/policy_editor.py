@@ -14,6 +14,9 @@ from router.console.policy_text import Found, decorations, found_in, text_of, to
 PAUSE_S = 0.25
 """How long nothing is typed before the text is checked."""
 
+KINDS = {"active": "good", "draft": "blue", "canary": "warn", "shadow": "warn"}
+"""Colours of the states of a version."""
+
 Told = Callable[[], Awaitable[None]]
 
 
@@ -91,17 +94,27 @@ class Editor:
         self._view.session.unsaved.pop(before, None)
         self._take(made)
         self._why.value = ""
-        self._buttons()
-        ui.notify(f"Saved as version {self.number}", type="positive")
+        self._show([])
+        ui.notify(f"Saved as version {self.number}", type="positive", position="bottom-right")
         await self._changed()
 
     def _take(self, version: dict[str, Any]) -> None:
         self.version = version
         self._saved = text_of(version)
         self._title.set_text("Policy of the settings" if version["version"] == 0 else f"Version {self.number}")
-        self._state.set_text(version["state"])
-        kinds = {"active": "good", "draft": "blue", "canary": "warn", "shadow": "warn"}
-        self._state.classes(replace=f"chip {kinds.get(version['state'], '')}")
+        self._name_state()
+
+    def stands(self, state: str, etag: str) -> None:
+        """The open version went on in its life, by whoever's doing; what is typed stays."""
+        if state != self.version["state"] and etag == self.version["etag"]:
+            self.version["state"] = state
+            self._name_state()
+            self._buttons()
+
+    def _name_state(self) -> None:
+        state = self.version["state"]
+        self._state.set_text(state)
+        self._state.classes(replace=f"chip {KINDS.get(state, '')}")
 
     async def _on_change(self) -> None:
         """Check once nothing was typed for a moment; keep what was typed, so that a reload does not lose it."""

@@ -76,12 +76,13 @@ def canary(report: Mapping[str, Any]) -> None:
     rest, arm = report["rest"], report["canary"]
     rows = [
         ("Requests", figure(arm["requests"]), figure(rest["requests"])),
-        ("Time per token", figure(arm["ms_per_token"], "ms"), figure(rest["ms_per_token"], "ms")),
-        ("p99 of it", figure(arm["p99_ms_per_token"], "ms"), figure(rest["p99_ms_per_token"], "ms")),
+        ("Time per token", _measured(arm, "ms_per_token"), _measured(rest, "ms_per_token")),
+        ("p99 of it", _measured(arm, "p99_ms_per_token"), _measured(rest, "p99_ms_per_token")),
         ("Errors", figure(arm["errors"]), figure(rest["errors"])),
         ("Guard trips", figure(arm["guard_trips"]), figure(rest["guard_trips"])),
     ]
-    grid(("", "canary", "rest"), rows, numbers=frozenset({1, 2}))
+    with box("narrow"):
+        grid(("", "canary", "rest"), rows, numbers=frozenset({1, 2}))
     if arm["measured"] and rest["measured"]:
         low, high = change(1 + float(report["low"])), change(1 + float(report["high"]))
         text(
@@ -113,6 +114,11 @@ def _paired(counts: Mapping[str, Sequence[int]], label: str, *, key: type[int] |
 def _pair(pair: Sequence[float], unit: str) -> str:
     now, then = figure(pair[0], digits=2), figure(pair[1], unit, digits=2)
     return f"{now} → {then}"
+
+
+def _measured(arm: Mapping[str, Any], name: str) -> str:
+    """A time of a side; nothing where none was measured."""
+    return figure(arm[name] if arm["measured"] else None, "ms")
 
 
 def _left_out(report: Mapping[str, Any]) -> None:

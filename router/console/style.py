@@ -87,10 +87,13 @@ table.grid { border-collapse:collapse; width:100%; font-variant-numeric:tabular-
 .grid td { border-bottom:1px solid var(--line); padding:5px 10px 5px 0; vertical-align:top; word-break:break-word }
 .grid .num { text-align:right }
 .picked { font-weight:650; outline:2px solid var(--accent); outline-offset:-2px; border-radius:4px }
-.strong { font-weight:600 } .grow { flex:1; min-width:180px } .step { display:flex; flex-direction:column; gap:4px }
+.narrow { max-width:560px }
+#results { scroll-margin-top:64px }
+.strong { font-weight:600 }
+.grow { flex:1; min-width:180px } .step { display:flex; flex-direction:column; gap:4px }
 .kinds { width:200px } .grid tr.chosen td { background:var(--soft) }
 .scroll { overflow-x:auto }
-.editor { border:1px solid var(--line); border-radius:8px; overflow:hidden; height:430px; width:100% }
+.editor { border:1px solid var(--line); border-radius:8px; overflow:hidden; height:380px; width:100% }
 .editor .cm-editor { height:100% }
 .cm-scroller { font-size:13px }
 .cm-wrong { text-decoration:underline wavy var(--bad); text-underline-offset:3px; background:color-mix(in

@@ -238,7 +238,8 @@ class LocalService:
         from ray.serve import RunTarget
 
         from router.console.deployment import APP as CONSOLE_APP
-        from router.console.deployment import build_console, own_place
+        from router.console.deployment import build_console
+        from router.console.place import own_place
         from router.roles import CONSOLE
 
         if not self.settings.console.enabled:

@@ -94,7 +94,7 @@ class Keys:
 
     @property
     def key_state(self) -> str:
-        """Hash: `changes` to API keys, counted, and the `secret` that signs the console's cookies."""
+        """Hash: `changes` to API keys, counted, and the `secret` that tells this store from others."""
         return f"{{{self.prefix}}}:key-state"
 
     @property

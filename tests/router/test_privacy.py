@@ -265,7 +265,7 @@ async def test_nothing_of_a_prompt_is_kept_anywhere(tmp_path: Path, redis_url: s
         await _leave_early(stack)
         await stack.service.ingress.recorder.sharing.exchange()
         await stack.guard.usage.exchange()
-        paths = ("/metrics", "/console", "/admin/v1/acceptance", "/admin/v1/decisions", "/ready", "/v1/models")
+        paths = ("/metrics", "/admin/v1/acceptance", "/admin/v1/decisions", "/ready", "/v1/models")
         shown = {path: await stack.get(path) for path in paths}
         shown["Redis"] = await _redis_content(redis, prefix)
         shown["the log"] = log.getvalue()
