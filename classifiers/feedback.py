@@ -1,13 +1,12 @@
 """Explicit labels kept as training feedback, where the operator allows prompts to be stored."""
 
-import fcntl
 import json
-import os
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from classifiers.label import Label
+from classifiers.line_file import LineFile
 from classifiers.prompt import Prompt
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -26,11 +25,8 @@ class Feedback:
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         """Append to the file at `path`, created for this user alone; raises OSError where it cannot be."""
-        self._path = path
-        self._max_bytes = max_bytes
+        self._file = LineFile(path, max_bytes)
         self._waiting: deque[tuple[Prompt, Label]] = deque()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(self._open())
 
     def keep(self, prompt: Prompt, label: Label) -> bool:
         """Remember the prompt under its label until the next flush.
@@ -46,25 +42,8 @@ class Feedback:
         """Write what waits and return how many lines; raises OSError, and what was taken to be written is lost."""
         lines = [_line(*self._waiting.popleft()) for _ in range(len(self._waiting))]
         if lines:
-            self._append(b"".join(lines))
+            self._file.append(b"".join(lines))
         return len(lines)
-
-    def _append(self, content: bytes) -> None:
-        file = self._open()
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            found = os.fstat(file)
-            if found.st_size and found.st_size + len(content) > self._max_bytes:
-                if found.st_ino == self._path.stat().st_ino:  # else another process has just done it
-                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-                os.close(file)
-                file = self._open()
-            os.write(file, content[: self._max_bytes].rpartition(b"\n")[0] + b"\n")
-        finally:
-            os.close(file)
-
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def opted_out(headers: Mapping[str, str]) -> bool:

@@ -28,6 +28,7 @@ from router.api.http import (
 )
 from router.api.request import ROUTES, Generation, Route, parse_generation
 from router.config.settings import Limits
+from router.distilling import PromptKeeper
 from router.errors import BadRequest, MethodNotAllowed, NotFound, RequestError, Unexpected
 from router.feedback import FeedbackKeeper
 from router.observe.logs import FIELDS
@@ -68,6 +69,7 @@ class Ingress:
     recorder: Recorder
     status: Status
     admin: AdminApi
+    distilling: PromptKeeper = field(default_factory=PromptKeeper)
     tracing: Tracing | None = None
     logged: bool = False
     running: int = 0
@@ -145,6 +147,8 @@ class Ingress:
             asked = asked.under(self.catalogue.served(asked.model))
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
+            if asked.route.measured:  # the two APIs in which a target is asked for its answers
+                self.distilling.offer(asked.body, headers, request)
             rules = self.dispatch.asked(request, self.pilot.deciding(request, visit.request_id).knowledge)
             if rules.caps:
                 asked, visit.capped = capped(asked, rules.temperature_max, rules.top_p_max)

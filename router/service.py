@@ -16,6 +16,7 @@ from router.admin.wiring import AdminStores, Watched, administered
 from router.api.http import Receive, Scope, Send
 from router.config.settings import Settings
 from router.config.traffic import QueueSettings, ResilienceSettings
+from router.distilling import kept_prompts
 from router.evaluation import scheduled
 from router.feedback import kept_feedback
 from router.ingress import Ingress
@@ -89,6 +90,7 @@ async def running_ingress(
     async with (
         Upstream(patience) as upstream,
         kept_feedback(settings.classifier) as feedback,
+        kept_prompts(settings.distillation, knowledge) as distilling,
         policy_followed(settings.policy_file, part.pilot),
         steered(part, settings.router.sync_s),
         administered(
@@ -109,6 +111,7 @@ async def running_ingress(
                 catalogue=catalogue,
                 classifier=classifier,
                 feedback=feedback,
+                distilling=distilling,
                 pilot=part.pilot,
                 fleet=fleet,
                 upstream=upstream,

@@ -19,6 +19,7 @@ from engines.pool import DEMO, Part, PoolSettings
 from policies.document import Document
 from router.config.auth import AdminSettings, AuthSettings, ConsoleSettings
 from router.config.check import problem, unknown_variables
+from router.config.distillation import DistillationSettings
 from router.config.evaluation import EvaluationSettings
 from router.config.redis_url import parse_address
 from router.config.traffic import DecisionSettings, LogSettings, QueueSettings, ResilienceSettings, TracingSettings
@@ -201,6 +202,7 @@ class Settings(BaseSettings):
     logs: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     classifier: ClassifierSettings = ClassifierSettings()
+    distillation: DistillationSettings = DistillationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     pools: tuple[PoolSettings, ...] = Field(default_factory=demo_pools, min_length=1, description="The engines.")
     policy: Document = Field(default=Document(), description="The routing policy; see docs/policy.md.")
