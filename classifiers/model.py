@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from classifiers.label import Label, Likely, Source
 from classifiers.prompt import Prompt
 from classifiers.structure import structure
+from classifiers.table import Table
 from classifiers.words import blocks
 from policies.words import OTHER
 
@@ -50,6 +51,7 @@ class Model:
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence is {min_confidence!r}, allowed is 0 to 1")
         self._weights = weights
+        self._table = Table(weights.vocabulary)
         self._min_confidence = min_confidence
         self._api_call = weights.tasks.index(API_CALL) if API_CALL in weights.tasks else None
 
@@ -84,15 +86,10 @@ class Model:
 
     def _scores(self, prompt: Prompt) -> list[float]:
         weights = self._weights
-        present = blocks(prompt)
-        rows: list[int] = []
-        shares: list[float] = []
-        for block, vocabulary in weights.vocabulary.items():
-            if found := rows_of(vocabulary, present[block]):
-                rows += found
-                shares += [len(found) ** -0.5] * len(found)
+        ascii_only = prompt.text.isascii() and prompt.system.isascii() and prompt.history.isascii()
+        rows, shares = self._table.find(blocks(prompt), ascii_only=ascii_only)
         scores = weights.bias + np.array(structure(prompt), dtype=np.float32) @ weights.shape
-        scores += np.array(shares, dtype=np.float32) @ weights.words[np.array(rows, dtype=np.intp)]
+        scores += shares @ weights.words[rows]
         found_scores: list[float] = scores.tolist()
         if prompt.has_tools and self._api_call is not None:
             found_scores[self._api_call] += weights.tools_bonus
