@@ -17,23 +17,26 @@ from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.decisions import app as decision_commands
+from router.commands.distill import app as distill_commands
 from router.commands.engines import app as engine_commands
 from router.commands.evaluate import evaluate
 from router.commands.events import events
 from router.commands.keys import app as key_commands
-from router.commands.policy import app as policy_commands
 from router.commands.plan import plan
+from router.commands.policy import app as policy_commands
 from router.commands.preflight import preflight
 from router.commands.top import top
 from router.config.masking import shown
 from router.config.page import settings_table
 from router.config.settings import Settings, demo_pools, load_settings, pair_of_pools
+from router.console.place import own_place
 from router.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 
 app.add_typer(classifier_commands, name="classifier")
 app.add_typer(key_commands, name="keys")
+app.add_typer(distill_commands, name="distill")
 app.add_typer(policy_commands, name="policy")
 app.add_typer(decision_commands, name="decisions")
 app.add_typer(engine_commands, name="engines")
@@ -189,14 +192,15 @@ def build_demo(settings: Settings) -> None:
 def greeting(url: str, settings: Settings) -> str:
     """Where it listens and what to try first."""
     message = '{"role": "user", "content": "Write a SQL query: list the users with age above 40."}'
-    admin, key = settings.admin, ' -H "authorization: Bearer $ALPHAROUTE_KEY"' if settings.auth.needs_keys else ""
-    console_url = url if admin.port is None else f"http://{admin.host}:{admin.port}"
+    key = ' -H "authorization: Bearer $ALPHAROUTE_KEY"' if settings.auth.needs_keys else ""
+    own = own_place(settings)
+    console_url = url if own is None else f"http://{own.host}:{own.port}"
     return (
         f"\n[bold]Alpharoute listens on {url}[/]\n\n"
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n"
         f'    -d \'{{"model": "{settings.pools[0].model}", "messages": [{message}]}}\'\n\n'
-        f"  console: {console_url}/console\n\n"
-        "Ctrl-C ends it."
+        + (f"  console: {console_url}/console\n\n" if settings.console.enabled else "")
+        + "Ctrl-C ends it."
     )
 
 
