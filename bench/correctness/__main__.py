@@ -33,14 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = correctness_models(options.methods, progress)
     reference = dice(models.target, options.temperature)
     found: dict[str, Any] = {
-        "provenance": provenance(),
         "prompts": options.prompts,
         "samples": options.samples,
         "temperature": options.temperature,
         "k": f"0 … {K_MAX}, mixed in each batch",
         "rolls": ROLLS,
         "repaired": not options.unpatched,
-        "methods": {},
+        "methods": _kept(options.json) if options.add else {},
     }
     vanilla: Mapping[str, Any] | None = None
     for name in (VANILLA, *options.methods):
@@ -50,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = _run(name, options)
             vanilla = vanilla or report
             told = _judged(report, vanilla, reference) | {"took_s": round(time.monotonic() - began_s, 1)}
+            told["provenance"] = provenance()
         else:
             told = {"skipped": why}
         found["methods"][name] = told
@@ -68,8 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=20_000, help="sampled answers (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=tuple(RUNS), default=tuple(RUNS), metavar="METHOD")
+    parser.add_argument("--add", action="store_true", help="keep the methods that the --json file holds already")
     parser.add_argument("--unpatched", action="store_true", help="without the repair of vLLM's CPU build")
     return parser
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(file.read_text())["methods"] if file.exists() else {}
+    return kept
 
 
 def _run(name: str, options: argparse.Namespace) -> Mapping[str, Any]:

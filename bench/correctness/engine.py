@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
-AT_ONCE = 64
+AT_ONCE = 256
 COUNTS = {"drafted": "vllm:spec_decode_num_draft_tokens", "accepted": "vllm:spec_decode_num_accepted_tokens"}
 EXACT = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
 
