@@ -13,14 +13,17 @@ from bench.policy.protocol import CALIBRATIONS, ENTRANTS, entrants, scenarios
 from bench.policy.report import Row, compare, table
 from bench.policy.scenario import Scenario, load_scenario
 
+REQUESTS = 4000
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, print; 2 with the reason on standard error where an option is wrong."""
     options = _parser().parse_args(arguments)
     if options.time_decisions:
-        print(time_decisions(options.requests, options.seed).line())
+        print(time_decisions(options.requests or REQUESTS, options.seed).line())
         return 0
     try:
+        _check(options)
         chosen = _chosen(options)
         racers = entrants(tuple(options.policy or ()))
     except ValueError as error:
@@ -50,8 +53,23 @@ def as_json(found: dict[str, list[Row]]) -> bytes:
     return orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+def _check(options: argparse.Namespace) -> None:
+    for name, least in (("requests", 10), ("seeds", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} {value!r}: {least} or more")
+    for name in ("json", "plot"):
+        path = getattr(options, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path!r}: there is no such folder")
+
+
 def _chosen(options: argparse.Namespace) -> dict[str, Scenario]:
-    known = {s.name: s for c in (options.calibration or CALIBRATIONS) for s in scenarios(c, options.requests).values()}
+    known = {
+        s.name: s
+        for c in (options.calibration or CALIBRATIONS)
+        for s in scenarios(c, options.requests or REQUESTS).values()
+    }
     if not options.scenario:
         return known
     picked: dict[str, Scenario] = {}
@@ -62,6 +80,8 @@ def _chosen(options: argparse.Namespace) -> dict[str, Scenario]:
             raise ValueError(f"scenario {name!r}: not a file and not one of {names}")
         if not matching:
             scenario = load_scenario(name)
+            if options.requests:
+                scenario = scenario.model_copy(update={"requests": options.requests})
             matching = {scenario.name: scenario}
         picked |= matching
     return picked
@@ -69,7 +89,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, Scenario]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
-    parser.add_argument("--requests", type=int, default=4000, help="requests per run")
+    parser.add_argument("--requests", type=int, help="requests per run; default: a scenario file's own, else 4000")
     parser.add_argument("--seed", type=int, default=1, help="first seed")
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds")
     parser.add_argument("--scenario", action="append", help="a name of the protocol or a YAML file; repeat for several")

@@ -5,8 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.policy.reading import read_mapping, validated
 
 FOLDER = Path(__file__).parent / "calibrations"
 
@@ -132,7 +133,7 @@ def load_calibration(name: str) -> Calibration:
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
         raise ValueError(f"calibration {name!r}: no such file (shipped: {shipped})")
-    return Calibration.model_validate(_extended(yaml.safe_load(path.read_text()), path.parent))
+    return validated(Calibration, _extended(read_mapping(path), path.parent), str(path))
 
 
 def _extended(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -140,5 +141,5 @@ def _extended(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     base_name = data.pop("extends", None)
     if base_name is None:
         return data
-    base = _extended(yaml.safe_load((folder / f"{base_name}.yaml").read_text()), folder)
+    base = _extended(read_mapping(folder / f"{base_name}.yaml"), folder)
     return base | data | {"drafters": base["drafters"] | data.get("drafters", {})}

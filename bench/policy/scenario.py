@@ -1,15 +1,15 @@
 """What happens in a run: the cluster, the traffic and how it changes, read from a YAML file or from the protocol."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.policy.calibration import Calibration, Drafter, Part, Share, load_calibration
+from bench.policy.reading import known, read_mapping, validated
 from policies.words import Bucket
 
-FOLDER = Path(__file__).parent / "scenarios"
+Weight = Annotated[float, Field(ge=0)]
 
 
 class PoolSize(Part):
@@ -28,7 +28,7 @@ class Phase(Part):
     """
 
     at: Share
-    mix: dict[str, float] | None = None
+    mix: dict[str, Weight] | None = None
     h_change: float | None = None
     h_change_tasks: tuple[str, ...] | None = None
     drafters: dict[str, str] | None = None
@@ -49,8 +49,8 @@ class Scenario(Part):
     requests: Annotated[int, Field(ge=10)] = 3000
     load: Annotated[float, Field(gt=0)] = 0.5
     pools: tuple[PoolSize, ...] | None = None
-    mix: dict[str, float] = Field(default_factory=dict)
-    temperatures: dict[Bucket, float] = Field(default_factory=lambda: dict[Bucket, float]({"0": 1.0}))
+    mix: dict[str, Weight] = Field(default_factory=dict)
+    temperatures: dict[Bucket, Weight] = Field(default_factory=lambda: dict[Bucket, float]({"0": 1.0}))
     noise: Share = 0.0
     doubts: bool = False
     burst: Annotated[float, Field(ge=1)] = 1.0
@@ -59,14 +59,32 @@ class Scenario(Part):
     refresh_s: Annotated[float, Field(gt=0)] = 1.0
     flush_s: Annotated[float, Field(gt=0)] = 0.2
     heartbeat_s: Annotated[float, Field(gt=0)] = 0.5
-    tpot_target_ms: float | None = None
+    tpot_target_ms: Annotated[float, Field(gt=0)] | None = None
     phases: tuple[Phase, ...] = ()
     extra_drafters: dict[str, Drafter] = Field(default_factory=dict)
     warm: Share = 0.1
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for field, shares in (("mix", self.mix or None), ("temperatures", self.temperatures)):
+            if shares is not None and sum(shares.values()) <= 0:
+                raise ValueError(f"{field}: one share at least must be above 0")
+        starts = [phase.at for phase in self.phases]
+        if starts != sorted(starts):
+            raise ValueError(f"phases: their `at` must rise, got {starts!r}")
+        return self
+
     def loaded(self) -> Calibration:
-        """The calibration this scenario runs on."""
-        return load_calibration(self.calibration)
+        """The calibration this scenario runs on; ValueError where the scenario names what it does not have."""
+        found = load_calibration(self.calibration)
+        known("pools.drafter", [pool.drafter for pool in self.pools or () if pool.drafter], found.drafters)
+        known("mix", self.mix, found.tasks)
+        for i, phase in enumerate(self.phases):
+            known(f"phases.{i}.mix", phase.mix or (), found.tasks)
+            known(f"phases.{i}.h_change_tasks", phase.h_change_tasks or (), found.tasks)
+            known(f"phases.{i}.drafters", phase.drafters or (), found.drafters)
+            known(f"phases.{i}.drafters (to)", (phase.drafters or {}).values(), self.extra_drafters)
+        return found
 
     def cluster(self, calibration: Calibration) -> tuple[PoolSize, ...]:
         """The pools: those named, else one vanilla replica and three that speculate, shared between the drafters."""
@@ -82,8 +100,13 @@ class Scenario(Part):
 
 
 def load_scenario(name: str) -> Scenario:
-    """Read a scenario from a YAML file; ValueError names what is wrong."""
+    """Read a scenario from a YAML file; ValueError names what is wrong.
+
+    A calibration file that it names is looked for beside it first.
+    """
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"scenario {name!r}: neither a name of the protocol nor a file")
-    return Scenario.model_validate(yaml.safe_load(path.read_text()))
+    found = validated(Scenario, read_mapping(path), str(path))
+    beside = path.parent / found.calibration
+    return found.model_copy(update={"calibration": str(beside)}) if beside.is_file() else found

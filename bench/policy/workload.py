@@ -3,12 +3,15 @@ every answer."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.policy.calibration import Calibration, Drafter, Spread
+from bench.policy.reading import validated
 from bench.policy.scenario import Phase, Scenario
 
 NO_PROPOSAL = 255
@@ -145,9 +148,6 @@ def _tasks(
     mix = scenario.mix or dict.fromkeys(tasks, 1.0)
     for index, change in enumerate(phases):
         mix = change.mix or mix
-        unknown = sorted(set(mix) - set(tasks))
-        if unknown:
-            raise ValueError(f"mix: {unknown!r} is not a task of the calibration ({', '.join(tasks)})")
         shares = np.array([mix.get(name, 0.0) for name in tasks])
         here = phase == index
         chosen[here] = rng.choice(len(tasks), int(here.sum()), p=shares / shares.sum())
@@ -244,7 +244,7 @@ def from_traces(path: str, like: Workload, drafter: str, seed: int) -> Workload:
     rng = np.random.default_rng([seed, 3])
     chosen = [traces[i] for i in rng.integers(0, len(traces), len(like.task))]
     task = np.array([tasks.index(trace.task) for trace in chosen])
-    output = np.array([len(trace.landed) + 1 for trace in chosen])
+    output = np.array([len(trace.accepted_if_verified_at) + 1 for trace in chosen])
     starts = np.concatenate([[0], np.cumsum(output)[:-1]])
     landed = np.zeros(int(output.sum()), dtype=np.uint8)
     for start, trace in zip(starts.tolist(), chosen, strict=True):
@@ -267,19 +267,21 @@ def from_traces(path: str, like: Workload, drafter: str, seed: int) -> Workload:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Trace:
-    task: str
-    prompt_tokens: int
-    landed: Bytes
+class _Trace(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    task: Annotated[str, Field(min_length=1)]
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    accepted_if_verified_at: Annotated[list[Annotated[int, Field(ge=0, lt=NO_PROPOSAL)] | None], Field(min_length=1)]
+
+    @property
+    def landed(self) -> Bytes:
+        return np.array([NO_PROPOSAL if j is None else j for j in self.accepted_if_verified_at], dtype=np.uint8)
 
 
 def _trace(line: str, number: int) -> _Trace:
+    where = f"line {number} of the traces"
     try:
-        data = orjson.loads(line)
-        landed = [NO_PROPOSAL if j is None else int(j) for j in data["accepted_if_verified_at"]]
-        if not landed or any(not 0 <= j <= NO_PROPOSAL for j in landed):
-            raise ValueError("accepted_if_verified_at must hold counts from 0 to 254 or null")
-        return _Trace(str(data["task"]), int(data["prompt_tokens"]), np.array(landed, dtype=np.uint8))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"line {number} of the traces: {error}") from None
+        return validated(_Trace, orjson.loads(line), where)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None

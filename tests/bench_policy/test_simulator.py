@@ -228,3 +228,74 @@ def test_the_json_has_the_figures_of_every_policy_each_with_its_interval(tmp_pat
     assert asked <= set(figures)
     assert all(set(figure) == {"value", "low", "high"} for figure in figures.values())
     assert figures["requests_to_adapt_median"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{name: a, lod: 0.3}", "lod"),
+        ("name: [a", "not YAML"),
+        ("[1, 2]", "a mapping is needed, got list"),
+        ("{name: a, requests: 3}", "requests"),
+        ("{name: a, calibration: missing.yaml}", "missing.yaml"),
+        ("{name: a, pools: [{replicas: 1}, {drafter: nope}]}", "pools.drafter: 'nope' is not one of eagle"),
+        ("{name: a, mix: {nope: 1}}", "mix: 'nope'"),
+        ("{name: a, mix: {mathematics: 0}}", "mix: one share"),
+        ("{name: a, mix: {mathematics: -1}}", "mix.mathematics"),
+        ("{name: a, temperatures: {}}", "temperatures"),
+        ("{name: a, phases: [{at: 0.7}, {at: 0.2}]}", "phases"),
+        ("{name: a, phases: [{at: 0.5, h_change: -0.3, h_change_tasks: [nope]}]}", "phases.0.h_change_tasks"),
+        ("{name: a, phases: [{at: 0.5, drafters: {eagle: nope}}]}", "phases.0.drafters"),
+    ],
+)
+def test_a_scenario_that_cannot_be_run_says_why(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2, and one line that names the field."""
+    (tmp_path / "mine.yaml").write_text(text)
+    assert main(["--scenario", str(tmp_path / "mine.yaml"), "--policy", "adaptive"]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "{",
+        '{"prompt_tokens": 3, "accepted_if_verified_at": [1]}',
+        '{"task": "a", "prompt_tokens": -3, "accepted_if_verified_at": [1]}',
+        '{"task": "a", "prompt_tokens": 3, "accepted_if_verified_at": []}',
+        '{"task": "a", "prompt_tokens": 3, "accepted_if_verified_at": [1, -2]}',
+        '{"task": "a", "prompt_tokens": 3, "accepted_if_verified_at": [1.5]}',
+        '{"task": "a", "prompt_tokens": 3, "accepted_if_verified_at": [255]}',
+    ],
+)
+def test_a_trace_that_cannot_be_true_is_refused_by_its_line(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line is right, the second is named."""
+    good = '{"task": "a", "prompt_tokens": 3, "accepted_if_verified_at": [1, null, 0]}'
+    (tmp_path / "t.jsonl").write_text(f"{good}\n{line}\n")
+    options = ["--calibration", "cpu-demo", "--scenario", "load20", "--requests", "20", "--seeds", "1"]
+    assert main([*options, "--traces", str(tmp_path / "t.jsonl"), "--policy", "adaptive"]) == 2
+    assert "line 2 of the traces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--seeds", "0"], ["--requests", "3"], ["--seed", "-1"], ["--json", "/nowhere/x.json"]]
+)
+def test_options_that_cannot_be_are_named(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything runs."""
+    assert main([*options, "--scenario", "load20"]) == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_a_scenario_finds_the_calibration_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever the command is started, and `--requests` outweighs the file's own."""
+    (tmp_path / "engine.yaml").write_text((FOLDER / "cpu-demo.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text("{name: mine, calibration: engine.yaml, requests: 5000}")
+    options = ["--scenario", str(tmp_path / "mine.yaml"), "--requests", "40", "--seeds", "1", "--policy", "adaptive"]
+    assert main(options) == 0
+    assert "mine: 40 requests" in capsys.readouterr().out
