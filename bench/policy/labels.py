@@ -164,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--calibration", action="append", help="a shipped calibration or a YAML file; repeat")
     parser.add_argument("--scenario", default="load50", help="a scenario of the protocol")
     parser.add_argument("--requests", type=int, default=1500, help="requests per run")
+    parser.add_argument("--seed", type=int, default=1, help="first seed")
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds")
     parser.add_argument("--json", type=Path, help="write the figures, with provenance, to this file")
     options = parser.parse_args(arguments)
@@ -174,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             known = scenarios(name, options.requests)
             if options.scenario not in known:
                 raise ValueError(f"scenario {options.scenario!r}: not one of {', '.join(known)}")
-            costs = costs_of(known[options.scenario], confusion, range(1, options.seeds + 1))
+            costs = costs_of(known[options.scenario], confusion, range(options.seed, options.seed + options.seeds))
             print(line(f"{name}/{options.scenario}", costs), flush=True)
             found[name] = costs.as_json()
     except (OSError, ValueError) as error:
