@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,8 +20,14 @@ SHOWN_CHARS = 80
 
 def problems_of(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> tuple[Problem, ...]:
     """One problem for each of pydantic's errors."""
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     return tuple(_problem(schema, detail) for detail in errors)
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> Schema:
+    """Made once: it takes longer than all the checks."""
+    return model.model_json_schema()
 
 
 def _problem(schema: Schema, detail: ErrorDetails) -> Problem:
