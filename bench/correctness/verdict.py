@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import chisquare
+from scipy.stats import chisquare, poisson
 
 LEAST_EXPECTED = 5.0
 """Rows expected less often are counted together: chi-square wants this many in a cell."""
@@ -13,17 +13,22 @@ LEAST_P = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Chi-square of sampled rows against their exact chances."""
+    """Chi-square of sampled rows against their exact chances; `strays` are rows that have none of their own.
+
+    `strays_p` is the chance of so many of them: chi-square alone would lose a few impossible rows in a large cell.
+    """
 
     samples: int
     cells: int
     statistic: float
     p: float
+    strays: int
+    strays_p: float
 
     @property
     def unchanged(self) -> bool:
         """Whether the samples can have come from those chances."""
-        return self.p >= LEAST_P
+        return min(self.p, self.strays_p) >= LEAST_P
 
 
 def differing(vanilla: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> list[int]:
@@ -43,4 +48,6 @@ def distribution(seen: Mapping[tuple[int, ...], int], chances: Mapping[tuple[int
         observed[-2:] = [sum(observed[-2:])]
         expected[-2:] = [sum(expected[-2:])]
     found = chisquare(observed, expected)
-    return Distribution(samples, len(observed), float(found.statistic), float(found.pvalue))
+    strays = samples - sum(seen.get(row, 0) for row in chances)
+    strays_p = float(poisson.sf(strays - 1, max(0.0, 1 - sum(chances.values())) * samples))
+    return Distribution(samples, len(observed), float(found.statistic), float(found.pvalue), strays, strays_p)
