@@ -22,7 +22,7 @@ from classifiers.model import API_CALL, Weights
 from classifiers.scoring import Score, score, source_family
 from classifiers.training import Recipe, featured, train
 
-FOLDS = 12
+FOLDS = 4
 _LIBRARIES = ("scikit-learn", "numpy", "scipy")
 
 
