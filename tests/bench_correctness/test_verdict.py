@@ -9,7 +9,7 @@ import pytest
 from bench.correctness.verdict import differing, distribution
 
 FACES = {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
-CHANCES = {(a, b): FACES[a] * FACES[b] for a, b in product(FACES, repeat=2)}
+CHANCES: dict[tuple[int, ...], float] = {(a, b): FACES[a] * FACES[b] for a, b in product(FACES, repeat=2)}
 
 
 def drawn(weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]], samples: int) -> Counter[tuple[int, ...]]:
