@@ -302,7 +302,8 @@ def _canary(found: Row) -> Table:
     table = Table("", "requests", "ms per token", "p99", "errors", "guard trips", title=title)
     for name in ("rest", "canary"):
         arm = report[name]
-        cells = (f"{arm['ms_per_token']:.2f}", f"{arm['p99_ms_per_token']:.2f}")
+        times = (arm["ms_per_token"], arm["p99_ms_per_token"])
+        cells = (f"{ms:.2f}" if arm["measured"] else "–" for ms in times)
         table.add_row(name, str(arm["requests"]), *cells, str(arm["errors"]), str(arm["guard_trips"]))
     low, high = report["low"], report["high"]
     table.caption = f"slower by {report['slower']:+.1%} ({low:+.1%} to {high:+.1%}); {report['fault'] or 'no fault'}"

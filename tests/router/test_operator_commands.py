@@ -239,7 +239,8 @@ def test_address_and_key_come_from_the_environment(live: Threaded, monkeypatch: 
     assert offline("events", "--json").exit_code == 0
 
 
-def test_completion_is_offered() -> None:
-    """For the shell that is asked for."""
-    script = offline("--show-completion", "bash")
-    assert "alpharoute" in script.stdout or "_COMPLETE" in script.stdout
+def test_completion_knows_the_commands() -> None:
+    """As a shell asks for it; `alpharoute --install-completion` sets it up."""
+    asked = {"_ALPHAROUTE_COMPLETE": "complete_bash", "COMP_WORDS": "alpharoute policy ro", "COMP_CWORD": "2"}
+    result = CliRunner().invoke(app, [], env=asked, prog_name="alpharoute")
+    assert result.stdout.split() == ["rollback"]
