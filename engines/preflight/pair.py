@@ -58,7 +58,7 @@ def _model_fits(target: Shape, draft: Shape, heterogeneous: bool) -> Iterator[Fi
 def _ratio(active: int, draft: int, target: Shape) -> Finding:
     """The size rules, against what a token of the target uses: of a mixture of experts, that is a part."""
     share = draft / active
-    of = f"{active / 1e9:.1f} B" + (" (used per token)" if target.experts else "")
+    of = _size(active) + (" (used per token)" if target.experts else "")
     said = f"{_size(draft)} for {of}: 1/{1 / share:.1f}"
     if share > TOO_LARGE:
         return Finding(Level.WARNING, "size", f"{said}, above {TOO_LARGE:.0%}: drafting costs most of what it can save")
@@ -72,7 +72,7 @@ def _ratio(active: int, draft: int, target: Shape) -> Finding:
 
 
 def _size(parameters_: int) -> str:
-    return f"{parameters_ / 1e9:.2f} B" if parameters_ >= 1e9 else f"{parameters_ / 1e6:.1f} M"
+    return f"{parameters_ / 1e9:.1f} B" if parameters_ >= 1e9 else f"{parameters_ / 1e6:.1f} M"
 
 
 def _head_fits(target: Shape, draft: Shape, method: str) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _head_fits(target: Shape, draft: Shape, method: str) -> Iterator[Finding]:
         )
         yield Finding(Level.REFUSAL, "method", text)
     else:
-        text = f"{_size(parameters(draft))} beside the target's {parameters(target) / 1e9:.1f} B"
+        text = f"{_size(parameters(draft))} beside the target's {_size(parameters(target))}"
         yield Finding(Level.OK, "size", f"a head of {text}; good for the target it was trained with only")
 
 

@@ -200,7 +200,7 @@ def _memory_finding(found: Account, plan: Plan) -> Finding:
         text = f"the weights alone take {size:.1f} GiB of a GPU of {gpu:.1f} GiB: more GPUs or fewer bits"
         return Finding(Level.REFUSAL, "memory", text)
     text = (
-        f"{found.verdict}: {found.largest_batch} requests of {plan.context:,} tokens, {plan.batch} wanted; "
+        f"{found.verdict}: {found.largest_batch:,} requests of {plan.context:,} tokens, {plan.batch} wanted; "
         f"up to {found.largest_context:,} tokens each for {plan.batch}"
     )
     level = {Verdict.FITS: Level.OK, Verdict.TIGHT: Level.WARNING, Verdict.NOT: Level.WARNING}[found.verdict]
