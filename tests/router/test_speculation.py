@@ -86,3 +86,18 @@ async def test_off_in_a_speculative_pool_is_k_0() -> None:
     async with running_service(settings_with([DRAFT]), {"draft-1": simulator(DRAFT)}) as service:
         _, replica, k = await decided(service, STORED, {"x-alpharoute-speculation": "off"})
         assert (k, service.recent(replica)["k"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("method", "told"), [("ensemble", "sql_generation"), ("draft_model", None)])
+async def test_an_ensemble_is_told_the_task(method: str, told: str | None) -> None:
+    """Its history is kept by task; other engines get k alone, so that their requests stay as small."""
+    engine = ScriptedEngine(answer(b'{"choices": []}'))
+    pool = DRAFT.model_copy(update={"method": method})
+    async with running_service(settings_with([pool]), {"draft-1": engine}) as running:
+        headers = {"x-alpharoute-task": "sql_generation", "x-alpharoute-speculation": "on"}
+        async with running.session.post("/v1/chat/completions", json=CHAT, headers=headers) as got:
+            await got.read()
+    xargs = engine.asked[-1].json["vllm_xargs"]
+    assert isinstance(xargs, dict)
+    assert xargs.get("spec_task") == told
+    assert xargs["spec_k"] > 0
