@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from router.local.ports import free_port
+
 END_LIMIT_S = 5.0
 HEAD_S = 30
 """Longest time for a request's head to arrive: without it a client may hold a connection for an hour by half of one."""
@@ -41,6 +43,34 @@ def write_guarded_haproxy(folder: Path, side_ports: Sequence[int]) -> Path | Non
     )
     program.chmod(0o700)
     return program
+
+
+def serve_variables(where: Path, port: int, longest_s: float) -> dict[str, str]:
+    """HAProxy's files and side ports for Ray Serve, apart from those of any other service on this machine.
+
+    `port` is the service's, `longest_s` the time that a request may take.
+    """
+    where.mkdir(parents=True, exist_ok=True)
+    # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
+    first = 20_000 + port % 90 * 100
+    metrics_port, stats_port = free_port(), free_port()
+    program = write_guarded_haproxy(where, (metrics_port, stats_port))
+    return {
+        **({"RAY_SERVE_HAPROXY_BINARY_PATH": str(program)} if program else {}),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
+        # How long a worker that a reload displaced may serve the streams it has; two minutes unless told.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_s) + 1),
+        # Left at its default, two services answer for each other here until their own routers are up.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+    }
 
 
 def end_haproxies(folder: Path, limit_s: float = END_LIMIT_S) -> int:

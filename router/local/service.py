@@ -24,9 +24,8 @@ from router.config.settings import EMBEDDED, Settings
 from router.data_path import FASTEST_PATH
 from router.errors import SetupError
 from router.local.embedded_redis import EmbeddedRedis
-from router.local.haproxy import end_haproxies, write_guarded_haproxy
+from router.local.haproxy import end_haproxies, serve_variables
 from router.local.interrupts import interruptible, uninterrupted
-from router.local.ports import free_port
 from router.state.redis_client import check_answers
 
 if TYPE_CHECKING:
@@ -201,7 +200,9 @@ class LocalService:
             asyncio.run(check_answers(self.settings.redis))
 
     def _start_ray(self) -> None:
-        for name, value in {**RAY_ENV, **self._haproxy_env()}.items():
+        longest_s = self.settings.limits.request_s
+        haproxy = serve_variables(self.scratch / "h", self.settings.listen.port, longest_s)
+        for name, value in {**RAY_ENV, **haproxy}.items():
             os.environ.setdefault(name, value)
         os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined
         # Ray reads its environment when it is imported, so that comes after; the import sets this level anew.
@@ -246,31 +247,6 @@ class LocalService:
             return []
         route = CONSOLE if own_place(self.settings) is None else None
         return [RunTarget(build_console(self.settings), name=CONSOLE_APP, route_prefix=route)]
-
-    def _haproxy_env(self) -> dict[str, str]:
-        """HAProxy's files and side ports, apart from those of any other service on this machine."""
-        where = self.scratch / "h"
-        where.mkdir(parents=True, exist_ok=True)
-        # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
-        first = 20_000 + self.settings.listen.port % 90 * 100
-        metrics_port, stats_port = free_port(), free_port()
-        program = write_guarded_haproxy(where, (metrics_port, stats_port))
-        return {
-            **({"RAY_SERVE_HAPROXY_BINARY_PATH": str(program)} if program else {}),
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(where / "admin.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(where),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(where / "server-state"),
-            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
-            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
-            # How long a worker that a reload displaced may serve the streams it has; two minutes unless told.
-            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(self.settings.limits.request_s) + 1),
-            # Left at its default, two services answer for each other here until their own routers are up.
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
-        }
 
     def _engine_phases(self) -> dict[str, str]:
         try:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import router.local.haproxy
-from router.local.haproxy import configured_below, end_haproxies, write_guarded_haproxy
+from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
 from router.local.ports import free_port
 
 WRITTEN = """defaults
@@ -39,6 +39,14 @@ def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.Mo
         said = subprocess.run([program, "-db", "-f", configuration, "-dR"], capture_output=True, text=True, check=True)
         assert said.stdout == f"-db -f {configuration} -dR\n"
         assert configuration.read_text() == STARTED
+
+
+def test_two_services_share_neither_files_nor_ports_and_streams_outlive_a_reload(tmp_path: Path) -> None:
+    """Whatever Ray Serve would give both alike; an old worker may serve for as long as a request may take."""
+    first, second = (serve_variables(tmp_path / name, port, 3600.0) for name, port in (("a", 8000), ("b", 8001)))
+    shared = {name for name, value in first.items() if second[name] == value}
+    assert shared == {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"}
+    assert int(first["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) > 3600
 
 
 def test_without_haproxy_there_is_nothing_to_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
