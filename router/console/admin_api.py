@@ -96,7 +96,10 @@ class AdminApi:
         if kept is None or kept.until_s < now_s:
             asking = asyncio.create_task(self._ask("GET", "/ready", "", None, None, "", ANSWER_S, refuses=False))
             kept = self._kept[name] = _Kept(now_s + FRESH_S, asking)
-        return (await asyncio.shield(kept.answer)).body
+        body = (await asyncio.shield(kept.answer)).body
+        if "redis" not in body:
+            raise ApiAway("what answers is no router")  # a proxy before none, with a page of its own
+        return body
 
     async def role_of(self, key: str) -> Role | None:
         """What a key (empty for none) may do here; None where it is no operator's. Raises ApiAway."""

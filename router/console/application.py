@@ -26,6 +26,7 @@ from router.console import (
 from router.console.admin_api import AdminApi
 from router.console.frame import FOR_ADMINS, NAVIGATION, Console, View, framed
 from router.console.gate import Gate, Told
+from router.console.pieces import text
 from router.console.signed_in import Sessions
 from router.console.style import ICON
 from router.roles import Role
@@ -79,7 +80,7 @@ def _page(console: Console, path: str) -> Callable[[Request], None]:
     def shown(request: Request) -> None:
         with framed(console, request, path) as view:
             if path in FOR_ADMINS and view.session.role is not Role.ADMIN:
-                view.say("warn", "This page needs a key with the role admin.")
+                text("This page needs a key with the role admin.")
                 return
             _PAGES[path](view)
 
