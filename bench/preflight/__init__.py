@@ -1,0 +1,1 @@
+"""Preflight's figures beside those that vLLM reports when it starts."""
