@@ -107,8 +107,8 @@ def forest(rows: Sequence[Mapping[str, Any]]) -> Options:
     names = [row["task"] or "all tasks" for row in ordered]
     return {
         **_frame(legend=False),
-        "grid": {"left": 8, "right": 16, "top": 8, "bottom": 28, "containLabel": True},
-        "xAxis": {**_value_axis("%"), "type": "value", "nameLocation": "middle", "scale": True},
+        "grid": {"left": 8, "right": 24, "top": 8, "bottom": 8, "containLabel": True},
+        "xAxis": {**_value_axis(""), "axisLabel": {"color": GREY, "formatter": "{value} %"}},
         "yAxis": {"type": "category", "data": names, **_axis()},
         "series": [
             {

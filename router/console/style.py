@@ -88,6 +88,8 @@ table.grid { border-collapse:collapse; width:100%; font-variant-numeric:tabular-
 .grid .num { text-align:right }
 .picked { font-weight:650; outline:2px solid var(--accent); outline-offset:-2px; border-radius:4px }
 .narrow { max-width:560px }
+.nicegui-tab-panel > *, .stack, .two { width:100% }
+.row2 .q-btn { padding:4px 12px }
 #results { scroll-margin-top:64px }
 .strong { font-weight:600 }
 .grow { flex:1; min-width:180px } .step { display:flex; flex-direction:column; gap:4px }

@@ -27,12 +27,12 @@ async def test_each_port_has_its_own(tmp_path: Path) -> None:
     """The API's port has neither console nor admin API then, not even for an admin, and the other no models."""
     async with doorway(tmp_path, admin=AdminSettings(port=free_port())) as door:
         admin = door.bearer("admin")
-        for path in ("/console", "/console/login", "/admin/v1/decisions", "/ADMIN/v1/decisions"):
+        for path in ("/console", "/admin/v1/decisions", "/ADMIN/v1/decisions"):
             assert await _status(door.url, path, admin) == 404
         assert await _status(door.url, "/v1/models", admin) == 200
         assert await _status(door.admin_url, "/v1/models", admin) == 404
         assert await _status(door.admin_url, "/", admin) == 404
-        for path in ("/console", "/console/login", "/admin/v1/decisions", "/health", "/ready", "/metrics"):
+        for path in ("/admin/v1/decisions", "/health", "/ready", "/metrics"):
             assert await _status(door.admin_url, path, admin) == 200
         assert await _status(door.admin_url, "/admin/v1/decisions", {}) == 401
         assert await _status(door.url, "/health", {}) == 200
@@ -123,4 +123,7 @@ def test_the_greeting_shows_how_to_ask_with_a_key() -> None:
     assert "console: http://127.0.0.1:8000/console" in plain
     guarded = greeting("http://127.0.0.1:8000", _settings(auth={"keys_file": "k.yaml"}, admin={"port": 9000}))
     assert "Bearer $ALPHAROUTE_KEY" in guarded
-    assert "console: http://127.0.0.1:9000/console" in guarded
+    assert "console: http://127.0.0.1:9001/console" in guarded
+    moved = greeting("http://127.0.0.1:8000", _settings(console={"port": 7000}))
+    assert "console: http://127.0.0.1:7000/console" in moved
+    assert "/console" not in greeting("http://127.0.0.1:8000", _settings(console={"enabled": False}))

@@ -82,4 +82,4 @@ def picture(page: "Page", name: str, folder: Path | None) -> None:
     """A screenshot, where somebody wants them."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
+        page.screenshot(path=folder / f"{name}.png", style=".q-notifications { display: none }")
