@@ -34,6 +34,8 @@ class WhichSince(Which):
 
     since_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Unix time; the last twelve hours are kept."""
+    points: int = Field(default=120, ge=2, le=720)
+    """At most so many of each record, evenly spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,11 @@ class AcceptanceRoutes:
 
     async def history(self, asked: Asked[WhichSince, Nothing]) -> Said:
         """Acceptance over time: a point for each minute in which a record changed."""
+        which = asked.query
+        keys = {name: decode_key(name) for name in self.knowledge.records if name.startswith("acc:")}
+        wanted = [name for name, k in sorted(keys.items()) if which.fits(k.drafter, k.task, k.segment, k.bucket)]
         series = []
-        for name, points in sorted((await self.trend.since(asked.query.since_s)).items()):
-            key = decode_key(name)
-            if asked.query.fits(key.drafter, key.task, key.segment, key.bucket):
-                series.append(Series(key.drafter, key.task, key.segment, key.bucket, key.shape, points))
+        for name, points in (await self.trend.since(wanted, which.since_s, which.points)).items():
+            key = keys[name]
+            series.append(Series(key.drafter, key.task, key.segment, key.bucket, key.shape, list(points)))
         return Said(AcceptanceHistory(series))

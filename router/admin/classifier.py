@@ -7,7 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from classifiers.artefact import ArtefactError
 from classifiers.label import Classifier
-from router.admin.engines import Why
 from router.admin.errors import Conflict
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, changing, reading
 
@@ -53,14 +52,14 @@ class ClassifierRoutes:
         """Its part of the table."""
         return [
             reading("/classifier", ClassifierView, self.view, Nothing),
-            changing("POST", "/classifier/reload", ClassifierView, self.reload, Why, 409),
+            changing("POST", "/classifier/reload", ClassifierView, self.reload, Nothing, 409),
         ]
 
     async def view(self, asked: Asked[Nothing, Nothing]) -> Said:
         """The version in use, and how it was scored."""
         return Said(self._view())
 
-    async def reload(self, asked: Asked[Nothing, Why]) -> Said:
+    async def reload(self, asked: Asked[Nothing, Nothing]) -> Said:
         """Look at its folder now; the other routers do within classifier.refresh_s."""
         if not isinstance(self.classifier, Versioned):
             raise Conflict("This classifier comes from no folder: there is nothing to load.", code="wrong_state")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from policies.knowledge import Knowledge
 from policies.records import Record
@@ -15,7 +15,6 @@ logger = logging.getLogger("alpharoute.trend")
 
 SLOT_S = 60
 KEPT_S = 12 * 3600
-"""How far back it goes: about 45 kB in Redis for a record that changes all that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +29,41 @@ class Point:
 
 
 class TrendStore(Protocol):
-    """Points by slot and record; every method may raise StoreError."""
+    """Points by record; every method may raise StoreError."""
 
     async def put(self, slot: int, points: Mapping[str, Point]) -> None:
-        """Write what the slot does not have yet."""
+        """Write the points of a minute; those that are there stay."""
 
-    async def slots(self, wanted: Sequence[int]) -> Sequence[Mapping[str, Point]]:
-        """What each slot has, by record."""
+    async def points(self, records: Sequence[str], first: int, most: int) -> Mapping[str, Sequence[Point]]:
+        """Points from a minute on, oldest first, of records that have some; evenly thinned where there are more."""
 
 
 class MemoryTrend:
     """A trend inside one process."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, dict[str, Point]] = {}
+        self._points: dict[str, dict[int, Point]] = {}
 
     async def put(self, slot: int, points: Mapping[str, Point]) -> None:
         """See TrendStore."""
-        self._slots[slot] = {**points, **self._slots.get(slot, {})}
-        self._slots = {at: kept for at, kept in self._slots.items() if at > slot - KEPT_S // SLOT_S}
+        for name, point in points.items():
+            self._points[name] = {slot: point, **self._points.get(name, {})}
 
-    async def slots(self, wanted: Sequence[int]) -> Sequence[Mapping[str, Point]]:
+    async def points(self, records: Sequence[str], first: int, most: int) -> Mapping[str, Sequence[Point]]:
         """See TrendStore."""
-        return [self._slots.get(slot, {}) for slot in wanted]
+        held = {name: sorted(self._points.get(name, {}).items()) for name in records}
+        found = {name: [point for slot, point in points if slot >= first] for name, points in held.items()}
+        return {name: thinned(points, most) for name, points in found.items() if points}
+
+
+Item = TypeVar("Item")
+
+
+def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """At most so many of them, evenly spread, the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[len(items) - 1 - at * (len(items) - 1) // (most - 1)] for at in range(most - 1, -1, -1)]
 
 
 @dataclass(slots=True)
@@ -85,12 +96,7 @@ class Trend:
             await self.store.put(int(now_s) // SLOT_S, points)
         self._seen = records
 
-    async def since(self, since_s: float) -> dict[str, list[Point]]:
-        """Points by record, oldest first, from then on."""
-        last = int(self.clock_s()) // SLOT_S
-        first = max(int(since_s) // SLOT_S, last - KEPT_S // SLOT_S + 1)
-        found: dict[str, list[Point]] = {}
-        for points in await self.store.slots(range(first, last + 1)):
-            for name, point in points.items():
-                found.setdefault(name, []).append(point)
-        return found
+    async def since(self, records: Sequence[str], since_s: float, most: int) -> Mapping[str, Sequence[Point]]:
+        """Points by record, oldest first, from then on, at most so many of each."""
+        earliest = (int(self.clock_s()) - KEPT_S) // SLOT_S + 1
+        return await self.store.points(records, max(int(since_s) // SLOT_S, earliest), most)

@@ -83,9 +83,9 @@ class Keys:
         """Hash: replica → an operator's mark on it as JSON."""
         return f"{{{self.prefix}}}:marks"
 
-    def acceptance(self, slot: int) -> str:
-        """Hash with a time to live: acceptance record → what was believed of it in that minute."""
-        return f"{{{self.prefix}}}:acceptance:{slot}"
+    def trend(self, record: str) -> str:
+        """Capped stream with a time to live: what was believed of an acceptance record, minute by minute."""
+        return f"{{{self.prefix}}}:trend:{record}"
 
     @property
     def keys(self) -> str:

@@ -1,6 +1,7 @@
 """The Admin API as a whole: described, guarded, and of one piece with its table of routes."""
 
 import re
+from pathlib import Path
 
 import jsonschema_rs
 import pytest
@@ -36,6 +37,13 @@ async def test_the_document_has_every_route_and_no_other(service: Service) -> No
     assert set(re.findall(r"#/components/schemas/(\w+)", str(document))) <= components["schemas"].keys()
 
 
+async def test_the_page_lists_every_route_with_its_role(service: Service) -> None:
+    """docs/admin-api.md has what is served, and nothing else."""
+    page = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+) (/\S+)` \| (\w+) \|", page, re.MULTILINE))
+    assert listed == {(route.method, route.path, str(route.role)) for route in service.ingress.admin.routes}
+
+
 async def test_reading_answers_are_as_described(service: Service) -> None:
     """Every GET without a varying part is held against its own schema."""
     document = await got(service, "/openapi.json")
@@ -65,7 +73,8 @@ async def test_reading_answers_are_as_described(service: Service) -> None:
         ("GET", "/events?colour=red", 400, "invalid_value"),
         ("GET", "/events?limit", 400, "invalid_value"),
         ("GET", "/keys", 409, "no_keys"),
-        ("POST", "/classifier/reload", 415, "unsupported_media_type"),
+        ("POST", "/policies/rollback", 415, "unsupported_media_type"),
+        ("POST", "/classifier/reload", 409, "wrong_state"),
     ],
 )
 async def test_what_is_wrong_is_said(service: Service, method: str, path: str, status: int, code: str) -> None:

@@ -18,12 +18,11 @@ from policies.records import Delta, Record
 from policies.words import Event
 from router.admin.belief import beliefs, wilson
 from router.admin.classifier import ClassifierRoutes, ClassifierView
-from router.admin.engines import Why
 from router.admin.errors import Conflict
 from router.admin.overview import totals
 from router.admin.redis_trend import RedisTrend
 from router.admin.routes import Asked, Nothing
-from router.admin.trend import KEPT_S, SLOT_S, MemoryTrend, Trend, TrendStore
+from router.admin.trend import KEPT_S, SLOT_S, MemoryTrend, Trend, TrendStore, thinned
 from router.admin.wiring import AdminStores
 from router.state.redis_marks import RedisMarks
 from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
@@ -87,14 +86,24 @@ async def test_acceptance_over_time(trends: TrendStore) -> None:
     clock[0] += SLOT_S
     one.knowledge.absorb([Delta(NAME, {"s1": 1.0, "e1": 10.0})], clock[0])
     await one.write()
-    (points,) = (await two.since(0)).values()
+    (points,) = (await two.since([NAME, "acc:none"], 0, 99)).values()
     assert [point.at_s for point in points] == [now_s, now_s + 2 * SLOT_S]
     assert points[0].alpha == pytest.approx(0.8)
     assert points[1].alpha == pytest.approx(9 / 20, abs=1e-3)
     assert points[0].low < 0.8 < points[0].high
-    assert len((await two.since(now_s + SLOT_S))[NAME]) == 1
+    assert len((await two.since([NAME], now_s + SLOT_S, 99))[NAME]) == 1
     clock[0] += KEPT_S
-    assert await two.since(0) == {}
+    assert await two.since([NAME], 0, 99) == {}
+
+
+@given(st.integers(0, 900), st.integers(2, 50))
+def test_a_series_is_thinned_evenly(count: int, most: int) -> None:
+    """No more than asked, in order, with the newest, and the oldest where some were left out."""
+    found = thinned(range(count), most)
+    assert list(found) == sorted(set(found))
+    assert len(found) == min(count, most)
+    assert [*found][-1:] == [*range(count)][-1:]
+    assert [*found][:1] == [*range(count)][:1]
 
 
 PAGE = """# TYPE alpharoute_decisions_total counter
@@ -181,7 +190,7 @@ async def test_the_classifier_is_reloaded_on_request(tmp_path: Path) -> None:
     for name in ("card.json", "weights.npz"):
         (folder / name).write_bytes((SHIPPED / name).read_bytes())
     routes = ClassifierRoutes("r1", Reloading(folder))
-    asked: Asked[Nothing, Why] = Asked("ana", {}, Nothing(), Why())
+    asked = Asked("ana", {}, Nothing(), Nothing())
     said = (await routes.reload(asked)).body
     assert isinstance(said, ClassifierView)
     assert not said.taken_up
@@ -189,7 +198,7 @@ async def test_the_classifier_is_reloaded_on_request(tmp_path: Path) -> None:
     (folder / "card.json").write_text("{")
     with pytest.raises(Conflict, match="stays"):
         await routes.reload(asked)
-    assert (await routes.view(Asked("ana", {}, Nothing(), Nothing()))).body == said
+    assert (await routes.view(asked)).body == said
 
 
 async def test_a_drained_engine_gets_nothing_from_any_router_within_a_second(redis_url: str) -> None:
