@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray_head import end_head
 
 import router.local.haproxy
 from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
@@ -107,6 +108,18 @@ def test_a_worker_that_a_reload_displaced_is_ended(tmp_path: Path) -> None:
         for worker in workers:
             if worker.is_running():
                 worker.send_signal(signal.SIGKILL)
+
+
+def test_the_tests_own_ray_head_leaves_none_either(tmp_path: Path) -> None:
+    """Its displaced workers are children of nobody when it ends."""
+    _, worker = _orphan(tmp_path)
+    try:
+        with subprocess.Popen(["/bin/sleep", "600"]) as head:
+            end_head(head, tmp_path)
+        assert configured_below(tmp_path) == []
+    finally:
+        if worker.is_running():
+            worker.send_signal(signal.SIGKILL)
 
 
 def _orphan(folder: Path, port: int | None = None, *arguments: str) -> tuple[int, psutil.Process]:

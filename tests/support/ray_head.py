@@ -96,14 +96,13 @@ def ray_head(resources: Mapping[str, int], env: Mapping[str, str]) -> Iterator[R
         _until_up(head, process)
         yield head
     finally:
-        _end(process)
-        end_haproxies(folder)
+        end_head(process, folder)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Politely, then by force: the command itself and every process it started."""
+def end_head(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Politely, then by force: the command itself, every process it started, and HAProxies that nobody owns any more."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
     try:
@@ -116,6 +115,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()
     psutil.wait_procs(alive, timeout=5)
+    end_haproxies(folder)
 
 
 def _own_ports(folder: Path, port: int) -> dict[str, str]:
