@@ -102,7 +102,7 @@ def ray_head(resources: Mapping[str, int], env: Mapping[str, str]) -> Iterator[R
 
 
 def end_head(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Politely, then by force: the command itself, every process it started, and HAProxies that nobody owns any more."""
+    """Politely, then by force: the command itself, what it started, and HAProxies that nobody owns any more."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
     try:
