@@ -7,6 +7,7 @@ from chart import (
     NAMESPACE,
     VALUES_FILES,
     Object,
+    application,
     container,
     groups,
     kind,
@@ -108,6 +109,23 @@ def test_every_declared_port_is_reached_by_somebody(name: str) -> None:
         reached = set().union(*(_open_from(values, pod, peer) for peer in (CLIENT, PROMETHEUS, OPERATOR)))
         declared = {port["containerPort"] for port in container(template)["ports"]}
         assert declared - reached <= {6379}
+
+
+ADMIN: Object = {"podSelector": {"matchLabels": {"app": "console"}}}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_admin_port_is_its_peers_alone(name: str) -> None:
+    """Its Service means router pods; whoever calls the API does not reach it, and without a port there is nothing."""
+    fenced = merged(values_of(name), merged(PEERS, {"admin": {"port": 9000}, "networkPolicy": {"admin": [ADMIN]}}))
+    service = one(fenced, "Service", "-admin")["spec"]
+    assert _selected(fenced, {"matchLabels": service["selector"]}) == {"router"}
+    assert [(port["port"], port["targetPort"]) for port in service["ports"]] == [(9000, 9000)]
+    assert _open_from(fenced, "router", ADMIN) == {9000}
+    assert 9000 not in _open_from(fenced, "router", CLIENT) | _open_from(fenced, "router", PROMETHEUS)
+    assert application(fenced)["args"]["admin"] == {"port": 9000, "host": "0.0.0.0"}
+    assert not kind(values_of(name), "Service", "-admin")
+    assert "admin" not in application(values_of(name))["args"]
 
 
 def test_ray_pods_reach_each_other_on_every_port() -> None:

@@ -64,7 +64,7 @@
 {{- end }}
 
 {{- define "alpharoute.checks.settings" -}}
-{{- $own := dict "pools" "pools" "redis" "redis" "policy" "policy.document" "listen" "service.port" "policy_file" "policy" "auth" "auth" "tracing" "tracing" -}}
+{{- $own := dict "pools" "pools" "redis" "redis" "policy" "policy.document" "listen" "service.port" "policy_file" "policy" "auth" "auth" "admin" "admin.port" "tracing" "tracing" -}}
 {{- range $key, $instead := $own -}}
 {{- if hasKey $.Values.settings $key -}}{{- fail (printf "settings.%s: the chart sets it itself, use %s" $key $instead) -}}{{- end -}}
 {{- end -}}

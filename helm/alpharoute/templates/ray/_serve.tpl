@@ -35,6 +35,7 @@ metrics_for: {{ .Values.auth.metricsFor }}
 {{- $router := dict "engine_host" "node" "drain_s" .Values.router.drainSeconds "max_ongoing_requests" .Values.router.maxOngoingRequests -}}
 {{- $own := dict "router" $router "pools" $pools "auth" (include "alpharoute.auth" . | fromYaml) "policy_file" "/etc/alpharoute/policy/policy.yaml" -}}
 {{- with .Values.tracing.endpoint -}}{{- $_ := set $own "tracing" (dict "endpoint" . "share" $.Values.tracing.share) -}}{{- end -}}
+{{- with .Values.admin.port -}}{{- $_ := set $own "admin" (dict "port" (int .) "host" "0.0.0.0") -}}{{- end -}}
 {{- $defaults := dict "logs" (dict "format" "json") -}}
 {{- toYaml (mergeOverwrite $defaults (deepCopy .Values.settings) $own) -}}
 {{- end }}
