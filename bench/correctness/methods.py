@@ -4,6 +4,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.correctness.pair import Models
 from engines.pool import PoolSettings
@@ -15,11 +16,25 @@ FLAGS = ("--speculative-config", "--scheduler-cls", "--worker-extension-cls", "-
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One engine of the run: the pool's method, whose folder its drafter is, and further options of vLLM."""
+    """One engine of the run: the pool's method, whose folder its drafter is, and further options."""
 
     method: str
     drafter: str | None = None
     speculative: Mapping[str, object] | None = None
+    ensemble: Mapping[str, object] | None = None
+
+    def pool(self, name: str, target: Path, drafters: Mapping[str, Path], vllm: Mapping[str, object]) -> PoolSettings:
+        """The settings of a pool that runs it."""
+        given = {
+            "name": name,
+            "target": str(target),
+            "method": self.method,
+            "drafter": str(drafters[self.drafter]) if self.drafter else None,
+            "k_max": K_MAX,
+            "ensemble": dict(self.ensemble or {}),
+            "vllm": {"speculative": dict(self.speculative or {}), **vllm},
+        }
+        return PoolSettings.model_validate(given)
 
 
 RUNS = {
@@ -29,6 +44,7 @@ RUNS = {
     "suffix": Run("suffix"),
     "medusa": Run("medusa", "medusa"),
     "eagle": Run("eagle", "eagle"),
+    "history": Run("ensemble", ensemble={"sources": ["history"]}),
     "ensemble": Run("ensemble"),
     "ensemble_with_draft_model": Run("ensemble", "draft_model"),
 }
@@ -47,17 +63,7 @@ def engine_options(name: str, models: Models) -> dict[str, object]:
     """What `vllm.LLM` is given beside the model, as the command line of a pool would."""
     if name == VANILLA:
         return {}
-    run = RUNS[name]
-    pool = PoolSettings.model_validate(
-        {
-            "name": "correctness",
-            "target": str(models.target),
-            "method": run.method,
-            "drafter": str(models.drafters[run.drafter]) if run.drafter else None,
-            "k_max": K_MAX,
-            "vllm": {"device": "cpu", "speculative": dict(run.speculative or {})},
-        }
-    )
+    pool = RUNS[name].pool("correctness", models.target, models.drafters, {"device": "cpu"})
     argv = build_command(pool, host="127.0.0.1", port=1, api_key="").argv
     given = {flag: argv[argv.index(flag) + 1] for flag in FLAGS if flag in argv}
     return {

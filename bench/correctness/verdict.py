@@ -47,7 +47,7 @@ def distribution(seen: Mapping[tuple[int, ...], int], chances: Mapping[tuple[int
     if expected[-1] < LEAST_EXPECTED:  # too little is left for a cell of its own
         observed[-2:] = [sum(observed[-2:])]
         expected[-2:] = [sum(expected[-2:])]
-    found = chisquare(observed, expected)
+    statistic, p = chisquare(observed, expected) if len(observed) > 1 else (0.0, 1.0)
     strays = samples - sum(seen.get(row, 0) for row in chances)
     strays_p = float(poisson.sf(strays - 1, max(0.0, 1 - sum(chances.values())) * samples))
-    return Distribution(samples, len(observed), float(found.statistic), float(found.pvalue), strays, strays_p)
+    return Distribution(samples, len(observed), float(statistic), float(p), strays, strays_p)

@@ -22,7 +22,7 @@ from engines.demo.progress import reporting
 from engines.pool import PoolSettings
 from engines.vllm_server import EngineServer
 
-K_MAX = 4
+LIMITS = {"max_model_len": 512, "max_num_seqs": 8}
 RESULTS = Path("bench/results/methods")
 
 
@@ -57,26 +57,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _measure(pair: DemoPair, drafters: Mapping[str, Path], options: argparse.Namespace) -> None:
-    async with EngineServer(_pool(pair, "vanilla", {})) as vanilla:
+    plain = PoolSettings.model_validate({"name": "vanilla", "target": str(pair.target), "vllm": LIMITS})
+    async with EngineServer(plain) as vanilla:
         for name in options.methods:
             if (why := missing(name)) is not None:
                 print(f"{name}: skipped, {why}", file=sys.stderr)
                 continue
-            run = RUNS[name]
-            drafter = str(drafters[run.drafter]) if run.drafter else None
-            given = {"method": run.method, "drafter": drafter, "k_max": K_MAX}
-            async with EngineServer(_pool(pair, "method", given, run.speculative)) as engine:
+            async with EngineServer(RUNS[name].pool("method", pair.target, drafters, LIMITS)) as engine:
                 report = await asyncio.to_thread(_evaluate, engine, vanilla, options)
             report["provenance"], report["method"] = provenance(), name
             (options.out / f"{name}.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
             print(f"{name}: done", file=sys.stderr)
-
-
-def _pool(
-    pair: DemoPair, name: str, given: Mapping[str, object], speculative: Mapping[str, object] | None = None
-) -> PoolSettings:
-    vllm = {"max_model_len": 512, "max_num_seqs": 8, "speculative": dict(speculative or {})}
-    return PoolSettings.model_validate({"name": name, "target": str(pair.target), **given, "vllm": vllm})
 
 
 def _evaluate(engine: EngineServer, vanilla: EngineServer, options: argparse.Namespace) -> dict[str, Any]:
