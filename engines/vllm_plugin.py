@@ -15,6 +15,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from engines.child import end_with_parent
+
 KERNEL = "vllm.v1.sample.rejection_sampler.expand_kernel"
 Expand = Callable[..., None]
 TopK = Callable[[Any, Any], Any]
@@ -23,7 +25,11 @@ logger = logging.getLogger("vllm.alpharoute")
 
 
 def register() -> None:
-    """Put the repairs in place where they are needed; safe to call any number of times, in any vLLM process."""
+    """Put the repairs in place where they are needed; safe to call any number of times, in any vLLM process.
+
+    An engine core whose server was killed would otherwise go on by itself, holding its memory.
+    """
+    end_with_parent()
     from vllm.platforms import current_platform
     from vllm.triton_utils import HAS_TRITON
 

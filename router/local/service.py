@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self, TextIO
 
 import orjson
 from pydantic import SecretStr
@@ -26,6 +25,7 @@ from router.errors import SetupError
 from router.local.embedded_redis import EmbeddedRedis
 from router.local.haproxy import end_haproxies, serve_variables
 from router.local.interrupts import interruptible, uninterrupted
+from router.local.leftovers import claim, scratch_folder, sweep
 from router.state.redis_client import check_answers
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ class Seen:
 class LocalService:
     """The whole product on this machine; a context manager that leaves nothing running.
 
-    `scratch` has a short path: below it Ray and HAProxy make Unix sockets, whose paths end at about 100 characters.
+    `scratch` is below a path that nobody else uses; `_owner` says so while this process lives.
     """
 
     settings: Settings
-    scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ar-", dir="/tmp")))
+    scratch: Path = field(default_factory=scratch_folder)
+    _owner: TextIO | None = None
     _redis: EmbeddedRedis | None = None
     _ray: bool = False
     _deployed: bool = False
@@ -85,6 +86,8 @@ class LocalService:
     def __enter__(self) -> Self:
         check_local(self.settings)
         try:
+            sweep()  # what a killed service left may hold the port
+            self._owner = claim(self.scratch)
             self._check_port()
             self._start_redis()
             self._start_ray()
@@ -139,6 +142,8 @@ class LocalService:
         with contextlib.ExitStack() as ending:
             ending.enter_context(uninterrupted())
             ending.callback(_remove, self.scratch)
+            if self._owner is not None:
+                ending.callback(self._owner.close)
             ending.callback(self._stop_redis)
             # Serve forgets a worker that a reload displaced and that still serves a connection.
             ending.callback(end_haproxies, self.scratch)
