@@ -63,9 +63,13 @@ class Pages:
 
     def page(self) -> bytes:
         """All of it in Prometheus' text format."""
+        return one_page(self.by_router())
+
+    def by_router(self) -> dict[str, str]:
+        """Each router's page by itself."""
         now_s = time.time()
         fresh = {name: one.page for name, one in self.others.items() if now_s - one.at_s < STALE_S}
-        return one_page({self.router: self.telemetry.exposition().decode(), **fresh})
+        return {self.router: self.telemetry.exposition().decode(), **fresh}
 
     async def run(self) -> None:
         """Exchange pages until cancelled."""

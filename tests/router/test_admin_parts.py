@@ -106,27 +106,53 @@ def test_a_series_is_thinned_evenly(count: int, most: int) -> None:
     assert [*found][:1] == [*range(count)][:1]
 
 
-PAGE = """# TYPE alpharoute_decisions_total counter
-alpharoute_decisions_total{router="a",task="sql",pool="draft",k="4",reason="fastest"} 3.0
-alpharoute_decisions_total{router="b",task="sql",pool="vanilla",k="0",reason="guard"} 1.0
-alpharoute_requests_total{router="a",route="/v1/chat/completions",model="m",task="sql",status="200"} 3.0
-alpharoute_requests_total{router="a",route="/v1/chat/completions",model="m",task="sql",status="502"} 1.0
-alpharoute_requests_total{router="a",route="/health",model="",task="",status="200"} 90.0
-alpharoute_compared_output_tokens_total{router="a",task="sql"} 100.0
-alpharoute_compared_generation_seconds_total{router="a",task="sql"} 1.0
-alpharoute_compared_vanilla_seconds_total{router="a",task="sql"} 2.5
-alpharoute_proposed_drafts_total{router="a",drafter="d",task="sql"} 40.0
-alpharoute_accepted_drafts_total{router="a",drafter="d",task="sql"} 30.0
-alpharoute_queued_requests{router="b",pool="draft"} 2.0
-alpharoute_redis_up{router="a"} 1.0
-alpharoute_redis_up{router="b"} 0.0
-alpharoute_knowledge_age_seconds{router="b"} 7.5
-"""
+PAGES = {
+    "a": """# HELP alpharoute_decisions_total Choices made.
+# TYPE alpharoute_decisions_total counter
+alpharoute_decisions_total{task="sql",pool="draft",k="4",reason="fastest"} 3.0
+# HELP alpharoute_requests_total x
+# TYPE alpharoute_requests_total counter
+alpharoute_requests_total{route="/v1/chat/completions",model="m",task="sql",status="200"} 3.0
+alpharoute_requests_total{route="/v1/chat/completions",model="m",task="sql",status="502"} 1.0
+alpharoute_requests_total{route="/health",model="",task="",status="200"} 90.0
+# HELP alpharoute_compared_output_tokens_total x
+# TYPE alpharoute_compared_output_tokens_total counter
+alpharoute_compared_output_tokens_total{task="sql"} 100.0
+# HELP alpharoute_compared_generation_seconds_total x
+# TYPE alpharoute_compared_generation_seconds_total counter
+alpharoute_compared_generation_seconds_total{task="sql"} 1.0
+# HELP alpharoute_compared_vanilla_seconds_total x
+# TYPE alpharoute_compared_vanilla_seconds_total counter
+alpharoute_compared_vanilla_seconds_total{task="sql"} 2.5
+# HELP alpharoute_proposed_drafts_total x
+# TYPE alpharoute_proposed_drafts_total counter
+alpharoute_proposed_drafts_total{drafter="d",task="sql"} 40.0
+# HELP alpharoute_accepted_drafts_total x
+# TYPE alpharoute_accepted_drafts_total counter
+alpharoute_accepted_drafts_total{drafter="d",task="sql"} 30.0
+# HELP alpharoute_redis_up x
+# TYPE alpharoute_redis_up gauge
+alpharoute_redis_up 1.0
+""",
+    "b": """# HELP alpharoute_decisions_total Choices made.
+# TYPE alpharoute_decisions_total counter
+alpharoute_decisions_total{task="sql",pool="vanilla",k="0",reason="guard"} 1.0
+# HELP alpharoute_queued_requests x
+# TYPE alpharoute_queued_requests gauge
+alpharoute_queued_requests{pool="draft"} 2.0
+# HELP alpharoute_redis_up x
+# TYPE alpharoute_redis_up gauge
+alpharoute_redis_up 0.0
+# HELP alpharoute_knowledge_age_seconds x
+# TYPE alpharoute_knowledge_age_seconds gauge
+alpharoute_knowledge_age_seconds 7.5
+""",
+}
 
 
 def test_the_overview_adds_routers_up() -> None:
     """Totals of all of them; what one of them lacks is said."""
-    found = totals(PAGE, 5.0)
+    found = totals(PAGES, 5.0)
     assert (found.routers, found.requests, found.failed, found.k) == (2, 4, 1, {"0": 1, "4": 3})
     assert found.reasons == {"fastest": 3, "guard": 1}
     assert (found.redis_up, found.knowledge_age_s) == (False, 7.5)
