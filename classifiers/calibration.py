@@ -31,7 +31,8 @@ def leave_source_out(
     `advance` is called with (done, all) after each training.
     """
     family = [source_family(item.example.source) for item in held]
-    fold_of = {source: at % folds for at, source in enumerate(sorted(set(family), key=family.count, reverse=True))}
+    by_size = sorted(set(family), key=lambda source: (-family.count(source), source))  # the same in every process
+    fold_of = {source: at % folds for at, source in enumerate(by_size)}
     tasks = tuple(sorted({item.example.task for item in (*kept, *held)}))
     found = np.full((len(held), len(tasks)), 1e-9)
     trainings = sorted(set(fold_of.values()))
