@@ -34,7 +34,7 @@ class DecisionSettings(Part):
     """Decisions that are kept, with what they were made by and how they went; no text of a prompt or an answer."""
 
     per_s: float = Field(default=20.0, gt=0, description="Decisions a second that each router keeps, at most.")
-    kept: int = Field(default=2000, ge=1, description="Newest decisions kept in Redis, about 2 KB each.")
+    kept: int = Field(default=2000, ge=1, description="Newest decisions kept in Redis, 1.5 to 6.5 KB each.")
 
 
 class LogSettings(Part):

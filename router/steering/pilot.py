@@ -1,6 +1,5 @@
 """Which policy decides a request in this router: the version in force, or the canary's; followed in the background."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -122,15 +121,8 @@ class Pilot:
             return canary.knowledge
         return self.knowledge
 
-    async def run(self, every_s: float) -> None:
-        """Follow the store until cancelled."""
-        task = asyncio.current_task()
-        while task is not None and not task.cancelling():
-            await self.exchange()
-            await asyncio.sleep(self._outage.pause_s(every_s))
-
-    async def exchange(self) -> None:
-        """One look at the store."""
+    async def exchange(self) -> bool:
+        """One look at the store; whether it could be read."""
         try:
             desk = await self._store.desk()
             # The same number on another desk is one that a router gave back that had not heard of the last change.
@@ -148,6 +140,11 @@ class Pilot:
             self._outage.ended(time.monotonic())
         now_s = self._clock_s()
         self._telemetry.policy_age.set(now_s - self.read_s if self.read_s is not None else 0.0)
+        return not self._outage.lasts
+
+    def pause_s(self, every_s: float) -> float:
+        """How long to wait before the next look, longer while the store is away."""
+        return self._outage.pause_s(every_s)
 
     async def follow(self, desk: Desk) -> None:
         """Take up what the desk says."""

@@ -61,7 +61,16 @@ class RedisVersionStore:
         """See VersionStore."""
         async with or_store_error():
             rows = await self._redis.xrevrange(self._keys.policy_history, count=last)
-        return [_ENTRY.validate_json(fields["entry"]) for _, fields in rows]
+        found = [_entry(fields.get("entry", "")) for _, fields in rows]
+        return [entry for entry in found if entry is not None]
+
+
+def _entry(text: str) -> Entry | None:
+    try:
+        return _ENTRY.validate_json(text)
+    except ValidationError:
+        logger.warning("a line of the audit trail cannot be read and is left out: %r", text[:64])
+        return None
 
 
 def _version(text: str) -> Version | None:

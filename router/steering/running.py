@@ -76,19 +76,19 @@ class Helm:
         """Keep in step until cancelled."""
         task, outage = asyncio.current_task(), Outage()
         while task is not None and not task.cancelling():
-            await self.pilot.exchange()
             try:
-                await self.judge.exchange()
-                await self.log.flush()
+                if await self.pilot.exchange():
+                    await self.judge.exchange()
+                    await self.log.flush()
             except StoreError as error:
-                outage.failed(f"Redis is away, going on with the policy that is held: {error}", time.monotonic())
+                outage.failed(f"Redis takes no sums of trials and no decisions: {error}", time.monotonic())
             except Exception:
                 # This loop is all that keeps routers in step.
                 logger.exception("a round of steering failed")
                 outage.failed("a round of steering failed", time.monotonic())
             else:
                 outage.ended(time.monotonic())
-            await asyncio.sleep(outage.pause_s(every_s))
+            await asyncio.sleep(max(outage.pause_s(every_s), self.pilot.pause_s(every_s)))
 
 
 def helm(
