@@ -199,7 +199,7 @@ def test_the_screen_of_top(run: Run, live: Threaded) -> None:
     """Requests, tasks, engines and events of two readings; and once as JSON."""
     live.ask("mathematics")
     _until(lambda: run("top", "--json"), "mathematics")  # a reading serves everybody for a second
-    seen = run("top", "--times", "2", "--every", "0.2").stdout
+    seen = run("top", "--times", "2", "--every", "1.1").stdout
     for word in ("requests/s", "Tasks", "mathematics", "Engines", "draft-1", "Events"):
         assert word in seen, word
     overview = said(run("top", "--json"))["overview"]
