@@ -52,9 +52,6 @@ FOLLOWED = [
 ]
 
 
-UNTOUCHED = read_examples(Path(__file__).parent / "prompts_untouched.jsonl")
-
-
 @pytest.fixture(scope="module")
 def model() -> Model:
     """The shipped classifier."""
@@ -118,11 +115,13 @@ def test_a_threshold_that_is_no_probability_is_refused(least: float) -> None:
         Model(load().weights, min_confidence=least)
 
 
-def test_prompts_that_were_never_trained_on(model: Model) -> None:
-    """Written for this alone, in many languages, one in twelve the short end of a conversation."""
-    found = score(UNTOUCHED, [model.classify(example.prompt) for example in UNTOUCHED])
-    assert found.macro_f1_tasks >= 0.85
-    assert found.macro_f1_with_other >= 0.85
+@pytest.mark.parametrize(("name", "least"), [("untouched", 0.86), ("third", 0.87), ("fourth", 0.74)])
+def test_prompts_that_were_never_trained_on(model: Model, name: str, least: float) -> None:
+    """Written for this alone, in many languages; the last set is meant to be hard."""
+    examples = read_examples(Path(__file__).parent / f"prompts_{name}.jsonl")
+    found = score(examples, [model.classify(example.prompt) for example in examples])
+    assert found.macro_f1_tasks >= least
+    assert found.macro_f1_with_other >= least
 
 
 def test_the_demo_workload_is_labelled_right(model: Model) -> None:
