@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from bench.soak.stand import Stand
 
 ENGINE_DOWN_S = 3.0
+ROUTER_AFTER_REDIS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Faults:
             _after(third * 0.7, lambda: self._redis(signal.SIGKILL)),
             _after(third * 2, lambda: self._redis(signal.SIGSTOP)),
             _after(third * 0.5, self._router),
-            _after(third * 1.7, self._router),
+            # In the second outage: who comes then has nobody to ask but the engines.
+            _after(third * 2 + ROUTER_AFTER_REDIS_S, self._router),
         )
 
     async def _engines(self) -> None:
