@@ -147,6 +147,9 @@ def talking(as_json: bool = False) -> Iterator[None]:
     except (Unreachable, SetupError) as error:
         complain(str(error))
         raise typer.Exit(UNUSABLE) from None
+    except KeyError as error:
+        complain(f"The answer lacks {error}: is the service of another version than this command?")
+        raise typer.Exit(UNUSABLE) from None
 
 
 def problem_line(problem: Row) -> str:
