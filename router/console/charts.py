@@ -40,7 +40,7 @@ def band(points: Sequence[Mapping[str, float]], marks: Iterable[tuple[float, str
     lows = [point["low"] for point in points]
     widths = [max(0.0, point["high"] - point["low"]) for point in points]
     invisible = {"lineStyle": {"opacity": 0}, "symbol": "none", "stack": "interval", "silent": True}
-    alpha = _line("acceptance α", [(t, point["alpha"]) for t, point in zip(at, points, strict=True)])
+    alpha = _line("acceptance α", [(t, point["alpha"]) for t, point in zip(at, points, strict=True)], BLUE)
     alpha["showSymbol"] = len(points) < 3
     alpha["markLine"] = {
         "symbol": "none",
@@ -50,7 +50,7 @@ def band(points: Sequence[Mapping[str, float]], marks: Iterable[tuple[float, str
     }
     return {
         **_frame(legend=False),
-        "xAxis": _time_axis(),
+        "xAxis": {**_time_axis(), **({"min": at[0] - 6e5, "max": at[0] + 6e5} if len(at) == 1 else {})},
         "yAxis": {**_value_axis(""), "min": 0, "max": 1},
         "series": [
             {"type": "line", "name": "low", "data": [list(one) for one in zip(at, lows, strict=True)], **invisible},

@@ -99,7 +99,7 @@ def explain(told: Mapping[str, Any]) -> None:
     with box("two"):
         with box(""):
             text("The request, as it was taken", "h2")
-            facts({name: said for name, said in flat(one["request"]).items() if said != NOT_KNOWN})
+            facts({name: said for name, said in flat(one["request"]).items() if said not in (NOT_KNOWN, "")})
         with box(""):
             text("How it was decided and how it went", "h2")
             plain = {name: value for name, value in one.items() if name not in ("request", "alternatives")}
@@ -135,7 +135,7 @@ def _alternative(one: Mapping[str, Any], other: Mapping[str, Any], ks: range) ->
     engine = other["engine"]
     is_chosen = engine["name"] == one["replica"]
     with box("chosen" if is_chosen else "", "tr"):
-        for words in (engine["name"], engine["pool"], figure(engine["running"]), percent(engine["kv_usage"])):
+        for words in (engine["name"], engine["pool"]["name"], figure(engine["running"]), percent(engine["kv_usage"])):
             text(words, "td")
         for k in ks:
             score = other["u_ms"][k] if k < len(other["u_ms"]) else None
@@ -165,6 +165,8 @@ def said(value: object) -> str:
     """A fact as text."""
     if value is None:
         return NOT_KNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):

@@ -120,12 +120,14 @@ async def _is_router(port: int) -> bool:
 
 
 async def test_the_admin_port_has_what_the_api_lacks(guarded: Guarded) -> None:
-    """Console and admin API are there for an operator's key, and nowhere else."""
+    """The admin API is there for an operator's key and nowhere else, and the console on the port after it."""
     for path in ("/console", "/admin/v1/decisions"):
         assert await guarded.get(guarded.service.url, path, guarded.admin) == 404
-        assert await guarded.get(guarded.admin_url, path, guarded.admin) == 200
-        assert await guarded.get(guarded.admin_url, path, guarded.client) == 403
-        assert await guarded.get(guarded.admin_url, path) == 401
+    assert await guarded.get(guarded.admin_url, "/admin/v1/decisions", guarded.admin) == 200
+    assert await guarded.get(guarded.admin_url, "/admin/v1/decisions", guarded.client) == 403
+    assert await guarded.get(guarded.admin_url, "/admin/v1/decisions") == 401
+    host, _, port = guarded.admin_url.rpartition(":")
+    assert await guarded.get(f"{host}:{int(port) + 1}", "/console/login") == 200
     assert await guarded.get(guarded.admin_url, "/v1/models", guarded.admin) == 404
 
 
