@@ -32,6 +32,9 @@ class Limits:
 
 TESTS = 4
 TAIL = 0.99
+LEAST = 5.0
+"""Answers, n0·n1/(n0 + n1) over tasks, before means are compared: the sequence is an asymptotic one."""
+
 TAIL_REQUESTS = 200
 """Requests of the rest from which its p99 means something."""
 
@@ -138,7 +141,7 @@ Tasks = Mapping[str, tuple[float, float, float, float]]
 
 
 def _difference(rest: Tasks, canary: Tasks, alpha: float) -> tuple[float, float, float] | None:
-    """Mean difference of y and its bounds, task by task with weights n0·n1/(n0 + n1); None without two answers a side.
+    """Mean difference of y and its bounds, task by task with weights n0·n1/(n0 + n1); None for few answers.
 
     An asymptotic confidence sequence (Waudby-Smith et al. 2021): it may be read after every request.
     """
@@ -151,7 +154,7 @@ def _difference(rest: Tasks, canary: Tasks, alpha: float) -> tuple[float, float,
         weight += w
         mean += w * (y1 / n1 - y0 / n0)
         variance += w * w * (_variance(n0, y0, yy0) / n0 + _variance(n1, y1, yy1) / n1)
-    if weight == 0.0:
+    if weight < LEAST:
         return None
     mean, deviation = mean / weight, math.sqrt(variance / weight)
     wide = radius(weight, deviation, 1 - alpha)
