@@ -1,10 +1,12 @@
 """A service that was killed outright leaves nothing that the next one would stumble over."""
 
+import signal
 import subprocess
 from pathlib import Path
 
-import psutil
+from redises import until
 
+from router.local.haproxy import configured_below
 from router.local.leftovers import claim, sweep
 
 
@@ -17,8 +19,9 @@ def test_what_a_killed_service_left_is_ended_and_deleted(tmp_path: Path) -> None
     with claim(alive):
         left = subprocess.Popen(["tail", "-f", str(dead / "owner")])
         try:
+            until(lambda: configured_below(dead), "the process has no command line")  # exec shows it a moment late
             assert sweep(tmp_path) == [dead]
-            assert psutil.wait_procs([psutil.Process(left.pid)], timeout=5)[1] == [] or left.wait(5)
+            assert left.wait(5) == -signal.SIGKILL
         finally:
             left.kill()
             left.wait()

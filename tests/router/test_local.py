@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import psutil
 import pytest
+from redises import until
 from service import settings_with
 
 from router.config.settings import Settings
@@ -19,6 +20,7 @@ from router.data_path import FASTEST_PATH, slower_path
 from router.errors import SetupError
 from router.local import embedded_redis
 from router.local.embedded_redis import EmbeddedRedis
+from router.local.haproxy import configured_below
 from router.local.ports import free_port
 from router.local.service import RAY_ENV, LocalService
 
@@ -96,7 +98,7 @@ def test_a_haproxy_that_outlived_ray_is_ended() -> None:
     idle = [sys.executable, "-c", "import time; time.sleep(600)", "-f", str(service.scratch / "h" / "haproxy.cfg")]
     with subprocess.Popen(idle) as left:
         try:
-            assert Path(f"/proc/{left.pid}/exe").exists()
+            until(lambda: configured_below(service.scratch), "the process has no command line")
             service.stop()
             assert left.wait(5) == -signal.SIGKILL
         finally:
