@@ -136,7 +136,7 @@ async def test_an_engine_without_drafts_is_no_speculative_one() -> None:
 
 
 def settings_of(method: str | None) -> SimulatorSettings:
-    """The simulator as the CPU demo's engine, five times as fast on the wall; faster, a busy machine would be measured."""
+    """The simulator as the CPU demo's engine, five times as fast: faster would measure a busy machine."""
     drafter = "d" if method == "draft_model" else None
     return SimulatorSettings(
         model="m", method=method, drafter=drafter, k_max=4, calibration="cpu-demo", time_scale=5.0, api_key="secret"
