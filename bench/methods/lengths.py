@@ -1,0 +1,83 @@
+"""`python -m bench.methods.lengths METHOD …`: tokens per verify step by task, which no load of the machine changes.
+
+Real vLLM in a process for each method, the demo pair without its padding layers (the same function), k = 4, requests
+one after another in the workload's order, greedy; a line of JSON for each.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from typing import Any
+
+from bench.correctness.engine import ENVIRONMENT
+from bench.correctness.methods import K_MAX, RUNS, engine_options
+from bench.correctness.pair import correctness_models
+from engines.demo.progress import silent
+from engines.demo.workload import ExampleRequest, load_workload
+
+PER_TASK = 20
+
+
+def main(methods: list[str]) -> int:
+    """Each method in turn; one alone runs in this process."""
+    names = methods or list(RUNS)
+    if unknown := set(names) - RUNS.keys():
+        print(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}", file=sys.stderr)
+        return 2
+    if len(names) > 1:
+        command = [sys.executable, "-m", "bench.methods.lengths"]
+        return max(subprocess.run([*command, name], check=False).returncode for name in names)
+    print(json.dumps(measured(names[0])), flush=True)
+    return 0
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Tokens per verify step of each task and of all."""
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    from vllm import LLM, SamplingParams
+
+    models, options = correctness_models((name,), silent), {"enforce_eager": True, "async_scheduling": False}
+    options |= engine_options(name, models)
+    llm = LLM(model=str(models.target), dtype="float32", max_model_len=512, max_num_seqs=1, **options)
+    steps = _counted(llm.llm_engine.engine_core.engine_core.scheduler)
+    asked = _requests()
+    params = [
+        SamplingParams(temperature=0, max_tokens=one.max_tokens, extra_args={"spec_k": K_MAX, "spec_task": one.task})
+        for one in asked
+    ]
+    outputs = llm.generate([f"{one.prompt}\n" for one in asked], params, use_tqdm=False)
+    tokens, verified = defaultdict[str, int](int), defaultdict[str, int](int)
+    for one, output in zip(asked, outputs, strict=True):
+        for key in (one.task, "all"):
+            tokens[key] += len(output.outputs[0].token_ids) - 1  # the first comes from the prefill
+            verified[key] += steps[output.request_id] - 1
+    return {"method": name, **{key: round(tokens[key] / verified[key], 2) for key in sorted(tokens)}}
+
+
+def _requests() -> list[ExampleRequest]:
+    seen, chosen = defaultdict[str, int](int), []
+    for one in load_workload():
+        seen[one.task] += 1
+        if seen[one.task] <= PER_TASK:
+            chosen.append(one)
+    return chosen
+
+
+def _counted(scheduler: Any) -> dict[str, int]:
+    """Steps by request, from now on."""
+    steps = defaultdict[str, int](int)
+    update = scheduler.update_from_output
+
+    def counting(output: Any, answer: Any) -> Any:
+        for name in output.num_scheduled_tokens:
+            steps[name.split("-")[0]] += 1
+        return update(output, answer)
+
+    scheduler.update_from_output = counting
+    return steps
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
