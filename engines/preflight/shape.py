@@ -85,19 +85,19 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     if "medusa_num_heads" in text:
         return _medusa(text, where)
     field = _Fields(text, where)
-    hidden, heads = field.number("hidden_size", "n_embd", "d_model"), field.number("num_attention_heads", "n_head")
-    layers = field.number("num_hidden_layers", "n_layer", "num_layers")
+    hidden, heads = field.counted("hidden_size", "n_embd", "d_model"), field.counted("num_attention_heads", "n_head")
+    layers = field.counted("num_hidden_layers", "n_layer", "num_layers", largest=MOST_LAYERS)
     family = str(text.get("model_type", "unknown"))
     return Shape(
         family=family,
-        architecture=next(iter(config.get("architectures") or ()), "unknown"),
+        architecture=_architecture(config),
         layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=field.number("num_key_value_heads", default=1 if text.get("multi_query") else heads),
         head_dim=field.number("head_dim", default=hidden // heads),
         intermediate=field.number("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
-        vocabulary=field.number("vocab_size"),
+        vocabulary=field.counted("vocab_size"),
         dtype=_dtype(text, where),
         tied=bool(text.get("tie_word_embeddings", family in TIED)),
         windows=_windows(text, layers, family),
@@ -112,6 +112,15 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
 
 TIED = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "bloom", "falcon"})
 """Families whose output matrix is their input embedding unless their configuration says otherwise."""
+
+
+MOST_LAYERS, MOST = 10_000, 10**9
+"""Beyond these a configuration is damaged, not large."""
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else "unknown"
 
 
 def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -141,14 +150,15 @@ def _context(field: "_Fields") -> int | None:
 def _windows(text: Mapping[str, Any], layers: int, family: str) -> tuple[int | None, ...]:
     """Per attention layer its window; layers with a state instead of keys and values (mamba, linear) are left out."""
     window = text.get("sliding_window")
-    if not isinstance(window, int) or text.get("use_sliding_window") is False:
+    if type(window) is not int or window < 1 or text.get("use_sliding_window") is False:
         window = None
     types = text.get("layer_types")
     if isinstance(types, list) and types:
         kept = [kind for kind in types if "attention" in str(kind) and "linear" not in str(kind)]
         return tuple(window if "sliding" in kind or "chunked" in kind else None for kind in kept)
     every = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}.get(family, 0)
-    every = int(text.get("sliding_window_pattern") or every)
+    pattern = text.get("sliding_window_pattern")
+    every = pattern if type(pattern) is int else every
     if window is not None and every > 1:  # of each `every` layers, the last sees everything
         return tuple(None if (i + 1) % every == 0 else window for i in range(layers))
     return (window,) * layers
@@ -214,9 +224,16 @@ class _Fields:
             value = self.values.get(name)
             if value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise PreflightError(f"{self.where}: {name} is {value!r}, it must be a whole number")
+            if type(value) is not int or not 0 <= value <= MOST:
+                raise PreflightError(f"{self.where}: {name} is {value!r}, it must be a whole number up to {MOST:,}")
             return value
         if default is None:
             raise PreflightError(f"{self.where} has no {names[0]}: not the configuration of a language model")
         return default
+
+    def counted(self, *names: str, largest: int = MOST) -> int:
+        """A number that must be there and above 0."""
+        value = self.number(*names)
+        if not 0 < value <= largest:
+            raise PreflightError(f"{self.where}: {names[0]} is {value!r}, it must be from 1 to {largest:,}")
+        return value

@@ -39,9 +39,12 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     if not (content or plain or model.is_file()):
         return None
     settings = _json(folder / "tokenizer_config.json")
-    kind: Mapping[str, Any] = content.get("model") or {}
-    tokens = dict(_tokens(kind.get("vocab") or plain))
-    tokens |= {str(entry["content"]): int(entry["id"]) for entry in content.get("added_tokens") or ()}
+    try:
+        kind: Mapping[str, Any] = content.get("model") or {}
+        tokens = dict(_tokens(kind.get("vocab") or plain))
+        tokens |= {str(entry["content"]): int(entry["id"]) for entry in content.get("added_tokens") or ()}
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+        raise PreflightError(f"{folder}: tokenizer.json or vocab.json is damaged; download the model again") from None
     cutting = {name: content.get(name) for name in ("normalizer", "pre_tokenizer")} | {"merges": kind.get("merges")}
     return Vocabulary(
         folder,

@@ -138,6 +138,33 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         _report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_attention_heads", 0),
+        ("num_hidden_layers", 10**30),
+        ("vocab_size", -1),
+        ("hidden_size", "wide"),
+        ("num_key_value_heads", 1.5),
+        ("quantization_config", "yes"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(tmp_path: Path, field: str, value: object) -> None:
+    """Zero heads, more layers than any model, text for a number: the field and its value, no traceback."""
+    with pytest.raises(PreflightError, match=field):
+        _report(folder_of(tmp_path, "llama-3.1-8b", "odd", **{field: value}))
+
+
+@pytest.mark.parametrize("content", ['{"model": "x"}', '{"model": {"vocab": {"a": "b"}}}', '{"added_tokens": 3}'])
+def test_a_tokenizer_of_another_form_is_damaged(tmp_path: Path, target: Path, content: str) -> None:
+    """JSON that describes no tokenizer: the folder and what to do."""
+    draft = folder_of(tmp_path, "llama-3.2-1b", "d")
+    tokenizer(target, WORDS)
+    (draft / "tokenizer.json").write_text(content)
+    with pytest.raises(PreflightError, match="damaged; download"):
+        _report(target, draft, "draft_model")
+
+
 def test_what_may_not_be_read_is_named(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file, and what to do; root may read all, so the system's answer is played."""
 
