@@ -151,7 +151,7 @@ def framed(console: Console, request: Request, here: str) -> Iterator[View]:
         with ui.element("div").classes("who"):
             dot = ui.element("span").classes("dot").props('title="how current this page is"')
             _who(session)
-    with ui.element("main").classes("page").props('id="content"'):
+    with ui.element("div").classes("page").props('id="content"'):
         banner = ui.element("div").props('role="status" aria-live="polite"')
         banner.set_visibility(False)
         view = View(console, session, dict(request.query_params), banner, dot)

@@ -29,7 +29,7 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible, input:focus-vis
   color:var(--text); padding:3px 10px; cursor:pointer }
 .dot { width:8px; height:8px; border-radius:50%; background:var(--good); flex:none }
 .dot.late { background:var(--bad) }
-main.page { max-width:1280px; margin:0 auto; padding:20px; width:100%; display:flex; flex-direction:column; gap:16px
+div.page { max-width:1280px; margin:0 auto; padding:20px; width:100%; display:flex; flex-direction:column; gap:16px
   }
 .title { display:flex; align-items:center; gap:12px; flex-wrap:wrap }
 h1 { font-size:20px; font-weight:620; margin:0; letter-spacing:-.01em; line-height:1.3 }
@@ -124,7 +124,7 @@ body.body--dark .q-btn--outline, body.body--dark .q-btn--flat { color:var(--acce
   .bar { flex-wrap:wrap; height:auto; padding:8px 12px 0; gap:6px 10px }
   .brand { flex:1 }
   .nav { order:3; flex-basis:100%; margin:0 -12px; padding:0 6px; min-height:40px }
-  main.page { padding:12px; gap:12px }
+  div.page { padding:12px; gap:12px }
   .kpis { grid-template-columns:1fr 1fr; gap:8px }
   .kpi .value { font-size:19px }
   .card { padding:12px }

@@ -242,7 +242,7 @@ def test_a_decision_is_explained(watched: Watched) -> None:
         page.get_by_role("columnheader", name="k = 4").wait_for()
         assert page.locator("td.picked").count() == 1
         page.get_by_role("cell", name="draft", exact=True).first.wait_for()
-        assert "[object" not in page.locator("main").inner_text()
+        assert "[object" not in page.locator("#content").inner_text()
         page.get_by_text("was taken for sql_generation").wait_for()
         picture(page, "decision", PICTURES)
 
