@@ -38,7 +38,8 @@ def measured(name: str) -> dict[str, Any]:
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     from vllm import LLM, SamplingParams
 
-    models, options = correctness_models((name,), silent), {"enforce_eager": True, "async_scheduling": False}
+    models = correctness_models((name,), silent)
+    options: dict[str, Any] = {"enforce_eager": True, "async_scheduling": False}
     options |= engine_options(name, models)
     llm = LLM(model=str(models.target), dtype="float32", max_model_len=512, max_num_seqs=1, **options)
     steps = _counted(llm.llm_engine.engine_core.engine_core.scheduler)
