@@ -49,6 +49,9 @@ TIE = 0.5
 """Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
 
 HUBER = 2.0
+LEAST_KNOWN = 0.02
+"""Weight of a row of whose batch next to nothing was ours: which k the others had is a guess, and guessed regressors
+make drafts look cheaper than they are."""
 UNSURE_ROWS = 10.0
 """Up to here every observation counts in full: a young model cannot tell an outlier from its own error."""
 RELATIVE_NOISE = 0.08
@@ -101,11 +104,12 @@ def replica_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A mean step time over one request's life, with the batch it was in."""
+    """A mean step time over one request's life, with the batch it was in, of which a share is known for certain."""
 
     x: Row
     step_s: float
     steps: float
+    known: float = 1.0
 
 
 def observe(outcome: Outcome) -> Observation | None:
@@ -124,7 +128,7 @@ def observe(outcome: Outcome) -> Observation | None:
         max(0.0, outcome.context_tokens),
         max(0.0, outcome.prefill_tokens) / steps,
     )
-    return Observation(x, outcome.generation_s / steps, float(steps)) if max(x) < IMPOSSIBLE else None
+    return Observation(x, outcome.generation_s / steps, float(steps), outcome.known) if max(x) < IMPOSSIBLE else None
 
 
 def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
@@ -132,7 +136,7 @@ def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
     predicted = max(model.step_s(seen.x), 1e-6)
     error = (seen.step_s - predicted) / predicted
     limit = HUBER * max(RELATIVE_NOISE, model.noise) if model.weight >= UNSURE_ROWS else math.inf
-    weight = seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
+    weight = max(LEAST_KNOWN, seen.known) * seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
     # One stalled request must not stretch the scale: rows are divided by the larger of both times.
     scale = weight / max(predicted, seen.step_s) ** 2
     fields = _sums(seen.x, seen.step_s, scale)

@@ -120,6 +120,7 @@ class Replica:
     `k_shares[k]` is what one more request at k would owe of the batch's drafting passes, in passes (see
     `policies.occupancy`); empty where the k of the running requests are not known.
 
+    `own` is the share of its requests that are of the router that asks.
     `sampled_speculation` is False where speculation corrupts sampled output: it gets k = 0 above temperature 0.
     """
 
@@ -136,6 +137,7 @@ class Replica:
     state: State = "ready"
     sampled_speculation: bool = True
     probe: tuple[StepTime, ...] = ()
+    own: float = 1.0
 
 
 class Reason(StrEnum):
@@ -271,6 +273,7 @@ class Outcome:
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
     requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
     `prefill_tokens` the prompt tokens of the requests that joined it meanwhile (all four: see `policies.occupancy`).
+    `known` is the share of that batch that was the router's own: which k the rest had it can only suppose.
     `queue_s` is the wait for a place in the batch: what waited long says little of the batch that it ended up in.
     `finished` is False for an aborted or failed request: it is counted, its numbers are not used.
     """
@@ -289,6 +292,7 @@ class Outcome:
     prefill_tokens: float = 0.0
     finished: bool = True
     queue_s: float = 0.0
+    known: float = 1.0
 
     @property
     def queued(self) -> bool:

@@ -51,7 +51,7 @@ def loaded(at: int, rng: random.Random, probe: tuple[StepTime, ...]) -> Replica:
     running, drafts = ks.total(), sum(k * count for k, count in ks.items())
     largest = max((k for k, count in ks.items() if count), default=0)
     mean_k = drafts / running if running else 0.0
-    shares = k_shares(ks, 1.0, pool.k_max)
+    shares = k_shares(ks, pool.k_max)
     return Replica(name, pool, running, 0, 0.1, 256, mean_k, largest, shares, 200.0, probe=probe)
 
 

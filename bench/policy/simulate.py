@@ -15,7 +15,7 @@ from bench.policy.scenario import Scenario
 from bench.policy.workload import BUCKETS, Workload
 from policies.explore import EXPLORED, excess_s
 from policies.knowledge import Knowledge
-from policies.occupancy import Occupancy, Ticket
+from policies.occupancy import Occupancy, Ticket, Usual
 from policies.policy import POLICIES, Policy
 from policies.records import EMPTY, Delta, Record, apply, merge
 from policies.words import Choice, Outcome, Replica, Request
@@ -106,7 +106,9 @@ class _Run:
             )
         else:
             knowledge = Knowledge(document=self.entrant.document)
-        return _Router(knowledge, [Occupancy(r.max_running) for r in self.replicas], [None] * len(self.replicas))
+        usual: dict[str, Usual] = {}
+        seen = [Occupancy(r.max_running, usual.setdefault(r.pool.name, Usual())) for r in self.replicas]
+        return _Router(knowledge, seen, [None] * len(self.replicas))
 
     def go(self) -> Result:
         """Until every request has ended."""
@@ -219,6 +221,7 @@ class _Run:
             batch.prefill_tokens,
             not bool(self.workload.aborted[job.index]),
             max(0.0, ttft_s - job.prefill_s),
+            batch.known,
         )
         if not self.entrant.oracle:
             self._learn(router, outcome, EPOCH_S + at_s)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engines.registry import Heartbeat
-from policies.occupancy import Batch, Occupancy, Ticket
+from policies.occupancy import Batch, Occupancy, Ticket, Usual
 from policies.words import Choice, Pool, Replica, Request
 from router.state.marks import Mark
 from router.state.store import Clock
@@ -70,6 +70,7 @@ class Fleet:
         self._grace_s = grace_s
         self._tolerance = tolerance
         self._entries: dict[str, _Entry] = {}
+        self._usual: dict[str, Usual] = {}
         self.marks: Mapping[str, Mark] = {}
         """What operators say of replicas: nothing that a replica says of itself outweighs it."""
 
@@ -79,7 +80,8 @@ class Fleet:
         for heartbeat in heartbeats:
             entry = self._entries.get(heartbeat.replica)
             if entry is None or entry.heartbeat.url != heartbeat.url:
-                occupancy, breaker = Occupancy(at_s=now_s), Breaker(self._tolerance)
+                usual = self._usual.setdefault(heartbeat.pool, Usual())
+                occupancy, breaker = Occupancy(usual=usual, at_s=now_s), Breaker(self._tolerance)
                 entry = _Entry(heartbeat, occupancy, breaker, _announced(heartbeat))
                 self._entries[heartbeat.replica] = entry
                 entry.beat(heartbeat, now_s)

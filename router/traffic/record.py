@@ -270,4 +270,5 @@ def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Ba
         mean_max_k=batch.mean_max_k,
         context_tokens=batch.context_tokens,
         prefill_tokens=batch.prefill_tokens,
+        known=batch.known,
     )

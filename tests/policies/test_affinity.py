@@ -26,7 +26,7 @@ def decide(request: Request, replicas: list[Replica], uniform: float) -> Choice:
 def cluster(*running: int) -> list[Replica]:
     """Replicas of one pool with so many running requests at k = 2."""
     return [
-        Replica(f"s{i}", SPEC, n, 0, 0.0, 32, 2.0 if n else 0.0, 2 if n else 0, k_shares({2: n}, 1.0, 4), probe=PROBE)
+        Replica(f"s{i}", SPEC, n, 0, 0.0, 32, 2.0 if n else 0.0, 2 if n else 0, k_shares({2: n}, 4), probe=PROBE)
         for i, n in enumerate(running)
     ]
 

@@ -1,11 +1,12 @@
 """In a large pool a few replicas are scored: fairly drawn, and the same ones for what belongs together."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.shortlist import CANDIDATES, shortlist
+from policies.shortlist import CANDIDATES, FEW, shortlist
 from policies.words import Pool, Replica, Request
 
 
@@ -17,6 +18,14 @@ def _request(affinity: str | None = None) -> Request:
     return Request("m", "other", affinity=affinity)
 
 
+def test_a_router_of_many_looks_at_few() -> None:
+    """Who sees one in fifty of a pool's requests takes the better of two; who sees all of them, the best of sixteen."""
+    shares = {share: [replace(one, running=10, own=share) for one in _pool("p", 40)] for share in (0.02, 0.1, 1.0)}
+    found = {share: len(shortlist(_request(), replicas, 0.3)) for share, replicas in shares.items()}
+    assert found == {0.02: FEW, 0.1: 4, 1.0: CANDIDATES}
+    assert len(shortlist(_request("session-7"), shares[0.02], 0.3)) == CANDIDATES, "affinity needs the same ones"
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.floats(0, 1, exclude_max=True))
 def test_each_pool_has_its_candidates_once(sizes: list[int], uniform: float) -> None:
     """Small pools stay whole, of large ones come as many as are scored, nobody twice."""
@@ -24,8 +33,7 @@ def test_each_pool_has_its_candidates_once(sizes: list[int], uniform: float) -> 
     found = shortlist(_request(), replicas, uniform)
     assert len({one.name for one in found}) == len(found)
     counts = Counter(one.pool.name for one in found)
-    whole = len(replicas) <= CANDIDATES
-    assert counts == {f"p{i}": size if whole else min(size, CANDIDATES) for i, size in enumerate(sizes)}
+    assert counts == {f"p{i}": min(size, CANDIDATES) for i, size in enumerate(sizes)}
 
 
 def test_everybody_is_drawn_equally_often() -> None:

@@ -94,7 +94,7 @@ def test_a_clock_that_jumps_back_does_not_break_an_average() -> None:
 
 def test_drafting_passes_are_shared_by_all_who_use_them() -> None:
     """The shares of three requests add up to the passes of the largest, and the first pass costs least each."""
-    shares = {k: k_shares({2: 1, 4: 1}, 1.0, 4)[k] for k in range(5)}
+    shares = {k: k_shares({2: 1, 4: 1}, 4)[k] for k in range(5)}
     assert shares[1] == pytest.approx(1 / 3)
     assert shares[4] - shares[3] == pytest.approx(1 / 2)
     # 4 joins {2, 4}: passes 1–2 by three, 3–4 by two.
