@@ -9,32 +9,15 @@ from nicegui import ui
 
 from router.console import policy_reports
 from router.console.frame import View
-from router.console.pieces import Column, Table, box, card, changes_table, text
-from router.console.policy_editor import KINDS, Editor
+from router.console.pieces import Table, box, card, changes_table, text
+from router.console.policy_editor import Editor
+from router.console.policy_rows import HISTORY, VERSIONS, history_row, named, stopped_by_itself, version_row
 from router.console.wording import ago, clock
 from router.roles import CONSOLE
 
 REPLAYED = 1000
-ROUTERS = "alpharoute"
-"""Who stops a canary where no operator does."""
 _TO_RESULTS = "document.getElementById('results').scrollIntoView({block: 'start'})"
 SHARES = {0.01: "1 %", 0.05: "5 %", 0.1: "10 %", 0.25: "25 %", 0.5: "50 %"}
-
-_VERSIONS = (
-    Column("version", "Version", kind="link"),
-    Column("state", "State", kind="chip"),
-    Column("by", "By", phone=False),
-    Column("age", "When", number=True),
-    Column("why", "Why", phone=False),
-)
-_HISTORY = (
-    Column("at", "Time (UTC)"),
-    Column("action", "What", kind="chip"),
-    Column("version", "Version", number=True),
-    Column("by", "By"),
-    Column("why", "Why", phone=False),
-    Column("changes", "Fields changed", number=True, phone=False),
-)
 
 
 def build(view: View) -> None:
@@ -97,9 +80,9 @@ class _Policies:
                 with self.report:
                     text("No dry run yet.", classes="quiet")
             with ui.tab_panel("Versions"):
-                self.versions = Table(_VERSIONS, "version", "No version was made yet")
+                self.versions = Table(VERSIONS, "version", "No version was made yet")
             with ui.tab_panel("History"):
-                self.history = Table(_HISTORY, "id", "Nobody has changed anything yet")
+                self.history = Table(HISTORY, "id", "Nobody has changed anything yet")
 
     async def _start(self) -> None:
         await self.editor.dark()
@@ -277,44 +260,6 @@ class _Policies:
         with box("row2"):
             ui.button(name, on_click=pressed).props("unelevated no-caps")
             ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
-
-
-def named(version: int) -> str:
-    """A version in a sentence; 0 is none of the store's."""
-    return f"version {version}" if version else "the policy of the settings"
-
-
-def version_row(one: Mapping[str, Any], now_s: float) -> dict[str, Any]:
-    """A version as a row."""
-    return {
-        "version": "settings" if one["version"] == 0 else one["version"],
-        "href": f"{CONSOLE}/policies?version={one['version']}",
-        "state": one["state"],
-        "state_kind": KINDS.get(one["state"], ""),
-        "by": one["by"],
-        "age": f"{ago(now_s - one['at_s'])} ago" if one["at_s"] else "–",
-        "why": one["why"],
-    }
-
-
-def history_row(one: Mapping[str, Any], at: int, now_s: float) -> dict[str, Any]:
-    """A line of the audit trail as a row."""
-    return {
-        "id": at,
-        "at": clock(one["at_s"], now_s),
-        "action": one["action"],
-        "action_kind": {"rollback": "warn", "stop": "warn", "activate": "good"}.get(one["action"], ""),
-        "version": one["version"],
-        "by": one["by"] or "–",
-        "why": one["why"],
-        "changes": len(one.get("changes") or ()),
-    }
-
-
-def stopped_by_itself(trail: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The last thing that was done, where that was a canary which the routers stopped; None otherwise."""
-    last = trail[0] if trail else None
-    return last if last is not None and last["action"] == "stop" and last["by"] == ROUTERS else None
 
 
 @contextlib.contextmanager
