@@ -309,8 +309,12 @@ class RedisRegistry:
             gone = [name for name, text in zip(names, texts, strict=True) if text is None]
             if gone:
                 await self._redis.srem(self._keys.replicas, *gone)
-        known = self._read
-        self._read = {text: known[text] if text in known else self._reader.read(text) for text in texts if text}
+        known, self._read = self._read, {}
+        for number, text in enumerate(texts):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)  # a thousand engines must not hold up a request for tens of milliseconds
+            if text:
+                self._read[text] = known[text] if text in known else self._reader.read(text)
         return [heartbeat for heartbeat in self._read.values() if heartbeat is not None]
 
 
