@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENGINE ?= vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test check unit pair integration slow live audit lock clean
+.PHONY: help env serve test check unit pair integration browser slow live docs audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t14
@@ -32,13 +32,19 @@ pair: env ## the demo pair (trained once, minutes; kept in ~/.cache/alpharoute)
 integration: env pair ## real Ray Serve, real vLLM on CPU, real Redis
 	$(BIN)/pytest -q -m "(ray or vllm) and not slow"
 
-slow: env pair ## what takes minutes of its own: the chart deployed, every speculation method, keys over real HAProxy
+browser: ## Debian's Chromium for the console's tests (installed where this is root; else they skip)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || true
+
+slow: env pair browser ## what takes minutes of its own: the chart deployed, every speculation method, the console in a browser
 	$(BIN)/pytest -q -m slow
 
 test: check unit integration ## all of it but the slow
 
 live: env ## the three-way comparison on real vLLM
 	$(BIN)/python -m bench.live
+
+docs: env ## the documentation as a site in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q && echo "site/index.html"
 
 audit: ## known vulnerabilities of the locked packages (asks PyPI; ends with 2 where it could not ask for all)
 	@PYTHON=$(PYTHON) bash requirements/audit.sh
@@ -47,4 +53,4 @@ lock: ## write requirements/*.txt from the environment as it is now
 	@bash requirements/lock.sh $(VENV)
 
 clean: ## remove the environment and caches (the demo pair stays in ~/.cache/alpharoute)
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
