@@ -24,7 +24,7 @@ check: env ## ruff, mypy, import layers
 	$(BIN)/lint-imports --no-cache
 
 unit: env ## everything that needs neither Ray nor vLLM (real Redis included)
-	$(BIN)/pytest -q -n auto --maxprocesses 8 -m "not ray and not vllm"
+	$(BIN)/pytest -q -n auto --maxprocesses 8 -m "not ray and not vllm and not slow"
 
 pair: env ## the demo pair (trained once, minutes; kept in ~/.cache/alpharoute)
 	@$(BIN)/python -m engines.demo >/dev/null

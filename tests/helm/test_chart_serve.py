@@ -47,7 +47,10 @@ def _built(values: Values) -> tuple[Settings, Mapping[str, Object]]:
 def test_serve_takes_the_configuration(name: str) -> None:
     """Ray Serve's own schema, by which `serve deploy` and the dashboard read it."""
     config = ServeDeploySchema.model_validate(serve_config(values_of(name)))
-    assert [app.import_path for app in config.applications] == ["router.app:build_app"]
+    assert [app.import_path for app in config.applications] == [
+        "router.app:build_app",
+        "router.console.deployment:build_console",
+    ]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -228,3 +231,19 @@ def test_the_redis_of_each_mode_is_named_to_ray_and_routers() -> None:
     off = merged(production, {"gcsFaultTolerance": {"enabled": False}})
     cluster = next(o for o in objects(off) if o["kind"] == "RayService")["spec"]["rayClusterConfig"]
     assert "gcsFaultToleranceOptions" not in cluster
+
+
+def test_the_console_is_a_client_beside_the_api() -> None:
+    """It is told the same settings, has the route of its own, and can be left out."""
+    api, console = serve_config({})["applications"]
+    assert (console["route_prefix"], console["args"]) == ("/console", api["args"])
+    assert len(serve_config({"settings": {"console": {"enabled": False}}})["applications"]) == 1
+    assert len(serve_config({"admin": {"port": 8001}})["applications"]) == 1
+
+
+def test_streams_outlive_a_reload_of_haproxy() -> None:
+    """Displaced workers may finish for as long as a request may take; Ray's default of two minutes would cut them."""
+    for limit_s, said in ((None, "3601"), (600, "601")):
+        values: Values = {} if limit_s is None else {"settings": {"limits": {"request_s": limit_s}}}
+        for pod in ray_pods(values).values():
+            assert environment(pod)["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]["value"] == said

@@ -104,9 +104,8 @@ def _parsed(text: str) -> Object:
 
 
 def application(values: Values) -> Object:
-    """Its only application."""
-    (only,) = serve_config(values)["applications"]
-    found: Object = only
+    """The application that serves the API."""
+    found: Object = next(app for app in serve_config(values)["applications"] if app["name"] == "alpharoute")
     return found
 
 

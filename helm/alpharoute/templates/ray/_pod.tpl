@@ -5,6 +5,9 @@
   value: "1"
 - name: RAY_SERVE_THROUGHPUT_OPTIMIZED
   value: "1"
+{{/* How long HAProxy's displaced workers may finish their streams after a reload: as long as a request may take. */}}
+- name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
+  value: {{ add1 (int (default 3600 (dig "limits" "request_s" 3600 .Values.settings))) | quote }}
 - name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO
   value: "0"
 - name: RAY_USAGE_STATS_ENABLED

@@ -102,4 +102,24 @@ applications:
       {{- range .Values.pools }}
       - {{ include "alpharoute.deployment.pool" (dict "root" $ "pool" .) | nindent 8 | trim }}
       {{- end }}
+  {{- if include "alpharoute.console" . }}
+  - name: alpharoute-console
+    route_prefix: /console
+    import_path: router.console.deployment:build_console
+    args:
+      {{- include "alpharoute.settings" . | nindent 6 }}
+    deployments:
+      - name: console
+        num_replicas: 1
+        ray_actor_options:
+          num_cpus: 0.1
+          resources: {alpharoute_router: 0.001}
+  {{- end }}
+{{- end }}
+
+{{/* Whether there is a console: beside the API, unless it is switched off. With a port of its own for the Admin API it
+     would need one too, on the one router pod that it happens to run in: run it where its operators are instead. */}}
+{{- define "alpharoute.console" -}}
+{{- $console := default dict .Values.settings.console -}}
+{{- if and (ne (toString $console.enabled) "false") (not .Values.admin.port) -}}true{{- end -}}
 {{- end }}
