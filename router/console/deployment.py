@@ -11,6 +11,7 @@ import uvicorn
 from ray import serve
 from ray.serve import Application as ServeApplication
 
+from engines.loopback import keep_to_loopback
 from router.config.settings import Settings
 from router.console.gate import Gate, Told
 from router.console.place import Place, own_place, told_by
@@ -32,6 +33,7 @@ class ConsoleReplica:
     """The console's process."""
 
     def __init__(self, told: Told, own: Place | None) -> None:
+        keep_to_loopback()
         self._told = told
         self._own = own
         self._running = contextlib.AsyncExitStack()
