@@ -184,7 +184,11 @@ class Member:
         if pool.probe:
             self._phase = "measuring step times"
             batches = [batch for batch in PROBED_BATCHES if batch <= self._max_running]
-            self._probe = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches)
+            # Once where steps are simulated: nothing else on a machine slows these down.
+            rounds = 1 if pool.engine == "simulator" else 2
+            self._probe = await probe(
+                engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds
+            )
             if not self._probe:
                 logger.warning("%s: no step time could be measured; is it started with %s?", self.name, METRICS_FLAG)
 
