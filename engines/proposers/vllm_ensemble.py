@@ -115,6 +115,8 @@ def _merging(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def propose(runner: Any, scheduler_output: Any, sampled_token_ids: Any, *rest: Any, **named: Any) -> Any:
         offers = original(runner, scheduler_output, sampled_token_ids, *rest, **named)
+        if CONFIG_KEY not in (runner.vllm_config.additional_config or {}):
+            return offers  # another engine of this process
         merger = mergers.get(runner)
         if merger is None:
             merger = mergers[runner] = Merger(runner)
