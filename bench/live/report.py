@@ -182,7 +182,7 @@ def figures(session: Session, arm: str) -> dict[str, object]:
 def summary(sessions: Sequence[Session], arms: Sequence[str], workload: str) -> dict[str, object]:
     """Workload → load → arm → figures, what each task ended on, and every request."""
     return {
-        "results": {workload: {s.load: {arm: figures(s, arm) for arm in arms} for s in sessions}},
+        "results": {str(workload): {s.load: {arm: figures(s, arm) for arm in arms} for s in sessions}},
         "by_task": {
             s.load: [
                 {

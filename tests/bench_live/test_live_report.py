@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import orjson
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -81,7 +82,8 @@ def test_the_summary_has_every_arm() -> None:
     """Workload, load, arm: means, ratios, tokens per second and each request."""
     hits = [*_hits("always vanilla", [20.0, 20.0]), *_hits(OURS, [10.0, 10.0], k=4)]
     session = Session("1 client", hits, {"always vanilla": 0.4, OURS: 0.2})
-    result: dict[str, Any] = summary([session], ["always vanilla", OURS], "mix")
+    result: dict[str, Any] = summary([session], ["always vanilla", OURS], Workload.MIX)
+    assert b'"mix"' in orjson.dumps(result)
     found = result["results"]["mix"]["1 client"]
     assert {arm: found[arm]["mean_ms_per_token"] for arm in found} == {"always vanilla": 20.0, OURS: 10.0}
     assert found["always vanilla"]["ours_over"]["value"] == 0.5
