@@ -8,7 +8,7 @@ from bench.scale.measure import Cost
 from router.config.settings import RouterSettings
 
 PER_ROUTER = 450
-"""Requests per second that a router is planned for: half of what `python -m bench.overhead` measures through Serve."""
+"""Requests per second that a router is planned for: half of what `python -m bench.overhead` measures of one alone."""
 
 
 @dataclass(frozen=True, slots=True)
