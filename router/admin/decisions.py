@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from policies.steering_log import Alternative, Decision
+from policies.words import Request
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Taken, reading
 from router.errors import NotFound
 from router.steering.decision_log import DecisionLog, Sought
@@ -117,7 +118,7 @@ WHY = {
     "held": "Another choice looked better, but not by enough to give up the habit of its traffic class.",
     "only_option": "Nothing else was allowed.",
     "rule": "A rule of the policy says so.",
-    "requested": "The client asked for it.",
+    "requested": "The client asked for it, by the header x-alpharoute-speculation.",
     "kill_switch": "The kill switch sends everything to vanilla.",
     "observe_only": "The policy only observes.",
     "short_output": "So short an answer is not worth speculating.",
@@ -142,7 +143,7 @@ def sentences(one: Decision) -> list[str]:
     """A decision as a person would tell it."""
     asked = one.request
     said = [
-        f"A request for {asked.model} was taken for {asked.task} (confidence {asked.confidence:.0%}), segment "
+        f"A request for {asked.model} was taken for {asked.task} ({_labelled(asked)}), segment "
         f"{asked.segment}, temperature {asked.temperature:g}, about {asked.prompt_tokens} prompt tokens and "
         f"{one.expected_output_tokens:.0f} tokens of answer expected.",
         f"It went to {one.replica} in pool {one.pool} with k = {one.k}. {WHY.get(one.reason, one.reason)}",
@@ -152,6 +153,13 @@ def sentences(one: Decision) -> list[str]:
         said.append(f"By the scores alone it would have been pool {one.best_pool} with k = {one.best_k}.")
     said += [text for alternative in one.alternatives if (text := _blocked(alternative))]
     return [*said, _went(one)]
+
+
+def _labelled(asked: Request) -> str:
+    """Who said so: only of a task that its client named is nothing else likely, and no doubt of it."""
+    if asked.confidence == 1.0 and not asked.likely:
+        return "named by its client"
+    return f"confidence {asked.confidence:.0%}"
 
 
 def _predicted(one: Decision) -> str:

@@ -109,7 +109,8 @@ def test_a_dry_run_and_the_decisions_it_replays(run: Run, live: Threaded, tmp_pa
     assert told["decision"]["alternatives"]
     assert told["decision"]["request"]["task"] == "sql_generation"
     text = run("decisions", "explain", request).stdout
-    for word in ("sql_generation", "draft-1", "The client asked for it", "k=1", "Measured"):
+    asked = ("named by its client", "The client asked for it, by the header x-alpharoute-speculation")
+    for word in ("sql_generation", "draft-1", *asked, "k=1", "Measured"):
         assert word in text, word
     assert "mathematics" in run("decisions", "explain", "odd id/with %").stdout
     assert "is kept" in run("decisions", "explain", "never-seen", code=1).stderr
