@@ -58,28 +58,28 @@ class SimulatorEngine:
     """A simulator inside this process."""
 
     def __init__(self, pool: PoolSettings, host: str, api_key: str) -> None:
-        options = pool.simulator
         self.api_key = api_key
         self.phase = "starting"
+        self._pool = pool
         self._host = host
         self._dead = asyncio.Event()
-        self._server = SimulatorServer(
-            SimulatedEngine(
-                SimulatorSettings(
-                    model=pool.model,
-                    loras=tuple(pool.loras),
-                    method=pool.method,
-                    drafter=pool.drafter,
-                    k_max=pool.k_max,
-                    calibration=options.calibration,
-                    seed=options.seed,
-                    time_scale=options.time_scale,
-                    max_num_seqs=pool.max_running,
-                    api_key=api_key,
-                )
-            ),
-            on_exit=lambda _: self._die(),
+        self._server = self._made()
+
+    def _made(self) -> SimulatorServer:
+        pool, options = self._pool, self._pool.simulator
+        settings = SimulatorSettings(
+            model=pool.model,
+            loras=tuple(pool.loras),
+            method=pool.method,
+            drafter=pool.drafter,
+            k_max=pool.k_max,
+            calibration=options.calibration,
+            seed=options.seed,
+            time_scale=options.time_scale,
+            max_num_seqs=pool.max_running,
+            api_key=self.api_key,
         )
+        return SimulatorServer(SimulatedEngine(settings), on_exit=lambda _: self._die())
 
     @property
     def url(self) -> str:
@@ -88,6 +88,8 @@ class SimulatorEngine:
 
     async def start(self) -> None:
         """See Engine."""
+        if self._server.url:  # a process that starts again has forgotten everything too
+            self._server, self._dead = self._made(), asyncio.Event()
         await self._server.start(self._host)
 
     async def died(self) -> Exception:

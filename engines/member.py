@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -15,22 +16,13 @@ from engines.preflight.revision import revision_of
 from engines.preflight.starting import refuse_unfit
 from engines.registry import Heartbeat, Registry, State
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
+from engines.verification import Verified, verify
 from engines.vllm_command import max_running
-from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_load import EngineLoad
-from engines.vllm_models import read_context
-from engines.vllm_probe import probe
-from engines.vllm_selfcheck import SelfCheck, self_check
-from policies.words import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 
 IDLE = EngineLoad(0, 0, 0.0)
-PROBED_BATCHES = (1, 4)
-
-
-class UnfitEngineError(Exception):
-    """An engine whose self-check failed: it must not get traffic."""
 
 
 class LeftEarlyError(Exception):
@@ -66,12 +58,13 @@ class Member:
         self._max_running = max_running(pool) if pool.engine == "vllm" else pool.max_running
         self._state: State = "starting"
         self._phase = ""
-        self._checked: SelfCheck | None = None
-        self._context_tokens = pool.vllm.max_model_len
-        self._probe: tuple[StepTime, ...] = ()
+        self._verified = Verified(pool.vllm.max_model_len)
+        self._ready_since_s = 0.0
         self._revisions: tuple[str | None, str | None] = (None, None)
         self._warned = ""
         self._tasks: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self._still = StillWatch()
         self._failed = asyncio.Event()
         self.load = IDLE
@@ -94,7 +87,7 @@ class Member:
             if self._state == "starting" or _cancelled():
                 raise
             raise LeftEarlyError(f"{self.name} was told to leave before it was ready") from error
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._watching = asyncio.create_task(self._watch())
 
     async def _start(self) -> None:
         await self._examine()
@@ -103,7 +96,25 @@ class Member:
         await self._while_alive(self._verify())
         if self._state == "starting":
             self._still.reset()
-            self._state, self._phase = "ready", ""
+            self._state, self._phase, self._ready_since_s = "ready", "", time.time()
+
+    async def _reload(self) -> None:
+        """End the engine once it has finished what it runs, and start it anew as its settings say.
+
+        Where it does not come back, the replica has failed as if the engine had died.
+        """
+        self._state, self._phase = "draining", "reloading"
+        await _ended(self._watching)
+        try:
+            await self._drain(self._pool.drain_s)
+            self._state, self._phase = "starting", ""
+            await self._engine.stop()
+            await self._start()
+        except Exception as error:
+            await self._give_up(error)
+        else:
+            logger.info("%s is reloaded", self.name)
+            self._watching = asyncio.create_task(self._watch())
 
     async def _examine(self) -> None:
         """Preflight, before a GPU is touched; raises EngineSettingsError where the engine could not start."""
@@ -125,7 +136,10 @@ class Member:
 
     async def leave(self, drain_s: float) -> None:
         """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
-        served, self._state = self._state == "ready", "draining"
+        reloading = self._reloading is not None and not self._reloading.done()
+        served = self._state == "ready" or (reloading and self._state == "draining")
+        self._state = "draining"
+        await _ended(self._reloading)
         try:
             if served and self.failure is None:
                 await self._drain(drain_s)
@@ -146,9 +160,7 @@ class Member:
             logger.warning("%s: requests were still running after %s s and are cut off", self.name, limit_s)
 
     async def _leave(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _ended(*self._tasks, self._watching)
         try:
             await self._engine.stop()
         finally:
@@ -164,33 +176,13 @@ class Member:
                 raise dying.result()
             await working
         finally:
-            for task in (working, dying):
-                task.cancel()
-            await asyncio.gather(working, dying, return_exceptions=True)
+            await _ended(working, dying)
 
     async def _verify(self) -> None:
-        pool, engine = self._pool, self._engine
-        self._context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
-        if pool.self_check and pool.method is not None and pool.engine != "simulator":
-            self._phase = "checking itself"
-            self._checked = await self_check(
-                engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, method=pool.method
-            )
-            for problem in self._checked.problems:
-                logger.warning("%s: self-check: %s", self.name, problem)
-            if not (self._checked.greedy_identical and self._checked.k_honoured):
-                problems = "; ".join(self._checked.problems)
-                raise UnfitEngineError(f"pool {pool.name!r} failed its self-check: {problems}")
-        if pool.probe:
-            self._phase = "measuring step times"
-            batches = [batch for batch in PROBED_BATCHES if batch <= self._max_running]
-            # Once where steps are simulated: nothing else on a machine slows these down.
-            rounds = 1 if pool.engine == "simulator" else 2
-            self._probe = await probe(
-                engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds
-            )
-            if not self._probe:
-                logger.warning("%s: no step time could be measured; is it started with %s?", self.name, METRICS_FLAG)
+        self._verified = await verify(self.name, self._pool, self._engine, self._max_running, self._enter)
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
 
     def _doing(self) -> str:
         """What it is busy with while it starts, with what preflight had to say."""
@@ -202,12 +194,14 @@ class Member:
         dying, stalling = asyncio.ensure_future(self._engine.died()), asyncio.ensure_future(self._stalled())
         try:
             done, _ = await asyncio.wait((dying, stalling), return_when=asyncio.FIRST_COMPLETED)
-            self.failure = done.pop().result()
+            failure = done.pop().result()
         finally:
-            for task in (dying, stalling):
-                task.cancel()
-            await asyncio.gather(dying, stalling, return_exceptions=True)
-        logger.error("%s: %s", self.name, self.failure)
+            await _ended(dying, stalling)
+        await self._give_up(failure)
+
+    async def _give_up(self, failure: Exception) -> None:
+        self.failure = failure
+        logger.error("%s: %s", self.name, failure)
         self._failed.set()
         with contextlib.suppress(Exception):
             await self._registry.withdraw(self.name)
@@ -244,9 +238,15 @@ class Member:
         self._still.observe(load)
         return load
 
+    @property
+    def _reloadable(self) -> bool:
+        return self._pool.engine != "url"  # whoever runs that server restarts it
+
     async def _say(self, load: EngineLoad) -> None:
         self.load, self.said = load, self._heartbeat(load)
-        await self._registry.announce(self.said, self._announcing.ttl_s)
+        asked = await self._registry.announce(self.said, self._announcing.ttl_s)
+        if asked and self._state == "ready" and self._reloadable:
+            self._reloading = asyncio.create_task(self._reload())
 
     def _heartbeat(self, load: EngineLoad) -> Heartbeat:
         pool = self._pool
@@ -269,11 +269,21 @@ class Member:
             waiting=load.waiting,
             kv_usage=load.kv_usage,
             max_running=self._max_running,
-            max_context_tokens=self._context_tokens,
-            sampled_speculation=self._checked is None or self._checked.sampled_ok,
-            probe=self._probe,
+            max_context_tokens=self._verified.context_tokens,
+            sampled_speculation=self._verified.sampled_speculation,
+            probe=self._verified.probe,
+            reloadable=self._reloadable,
+            ready_since_s=self._ready_since_s,
             clock_s=time.time(),
         )
+
+
+async def _ended(*tasks: asyncio.Future[Any] | None) -> None:
+    """Cancel these tasks, and wait until they have ended."""
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _cancelled() -> bool:

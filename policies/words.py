@@ -312,6 +312,7 @@ EventKind = Literal[
     "replica_slow",
     "revision_changed",
     "engine_marked",
+    "engine_reload",
     "policy_activated",
     "policy_rolled_back",
     "policy_refused",

@@ -32,7 +32,8 @@ from router.observe.redis_pages import RedisBoard
 from router.service import Application, running_ingress
 from router.state.redis_client import connect_to
 from router.state.redis_marks import RedisMarks
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.state.roll_call import RollCall
 from router.steering.running import redis_stores
 from router.tasks import kept_current, load_classifier

@@ -94,7 +94,7 @@ async def running_ingress(
         policy_followed(settings.policy_file, part.pilot),
         steered(part, settings.router.sync_s),
         administered(
-            Watched(name, settings, classifier, knowledge, fleet, pages, store, clock_s), part, shared
+            Watched(name, settings, classifier, knowledge, fleet, pages, store, registry, clock_s), part, shared
         ) as admin,
     ):
         await sharing.exchange()

@@ -17,7 +17,8 @@ from policies.document import Document
 from router.config.settings import Settings
 from router.service import Application, running_ingress
 from router.state.redis_client import connect_to
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.tasks import load_classifier
 
 Role = Literal["vanilla", "speculative"]
@@ -125,7 +126,11 @@ class Share:
     engines: int
     drafter: Drafter
 
-    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
+        """Not an arm's business."""
+        raise NotImplementedError
+
+    async def ask_reload(self, replica: str, turn: str, ttl_s: float) -> bool:
         """Not an arm's business."""
         raise NotImplementedError
 

@@ -15,7 +15,8 @@ from policies.knowledge import Knowledge
 from policies.records import Delta
 from router.config.settings import RouterSettings
 from router.observe.telemetry import Telemetry
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.state.store import Cursor
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet

@@ -1,4 +1,4 @@
-"""Pools and their replicas as routing sees them, and the marks that operators put on replicas."""
+"""Pools and their replicas as routing sees them, marks that operators put on replicas, and reloading of engines."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from engines.pool import PoolSettings
 from engines.registry import Heartbeat
 from policies.words import Event
+from router.admin.reloading import Reloads
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import NotFound
 from router.state.marks import Mark, MarkKind, Marks
@@ -25,11 +26,19 @@ class Why(Taken):
     """One sentence for whoever asks later."""
 
 
+class Reload(Why):
+    """Why an engine is reloaded, and whether whatever it costs."""
+
+    force: bool = False
+    """Also where no other replica of its model gets requests meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineReplica:
     """One engine: what it announced, its breaker, an operator's mark, and whether it gets requests now.
 
-    `drained` is true where it was marked so and nothing runs in it any more.
+    `drained` is true where it was marked so and nothing runs in it any more; `ready_since_s` (Unix) is when its engine
+    was last verified and began to serve, 0 before; `reloadable` is false of a server by URL.
     """
 
     name: str
@@ -42,6 +51,8 @@ class EngineReplica:
     kv_usage: float
     breaker: str
     heartbeat_s: float
+    ready_since_s: float
+    reloadable: bool
     receives: bool
     drained: bool
     mark: Mark | None
@@ -77,6 +88,7 @@ class EngineRoutes:
     pools: tuple[PoolSettings, ...]
     fleet: Fleet
     marks: Marks
+    reloads: Reloads
     store: Store
     clock_s: Clock
 
@@ -87,6 +99,7 @@ class EngineRoutes:
             changing("POST", "/engines/{replica}/drain", EngineReplica, self.drain, Why),
             changing("POST", "/engines/{replica}/cordon", EngineReplica, self.cordon, Why),
             changing("POST", "/engines/{replica}/uncordon", EngineReplica, self.uncordon, Why),
+            changing("POST", "/engines/{replica}/reload", EngineReplica, self.reload, Reload, 409, status=202),
         ]
 
     async def all(self, asked: Asked[Nothing, Nothing]) -> Said:
@@ -116,6 +129,15 @@ class EngineRoutes:
             self._known(replica)
         return await self._done(asked, None)
 
+    async def reload(self, asked: Asked[Nothing, Reload]) -> Said:
+        """End a replica's engine once it has finished what it runs, start it with the same settings, verify it."""
+        replica = self._known(asked.place["replica"])
+        await self.reloads.ask(replica, asked.body.force)
+        why = f": {asked.body.why}" if asked.body.why else ""
+        detail = f"{asked.who} has asked it to reload{why}"
+        await self.store.emit([Event("engine_reload", replica.replica, self.clock_s(), detail)])
+        return Said(self._replicas([replica])[0])
+
     async def _put(self, asked: Asked[Nothing, Why], kind: MarkKind) -> Said:
         replica, now_s = asked.place["replica"], self.clock_s()
         self._known(replica)
@@ -139,11 +161,12 @@ class EngineRoutes:
             if name not in known and now_s - mark.at_s > FORGOTTEN_S:
                 await self.marks.remove(name)
 
-    def _known(self, replica: str) -> None:
-        names = [beat.replica for beat in self.fleet.heartbeats()]
-        if replica not in names:
-            message = f"There is no replica {replica!r}; there are {', '.join(names) or 'none'}."
+    def _known(self, replica: str) -> Heartbeat:
+        beats = {beat.replica: beat for beat in self.fleet.heartbeats()}
+        if replica not in beats:
+            message = f"There is no replica {replica!r}; there are {', '.join(beats) or 'none'}."
             raise NotFound(message, param="replica", code="unknown_replica")
+        return beats[replica]
 
     def _replicas(self, beats: list[Heartbeat]) -> list[EngineReplica]:
         seen = {one.name: one for model in {beat.model for beat in beats} for one in self.fleet.replicas(model)}
@@ -164,6 +187,8 @@ class EngineRoutes:
                     kv_usage=beat.kv_usage,
                     breaker=breakers[beat.replica],
                     heartbeat_s=beat.clock_s,
+                    ready_since_s=beat.ready_since_s,
+                    reloadable=beat.reloadable,
                     receives=now.state == "ready",
                     drained=mark is not None and mark.kind == "drain" and idle,
                     mark=mark,
@@ -184,4 +209,4 @@ def _of_beat(beat: Heartbeat) -> Facts:
 
 
 def _gone(replica: str) -> EngineReplica:
-    return EngineReplica(replica, "", "gone", "", 0, 0, 0, 0.0, "closed", 0.0, False, True, None)
+    return EngineReplica(replica, "", "gone", "", 0, 0, 0, 0.0, "closed", 0.0, 0.0, False, False, True, None)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from classifiers.label import Classifier
+from engines.registry import Registry
 from policies.knowledge import Knowledge
 from router.access.shared_keys import KeyStore, MemoryKeyStore
 from router.admin.acceptance import AcceptanceRoutes
@@ -17,6 +18,7 @@ from router.admin.events import EventRoutes
 from router.admin.keys import KeyRoutes
 from router.admin.overview import OverviewRoutes
 from router.admin.policies import PolicyRoutes
+from router.admin.reloading import Reloads
 from router.admin.setup import SettingsRoutes
 from router.admin.trend import MemoryTrend, Trend, TrendStore
 from router.config.settings import Settings
@@ -48,6 +50,7 @@ class Watched:
     fleet: Fleet
     pages: Pages
     store: Store
+    registry: Registry
     clock_s: Clock
 
 
@@ -66,12 +69,13 @@ async def administered(watched: Watched, helm: Helm, stores: AdminStores) -> Asy
 def admin_api(watched: Watched, helm: Helm, stores: AdminStores, trend: Trend) -> AdminApi:
     """Every route there is."""
     name, settings, clock_s = watched.router, watched.settings, watched.clock_s
+    reloads = Reloads(settings.pools, watched.fleet, watched.registry)
     parts = (
         PolicyRoutes(helm.steering),
         DecisionRoutes(helm.log),
         AcceptanceRoutes(name, watched.knowledge, trend),
         OverviewRoutes(watched.pages, clock_s),
-        EngineRoutes(name, settings.pools, watched.fleet, stores.marks, watched.store, clock_s),
+        EngineRoutes(name, settings.pools, watched.fleet, stores.marks, reloads, watched.store, clock_s),
         EventRoutes(watched.store),
         ClassifierRoutes(name, watched.classifier),
         KeyRoutes(settings, stores.keys, clock_s),

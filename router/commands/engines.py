@@ -1,5 +1,6 @@
-"""`alpharoute engines`: pools and replicas of a running service, and taking replicas out of traffic."""
+"""`alpharoute engines`: pools and replicas of a running service, taking replicas out of traffic, reloading engines."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -8,12 +9,14 @@ from rich.text import Text
 
 from router.commands.client import (
     DEFAULT_URL,
+    REFUSED,
     Client,
     JsonOption,
     KeyOption,
     Row,
     UrlOption,
     WhyOption,
+    complain,
     moment,
     place,
     print_json,
@@ -23,7 +26,9 @@ from router.commands.client import (
     tell,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Engines: see them, and take them out of traffic.")
+app = typer.Typer(no_args_is_help=True, help="Engines: see them, take them out of traffic, reload them.")
+
+LOOK_S = 0.3
 
 ReplicaArgument = Annotated[str, typer.Argument(metavar="REPLICA", help="Its name, as `engines list` shows it.")]
 
@@ -75,6 +80,60 @@ def uncordon(
 ) -> None:
     """Take a replica's mark away, whichever it is."""
     _mark("uncordon", replica, why, url, key, as_json)
+
+
+@app.command()
+def reload(
+    replica: ReplicaArgument,
+    why: WhyOption = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where no other replica of its model gets requests meanwhile.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it serves again.")] = True,
+    limit_s: Annotated[float, typer.Option("--limit", min=1, help="Longest wait in seconds.")] = 900.0,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Restart a replica's engine: it finishes what it runs, starts as its settings say, is verified and readmitted."""
+    client = Client(url, key)
+    with talking(as_json):
+        before = client.post(f"/engines/{place(replica)}/reload", {"why": why, "force": force})
+    one = _reloaded(client, before, limit_s, as_json) if wait else before
+    if as_json:
+        print_json(one)
+    elif wait:
+        gets = "gets requests" if one["receives"] else "gets no new requests, for it is marked"
+        tell(f"{replica} is reloaded and {gets}.")
+    else:
+        tell(f"{replica} reloads: it finishes {one['running']} requests first.")
+
+
+def _reloaded(client: Client, before: Row, limit_s: float, as_json: bool) -> Row:
+    """Follow the replica until its engine serves anew; an exit code of 1 where it does not."""
+    name, until_s, said = before["name"], time.monotonic() + limit_s, ""
+    while time.monotonic() < until_s:
+        with talking(as_json):
+            pools = client.get("/engines")["pools"]
+        found: Row | None = next((one for pool in pools for one in pool["replicas"] if one["name"] == name), None)
+        if found is None:
+            raise _failed(f"{name} did not come back: it was replaced by another replica, or waits to be.", as_json)
+        if found["state"] == "ready" and found["ready_since_s"] > before["ready_since_s"]:
+            return found
+        doing = found["phase"] or found["state"]
+        if doing != said and not as_json:
+            tell(f"{name}: {doing}")
+        said = doing
+        time.sleep(LOOK_S)
+    raise _failed(f"{name} was not ready again after {limit_s:.0f} s; it is {said!r}.", as_json)
+
+
+def _failed(message: str, as_json: bool) -> typer.Exit:
+    if as_json:
+        print_json({"error": {"message": message, "code": "not_reloaded"}})
+    else:
+        complain(message)
+    return typer.Exit(REFUSED)
 
 
 def engines_table(found: Row) -> Table:

@@ -13,7 +13,8 @@ from router.config.settings import EMBEDDED, Settings
 from router.errors import SetupError
 from router.evaluation import Probed, lesson_of
 from router.state.redis_client import connect_to
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.state.store import Cursor, StoreError
 
 

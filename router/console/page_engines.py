@@ -29,6 +29,7 @@ DOES = {
     "drain": "Drain: no new requests at all; those that run may finish.",
     "cordon": "Cordon: no new requests as long as another replica of its model can take them.",
     "uncordon": "Take the mark away: it gets requests again.",
+    "reload": "Reload: finish what runs, restart the engine with the same settings, verify it, take it back.",
 }
 
 

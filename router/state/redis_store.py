@@ -1,4 +1,4 @@
-"""State in Redis: every key, the records, the events and the registry; `router.state.redis_client` makes the client."""
+"""State in Redis: every key, the records and the events; `router.state.redis_client` makes the client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +11,6 @@ from typing import Final
 import orjson
 from redis.exceptions import RedisClusterException, RedisError
 
-from engines.registry import Heartbeat, HeartbeatReader
 from policies.records import Delta, Record
 from policies.words import Event
 from router.state.redis_client import AsyncRedis as AsyncRedis
@@ -77,6 +76,14 @@ class Keys:
     def replicas(self) -> str:
         """Set: names of replicas that may be alive."""
         return f"{{{self.prefix}}}:replicas"
+
+    def reload(self, replica: str) -> str:
+        """String with a time to live: the replica is to reload its engine, and has not heard it yet."""
+        return f"{{{self.prefix}}}:reload:{replica}"
+
+    def reload_turn(self, turn: str) -> str:
+        """String with a time to live: whom an operator has just asked to reload, so that no second one is asked."""
+        return f"{{{self.prefix}}}:reload-turn:{turn}"
 
     @property
     def marks(self) -> str:
@@ -273,50 +280,3 @@ def _place(text: str) -> Cursor:
 def _record(row: dict[str, str]) -> Record:
     fields = {name: float(value) for name, value in row.items() if not name.startswith("@")}
     return Record(fields, float(row.get("@t", 0)), int(row.get("@e", 0)))
-
-
-class RedisRegistry:
-    """`engines.registry.Registry` over Redis, of which replicas of other versions may be part too."""
-
-    def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
-        self._reader = HeartbeatReader()
-        self._read: dict[str, Heartbeat | None] = {}
-        """What was read last, by its text: engines announce themselves less often than routers look."""
-
-    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
-        """See Registry."""
-        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(self._keys.replica(heartbeat.replica), _dumps(heartbeat), px=max(1, int(ttl_s * 1000)))
-            pipe.sadd(self._keys.replicas, heartbeat.replica)
-            await pipe.execute()
-
-    async def withdraw(self, replica: str) -> None:
-        """See Registry."""
-        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.delete(self._keys.replica(replica))
-            pipe.srem(self._keys.replicas, replica)
-            await pipe.execute()
-
-    async def replicas(self) -> list[Heartbeat]:
-        """See Registry."""
-        async with or_store_error():
-            names = sorted(await self._redis.smembers(self._keys.replicas))
-            if not names:
-                return []
-            texts = await self._redis.mget([self._keys.replica(name) for name in names])
-            gone = [name for name, text in zip(names, texts, strict=True) if text is None]
-            if gone:
-                await self._redis.srem(self._keys.replicas, *gone)
-        known, self._read = self._read, {}
-        for number, text in enumerate(texts):
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)  # a thousand engines must not hold up a request for tens of milliseconds
-            if text:
-                self._read[text] = known[text] if text in known else self._reader.read(text)
-        return [heartbeat for heartbeat in self._read.values() if heartbeat is not None]
-
-
-def _dumps(heartbeat: Heartbeat) -> bytes:
-    return orjson.dumps(heartbeat.model_dump(mode="json"))

@@ -190,10 +190,23 @@ class MemoryRegistry:
     def __init__(self, clock_s: "Clock") -> None:
         self._clock_s = clock_s
         self._heartbeats: dict[str, tuple[float, Heartbeat]] = {}
+        self._reloads: dict[str, float] = {}
+        self._turns: dict[str, float] = {}
 
-    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
         """See Registry."""
         self._heartbeats[heartbeat.replica] = (self._clock_s() + ttl_s, heartbeat)
+        return self._reloads.pop(heartbeat.replica, 0.0) > self._clock_s()
+
+    async def ask_reload(self, replica: str, turn: str, ttl_s: float) -> bool:
+        """See Registry."""
+        now_s = self._clock_s()
+        if turn and self._turns.get(turn, 0.0) > now_s:
+            return False
+        if turn:
+            self._turns[turn] = now_s + ttl_s
+        self._reloads[replica] = now_s + ttl_s
+        return True
 
     async def withdraw(self, replica: str) -> None:
         """See Registry."""

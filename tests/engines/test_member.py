@@ -93,7 +93,7 @@ class Troubled(SimulatorEngine):
 class Away(MemoryRegistry):
     """A registry that cannot be reached."""
 
-    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
         raise ConnectionError("redis is away")
 
     async def withdraw(self, replica: str) -> None:

@@ -103,7 +103,7 @@ async def test_one_that_fails_its_check_is_checked_again(
         right = checks > 2
         return SelfCheck(True, True, right, () if right else ("k = 2: no drafts",))
 
-    monkeypatch.setattr("engines.member.self_check", checked)
+    monkeypatch.setattr("engines.verification.self_check", checked)
     one = Watched("theirs-0", pool(method="ngram", k_max=2), server.url, registry, OFTEN)
     await one.join()
     await _until(lambda beats: _ready(beats) == [server.url], registry)

@@ -25,7 +25,8 @@ from router.admin.routes import Asked, Nothing
 from router.admin.trend import KEPT_S, SLOT_S, MemoryTrend, Trend, TrendStore, thinned
 from router.admin.wiring import AdminStores
 from router.state.redis_marks import RedisMarks
-from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore, connect
 from router.state.store import MemoryStore, Store
 
 NAME = Key("demo@1", "small", "sql_generation", "default", "0").encode()

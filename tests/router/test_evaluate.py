@@ -17,7 +17,8 @@ from policies.words import Request
 from router.cli import app
 from router.evaluation import HOUR_S, LAST, Schedule
 from router.state.redis_client import connect
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.state.store import Cursor
 
 TASKS = ("sql_generation", "creative_writing")

@@ -1,6 +1,7 @@
 """The commands of operators, run as typer runs them, against a real service over the simulator."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,28 @@ def test_engines_are_taken_out_and_brought_back(run: Run, live: Threaded) -> Non
     assert "new driver" in run("events", "--kind", "engine_marked").stdout
     marked = said(run("events", "--subject", "draft-1", "-n", "1", "--json"))["events"]
     assert len(marked) == 1
+
+
+def test_an_engine_is_reloaded_and_waited_for(run: Run, live: Threaded) -> None:
+    """What it is busy with is told until it serves anew; one that cannot be reloaded is an exit code of 1."""
+    assert "not say that it can be reloaded" in run("engines", "reload", "draft-1", code=1).stderr
+    live.run(live.service.announce("draft-1", reloadable=True, ready_since_s=5.0))
+    beats = live.service.ingress.fleet.heartbeats
+    live.run(live.service.until(lambda: any(beat.ready_since_s == 5.0 for beat in beats())))
+    assert "finishes 0 requests first" in run("engines", "reload", "draft-1", "--no-wait").stdout
+    assert "only replica" not in run("engines", "reload", "draft-1", "--no-wait", code=1).stderr
+    late = run("engines", "reload", "draft-1", "--force", "--limit", "1", code=1)
+    assert "not ready again after 1 s" in late.stderr
+    live.run(live.service.announce("draft-1", reloadable=True, ready_since_s=5.0))
+
+    async def come_back() -> None:
+        await live.service.announce("draft-1", reloadable=True, ready_since_s=9.0)
+
+    coming = threading.Timer(0.2, lambda: live.run(come_back()))
+    coming.start()
+    assert "is reloaded and gets requests" in run("engines", "reload", "draft-1", "--force").stdout
+    coming.join()
+    assert "asked it to reload" in run("events", "--kind", "engine_reload").stdout
 
 
 def test_acceptance_is_shown(run: Run, live: Threaded) -> None:

@@ -28,7 +28,8 @@ from router.config.auth import AdminSettings, AuthSettings
 from router.observe.logs import JsonLines, TextLines
 from router.roles import Role
 from router.service import Application
-from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore, connect
 
 pytestmark = pytest.mark.redis
 

@@ -20,7 +20,8 @@ from policies.records import Delta
 from router.access.redis_door import RedisKeyStore, RedisUsageStore
 from router.config.settings import RedisSettings
 from router.state.redis_client import AsyncRedis, connect_to
-from router.state.redis_store import Keys, RedisRegistry, RedisStore
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore
 from router.state.store import Cursor, StoreError
 
 pytestmark = pytest.mark.redis

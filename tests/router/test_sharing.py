@@ -20,7 +20,8 @@ from policies.words import Choice, Request
 from router.config.settings import Settings
 from router.local.embedded_redis import EmbeddedRedis
 from router.observe.telemetry import Telemetry
-from router.state.redis_store import Keys, RedisRegistry, RedisStore, connect
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, RedisStore, connect
 from router.state.store import Changes, Cursor, MemoryRegistry, MemoryStore, Store, StoreError
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet

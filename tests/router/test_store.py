@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat, Registry
 from policies.records import EMPTY, Delta, Record, Shrink, apply
 from policies.words import Event
-from router.state.redis_store import RECORD_EXPIRY_S, Keys, RedisRegistry, RedisStore, connect
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import RECORD_EXPIRY_S, Keys, RedisStore, connect
 from router.state.store import Copies, Cursor, LostError, MemoryRegistry, MemoryStore, Restored, Store, StoreError
 
 FIELDS = ("s1", "e1", "+cusum", "^until", "yb")
@@ -253,6 +255,25 @@ async def test_the_last_announcement_counts(registry: Registry) -> None:
     await registry.announce(_heartbeat("a", running=1), ttl_s=30)
     await registry.announce(_heartbeat("a", running=2), ttl_s=30)
     assert [heartbeat.running for heartbeat in await registry.replicas()] == [2]
+
+
+async def test_a_replica_hears_once_that_it_is_to_reload(registry: Registry) -> None:
+    """With its next announcement, and no other replica of the same turn is asked meanwhile."""
+    assert not await registry.announce(_heartbeat("a"), ttl_s=30)
+    assert await registry.ask_reload("a", "demo", ttl_s=30)
+    assert not await registry.ask_reload("b", "demo", ttl_s=30)
+    assert await registry.ask_reload("c", "", ttl_s=30)
+    assert [await registry.announce(_heartbeat(name), ttl_s=30) for name in "abca"] == [True, False, True, False]
+
+
+async def test_what_nobody_heard_in_time_is_not_done_later(registry: Registry) -> None:
+    """A replica that was silent does not restart minutes after it was asked; the turn is over then too."""
+    await registry.ask_reload("a", "demo", ttl_s=0.05)
+    deadline = time.monotonic() + 10
+    while not await registry.ask_reload("b", "demo", ttl_s=0.05):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert not await registry.announce(_heartbeat("a"), ttl_s=30)
 
 
 async def _until(good: Callable[[set[str]], bool], registry: Registry) -> None:

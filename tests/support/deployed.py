@@ -15,7 +15,8 @@ import psutil
 
 from engines.registry import Heartbeat
 from router.local.ports import free_port
-from router.state.redis_store import Keys, RedisRegistry, connect
+from router.state.redis_registry import RedisRegistry
+from router.state.redis_store import Keys, connect
 
 START_LIMIT_S = 900.0
 STOP_LIMIT_S = 90.0

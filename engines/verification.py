@@ -1,0 +1,69 @@
+"""What is found out about an engine that has just started, before it gets a request."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engines.engine import Engine
+from engines.pool import PoolSettings
+from engines.vllm_flags import METRICS_FLAG
+from engines.vllm_models import read_context
+from engines.vllm_probe import probe
+from engines.vllm_selfcheck import self_check
+from policies.words import StepTime
+
+logger = logging.getLogger("alpharoute.engines")
+
+PROBED_BATCHES = (1, 4)
+
+
+class UnfitEngineError(Exception):
+    """An engine whose self-check failed: it must not get traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Its context in tokens, whether sampled output survives speculation, and its step times."""
+
+    context_tokens: int | None
+    sampled_speculation: bool = True
+    probe: tuple[StepTime, ...] = ()
+
+
+async def verify(
+    name: str, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
+) -> Verified:
+    """Check and measure the engine of the replica `name`; `tell` hears what it is busy with.
+
+    Raises UnfitEngineError where it must not serve, and what its HTTP raises.
+    """
+    context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
+    sampled_ok = await _self_checked(name, pool, engine, tell)
+    return Verified(context_tokens, sampled_ok, await _measured(name, pool, engine, max_running, tell))
+
+
+async def _self_checked(name: str, pool: PoolSettings, engine: Engine, tell: Callable[[str], None]) -> bool:
+    if not pool.self_check or pool.method is None or pool.engine == "simulator":
+        return True
+    tell("checking itself")
+    found = await self_check(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, method=pool.method)
+    for problem in found.problems:
+        logger.warning("%s: self-check: %s", name, problem)
+    if not (found.greedy_identical and found.k_honoured):
+        raise UnfitEngineError(f"pool {pool.name!r} failed its self-check: {'; '.join(found.problems)}")
+    return found.sampled_ok
+
+
+async def _measured(
+    name: str, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
+) -> tuple[StepTime, ...]:
+    if not pool.probe:
+        return ()
+    tell("measuring step times")
+    batches = [batch for batch in PROBED_BATCHES if batch <= max_running]
+    # Once where steps are simulated: nothing else on a machine slows these down.
+    rounds = 1 if pool.engine == "simulator" else 2
+    found = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds)
+    if not found:
+        logger.warning("%s: no step time could be measured; is it started with %s?", name, METRICS_FLAG)
+    return found

@@ -1,0 +1,70 @@
+"""The registry of engines in Redis."""
+
+import asyncio
+
+import orjson
+
+from engines.registry import Heartbeat, HeartbeatReader
+from router.state.redis_client import AsyncRedis
+from router.state.redis_store import AT_ONCE, Keys, or_store_error
+
+
+class RedisRegistry:
+    """`engines.registry.Registry` over Redis, of which replicas of other versions may be part too."""
+
+    def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._reader = HeartbeatReader()
+        self._read: dict[str, Heartbeat | None] = {}
+        """What was read last, by its text: engines announce themselves less often than routers look."""
+
+    async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
+        """See Registry."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(self._keys.replica(heartbeat.replica), _dumps(heartbeat), px=_ms(ttl_s))
+            pipe.sadd(self._keys.replicas, heartbeat.replica)
+            pipe.getdel(self._keys.reload(heartbeat.replica))
+            *_, asked = await pipe.execute()
+        return asked is not None
+
+    async def ask_reload(self, replica: str, turn: str, ttl_s: float) -> bool:
+        """See Registry."""
+        async with or_store_error():
+            if turn and not await self._redis.set(self._keys.reload_turn(turn), replica, px=_ms(ttl_s), nx=True):
+                return False
+            await self._redis.set(self._keys.reload(replica), "1", px=_ms(ttl_s))
+        return True
+
+    async def withdraw(self, replica: str) -> None:
+        """See Registry."""
+        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(self._keys.replica(replica))
+            pipe.srem(self._keys.replicas, replica)
+            await pipe.execute()
+
+    async def replicas(self) -> list[Heartbeat]:
+        """See Registry."""
+        async with or_store_error():
+            names = sorted(await self._redis.smembers(self._keys.replicas))
+            if not names:
+                return []
+            texts = await self._redis.mget([self._keys.replica(name) for name in names])
+            gone = [name for name, text in zip(names, texts, strict=True) if text is None]
+            if gone:
+                await self._redis.srem(self._keys.replicas, *gone)
+        known, self._read = self._read, {}
+        for number, text in enumerate(texts):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)  # a thousand engines must not hold up a request for tens of milliseconds
+            if text:
+                self._read[text] = known[text] if text in known else self._reader.read(text)
+        return [heartbeat for heartbeat in self._read.values() if heartbeat is not None]
+
+
+def _ms(duration_s: float) -> int:
+    return max(1, int(duration_s * 1000))
+
+
+def _dumps(heartbeat: Heartbeat) -> bytes:
+    return orjson.dumps(heartbeat.model_dump(mode="json"))
