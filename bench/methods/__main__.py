@@ -59,10 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 async def _measure(pair: DemoPair, drafters: Mapping[str, Path], options: argparse.Namespace) -> None:
     plain = PoolSettings.model_validate({"name": "vanilla", "target": str(pair.target), "vllm": LIMITS})
     async with EngineServer(plain) as vanilla:
-        for name in options.methods:
+        for number, name in enumerate(options.methods, 1):
             if (why := missing(name)) is not None:
                 print(f"{name}: skipped, {why}", file=sys.stderr)
                 continue
+            print(f"{name} ({number} of {len(options.methods)}): the engine starts", file=sys.stderr)
             async with EngineServer(RUNS[name].pool("method", pair.target, drafters, LIMITS)) as engine:
                 report = await asyncio.to_thread(_evaluate, engine, vanilla, options)
             report["provenance"], report["method"] = provenance(), name
@@ -75,7 +76,7 @@ def _evaluate(engine: EngineServer, vanilla: EngineServer, options: argparse.Nam
     command += ["--rounds", "1", "--k", options.k, "--per-task", str(options.per_task), "--json"]
     command += ["--temperature", str(options.temperature)]
     env = os.environ | {"ALPHAROUTE_ENGINE_KEY": engine.api_key, "ALPHAROUTE_VANILLA_KEY": vanilla.api_key}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)  # its progress stays to be seen
     report: dict[str, Any] = orjson.loads(done.stdout)
     return report
 

@@ -1,36 +1,62 @@
-"""`python -m bench.methods.lengths METHOD …`: tokens per verify step by task, which no load of the machine changes.
+"""`python -m bench.methods.lengths`: tokens per verify step by task, which no load of the machine changes.
 
 Real vLLM in a process for each method, the demo pair without its padding layers (the same function), k = 4, requests
-one after another in the workload's order, greedy; a line of JSON for each.
+one after another in the workload's order, greedy; a line of JSON for each method.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from bench.correctness.engine import ENVIRONMENT
-from bench.correctness.methods import K_MAX, RUNS, engine_options
+from bench.correctness.methods import K_MAX, RUNS, engine_options, missing
 from bench.correctness.pair import correctness_models
+from bench.provenance import provenance
 from engines.demo.progress import silent
 from engines.demo.workload import ExampleRequest, load_workload
 
 PER_TASK = 20
 
 
-def main(methods: list[str]) -> int:
-    """Each method in turn; one alone runs in this process."""
-    names = methods or list(RUNS)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Each method in turn; one alone, without a file to write, runs in this process."""
+    parser = argparse.ArgumentParser(prog="python -m bench.methods.lengths", description=__doc__)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(RUNS)} (default: all)")
+    parser.add_argument("--json", type=Path, help="write the results there, with where they come from")
+    options = parser.parse_args(arguments)
+    names = options.methods or list(RUNS)
     if unknown := set(names) - RUNS.keys():
-        print(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}", file=sys.stderr)
-        return 2
-    if len(names) > 1:
-        command = [sys.executable, "-m", "bench.methods.lengths"]
-        return max(subprocess.run([*command, name], check=False).returncode for name in names)
-    print(json.dumps(measured(names[0])), flush=True)
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}")
+    if len(names) == 1 and options.json is None:
+        print(json.dumps(measured(names[0])), flush=True)
+        return 0
+    found: dict[str, Any] = {}
+    for name in track(names, "methods", console=Console(stderr=True)):
+        if (why := missing(name)) is not None:
+            print(f"{name}: skipped, {why}", file=sys.stderr)
+            continue
+        command = [sys.executable, "-m", "bench.methods.lengths", name]
+        line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+        print(line, flush=True)
+        found[name] = {task: value for task, value in json.loads(line).items() if task != "method"}
+        if options.json is not None:
+            _write(options.json, found)
     return 0
+
+
+def _write(file: Path, found: dict[str, Any]) -> None:
+    told = {"provenance": provenance(), "k": K_MAX, "prompts_per_task": PER_TASK, "temperature": 0}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**told, "tokens_per_step": found}, indent=1) + "\n")
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -81,4 +107,4 @@ def _counted(scheduler: Any) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
