@@ -75,12 +75,23 @@ def _card(own: Sequence[Example], outside: Sequence[Example], recipe: Recipe, un
         "data": {
             "own": _described(own),
             "outside": _described(outside),
-            "outside_sources": dict(Counter(source_family(example.source) for example in outside)),
+            "outside_sources": _sources(outside),
         },
         "recipe": asdict(recipe),
         "scores_on_sources_left_out": asdict(unseen),
         "libraries": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
     }
+
+
+def _sources(examples: Sequence[Example]) -> dict[str, dict[str, object]]:
+    """Each source with the number of its examples and the licences that their lines name."""
+    counts: Counter[str] = Counter()
+    licences: dict[str, set[str]] = {}
+    for example in examples:
+        source = source_family(example.source)
+        counts[source] += 1
+        licences.setdefault(source, set()).update({example.licence} - {""})
+    return {source: {"examples": counts[source], "licences": sorted(licences[source])} for source in sorted(counts)}
 
 
 def _described(examples: Sequence[Example]) -> dict[str, object]:

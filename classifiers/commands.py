@@ -23,6 +23,7 @@ from classifiers.model import Model
 from classifiers.prompt import read_prompt
 from classifiers.scoring import Score, source_family, timed
 from classifiers.scoring import score as score_of
+from classifiers.standing import card_of, fallen
 from classifiers.tables import plot_confusion, tables
 
 app = typer.Typer(help="Train, evaluate and explain the task classifier.", no_args_is_help=True)
@@ -44,14 +45,27 @@ def train(
     own: Annotated[bool, typer.Option("--own/--no-own", help="Add the project's own corpus.")] = True,
     folds: Folds = FOLDS,
     note: Annotated[str, typer.Option(help="A line for the card, such as the licence of the examples.")] = "",
+    seed: Annotated[int, typer.Option(help="Another seed draws another corpus; the card names it.")] = 0,
+    own_alone: Annotated[
+        bool, typer.Option("--own-alone", help="Also score, for the card, what the corpus alone makes of the files.")
+    ] = False,
+    accept_worse: Annotated[
+        bool, typer.Option("--accept-worse", help="Write over a better version in the folder.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train on the files and the project's corpus; a task that only the files name is a new task."""
+    """Train on the files (or folders of them) and the project's corpus; a task that only they name is a new task.
+
+    A version in the folder stays where the new one scores worse than its card says.
+    """
     with _failing():
-        outside = _read(files or [])
+        outside, ours = _read(files or []), corpus(seed) if own else []
         with _progress("training") as advance:
-            built = build(corpus() if own else [], outside, folds=folds, advance=advance)
-        digest = save(built.weights, {**built.card, "note": note}, out)
+            built = build(ours, outside, folds=folds, advance=advance)
+            alone = {"scores_of_own_corpus_alone": asdict(_alone(ours, outside, advance))} if own_alone else {}
+        if not accept_worse:
+            _refuse_worse(built.score, out)
+        digest = save(built.weights, {**built.card, "corpus_seed": seed, **alone, "note": note}, out)
     _show(built.score, as_json)
     if not as_json:
         typer.echo(f"Scores are of sources left out of training. Wrote {out} (SHA-256 {digest}).")
@@ -127,9 +141,28 @@ def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advanc
     """The score of the examples by models that did not see their sources; of the own families without examples."""
     own = corpus()
     if own_only and examples:
-        return _scored(Model(build(own, [], folds=4, advance=advance).weights), examples)
+        return _scored(_of_own(own, advance), examples)
     built = build(own, examples, folds=folds, advance=advance)
     return timed(built.score, Model(built.weights), examples or own[::10]), built.unseen
+
+
+def _alone(own: list[Example], outside: list[Example], advance: Advance) -> Score:
+    """The score of the outside examples by a classifier of the own ones, which saw none of them."""
+    if not own or not outside:
+        raise ValueError("--own-alone needs files to score, and the project's own corpus")
+    model = _of_own(own, advance)
+    return score_of(outside, [model.classify(example.prompt) for example in outside])
+
+
+def _of_own(own: list[Example], advance: Advance) -> Model:
+    return Model(build(own, [], folds=FOLDS, advance=advance).weights)
+
+
+def _refuse_worse(found: Score, folder: Path) -> None:
+    if lost := fallen(found, card_of(folder)):
+        raise ValueError(
+            f"the version in {str(folder)!r} is better and stays: {'; '.join(lost)}. --accept-worse writes over it"
+        )
 
 
 def _scored(model: Model, examples: list[Example]) -> tuple[Score, Labelled]:

@@ -1,4 +1,4 @@
-"""Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?}`."""
+"""Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?, "license"?}`."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,15 +15,19 @@ PARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One prompt with its true task; `source` names where it comes from (a data set, a seed, an operator's file)."""
+    """One prompt with its true task; `source` names where it comes from (a data set, a seed, an operator's file).
+
+    `licence` is that of the source, for the card; empty where the line names none.
+    """
 
     task: str
     prompt: Prompt
     source: str
+    licence: str = ""
 
 
 class Line(BaseModel):
-    """One line of a file of examples; fields it does not name (an id, a licence) are ignored."""
+    """One line of a file of examples; fields it does not name (an id, a date) are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -33,13 +37,16 @@ class Line(BaseModel):
     history: str = ""
     tools: list[object] = Field(default_factory=list)
     source: str = ""
+    license: str = ""
 
 
 def read_examples(path: Path) -> list[Example]:
-    """The examples in a file; raises ValueError with the number of the first line that is not one.
+    """The examples in a file, or in every *.jsonl of a folder; raises ValueError with the first line that is not one.
 
     Sources are what scores leave out. Where the lines of a file name none or all the same, they are dealt into `PARTS`.
     """
+    if path.is_dir():
+        return [example for file in sorted(path.glob("*.jsonl")) for example in read_examples(file)]
     examples = list(_lines(path))
     if len({example.source for example in examples}) > 1:
         return examples
@@ -49,7 +56,7 @@ def read_examples(path: Path) -> list[Example]:
 def example_of(line: Line) -> Example:
     """The example that a line holds."""
     prompt = prompt_of(line.prompt, system=line.system, history=line.history, has_tools=bool(line.tools))
-    return Example(line.task, prompt, line.source)
+    return Example(line.task, prompt, line.source, line.license)
 
 
 def _lines(path: Path) -> Iterator[Example]:
@@ -96,5 +103,6 @@ def _fields(example: Example) -> dict[str, object]:
         "history": prompt.history,
         "tools": [{}] if prompt.has_tools else [],
         "source": example.source,
+        "license": example.licence,
     }
     return {name: value for name, value in fields.items() if value or name == "prompt"}

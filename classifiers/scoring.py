@@ -84,7 +84,7 @@ def score(examples: Sequence[Example], labels: Sequence[Label]) -> Score:
     return Score(
         macro_f1_tasks=_mean([found.f1 for task, found in per_task.items() if task != OTHER]),
         macro_f1_with_other=_mean([found.f1 for found in per_task.values()]),
-        ece=calibration_error(np.array([label.confidence for label in labels]), right),
+        ece=round(calibration_error(np.array([label.confidence for label in labels]), right), 5),
         recall_tools=_recall_tools(examples, labels),
         p50_ms=None,
         p99_ms=None,

@@ -105,7 +105,7 @@ def _matrix(examples: Sequence[Featured], vocabulary: dict[str, dict[str, int]])
     starts = [0]
     for item in examples:
         for block in BLOCKS:
-            rows = rows_of(vocabulary[block], item.blocks[block])
+            rows = sorted(rows_of(vocabulary[block], item.blocks[block]))  # sums round alike in every process
             columns += rows
             values += [max(1, len(rows)) ** -0.5] * len(rows)
         starts.append(len(columns))
