@@ -32,12 +32,15 @@ class Breaker:
 
     A client's error is an answer. Once open it is closed by a probe alone: no client's request is put at risk to learn
     whether the engine is back. `failures` and `opened` (times in a row) are zero where all is well.
+    `unconnected`: it is open, and for no other reason than that no connection was made. Trying all the same costs a
+    client moments, where an engine that hangs would cost it minutes.
     """
 
     tolerance: Tolerance = Tolerance()
     failures: int = 0
     opened: int = 0
     until_s: float = 0.0
+    unconnected: bool = False
 
     @property
     def well(self) -> bool:
@@ -59,6 +62,7 @@ class Breaker:
         self.failures += 1
         if self.opened or not (at_once or self.failures >= self.tolerance.failures):
             return False
+        self.unconnected = at_once
         self._open(now_s)
         return True
 
@@ -67,8 +71,9 @@ class Breaker:
         if not self.opened:
             self.failures = 0
 
-    def probed(self, now_s: float, *, good: bool) -> None:
+    def probed(self, now_s: float, *, good: bool, connected: bool = True) -> None:
         """A probe has ended: requests may go out again, or the next probe is twice as far away."""
+        self.unconnected = self.unconnected and not connected
         if good:
             self.failures = self.opened = 0
         else:

@@ -14,7 +14,7 @@ from policies.terms import Asked, Moment, asked_of, load_of
 from policies.words import Choice, Replica, Request
 from router.api.deadline import TIMEOUT, Deadline
 from router.api.request import Generation
-from router.errors import EngineUnreachable, NoEngine, RequestError
+from router.errors import EngineUnreachable, NoEngine, NotConnected, RequestError
 from router.state.store import Clock
 from router.steering.pilot import Deciding, Pilot
 from router.traffic.fleet import Fleet
@@ -57,13 +57,15 @@ class Dispatch:
                 choice = visit.choice = await self._choose(request, tried, deadline, visit)
             except NoEngine:
                 raise failure or _no_engine(request, self.fleet.replicas(request.model)) from None
+            last_resort = not self.fleet.endpoint(choice.replica).breaker.well
             try:
                 return await self._send(request, choice, asked, headers, deadline, visit)
             except EngineUnreachable as error:
-                failure = error
                 tried.append(choice.replica)
+                if not (last_resort and isinstance(error, NotConnected)):
+                    failure = error  # else it is still what it was known to be: no engine
                 if not self.retries.again(choice.pool, error, len(tried)):
-                    raise
+                    raise failure or _no_engine(request, self.fleet.replicas(request.model)) from error
 
     async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
         with visit.stage("decide"):
@@ -101,7 +103,7 @@ class Dispatch:
     def _decide(self, request: Request, tried: Collection[str], deciding: Deciding) -> Choice:
         knowledge = deciding.knowledge
         policy = POLICIES[knowledge.document.policy]
-        replicas = self.fleet.replicas(request.model)
+        replicas = self.fleet.candidates(request.model)
         if tried:
             replicas = [replace(one, state="down") if one.name in tried else one for one in replicas]
         try:

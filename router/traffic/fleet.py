@@ -1,6 +1,6 @@
 """The engines as this router sees them: what they announced, corrected by what it has in flight itself."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engines.registry import Heartbeat
@@ -58,6 +58,11 @@ class _Entry:
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
 
 
+ALL_MISSING_GRACES = 10
+"""Graces for which replicas are kept that a model's last ones vanished with: engines seldom end all at once, a machine
+too busy to announce them in time is common, and a connection tells which it is."""
+
+
 class Fleet:
     """Every engine replica known, by model; held as it is while the registry cannot be read."""
 
@@ -92,12 +97,14 @@ class Fleet:
 
     def _forget_missing(self, present: Collection[str], now_s: float) -> None:
         """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew."""
+        heard = {self._entries[name].heartbeat.model for name in present}
         for name, entry in list(self._entries.items()):
+            grace_s = self._grace_s * (1 if entry.heartbeat.model in heard else ALL_MISSING_GRACES)
             if name in present:
                 entry.missing_since_s = None
             elif entry.missing_since_s is None:
                 entry.missing_since_s = now_s
-            elif now_s - entry.missing_since_s > self._grace_s and not entry.occupancy.own:
+            elif now_s - entry.missing_since_s > grace_s and not entry.occupancy.own:
                 del self._entries[name]
 
     def models(self) -> list[str]:
@@ -115,7 +122,24 @@ class Fleet:
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
-        seen = [_under(_viewed(entry), model) for entry in self._entries.values() if _serves(entry.heartbeat, model)]
+        return self._marked(_under(_viewed(entry), model) for entry in self._serving(model))
+
+    def candidates(self, model: str) -> list[Replica]:
+        """The same for whom a request may go to: where none is ready, those that only could not be connected to are.
+
+        All of them at once may mean that this router was too busy to connect. Where it does not, a refused connection
+        costs the client no more than a refusal would.
+        """
+        seen = self.replicas(model)
+        if any(one.state == "ready" for one in seen):
+            return seen
+        return self._marked(_under(_viewed(entry, resort=True), model) for entry in self._serving(model))
+
+    def _serving(self, model: str) -> list["_Entry"]:
+        return [entry for entry in self._entries.values() if _serves(entry.heartbeat, model)]
+
+    def _marked(self, replicas: Iterable[Replica]) -> list[Replica]:
+        seen = list(replicas)
         return under_marks(seen, self.marks) if self.marks else seen
 
     def endpoint(self, replica: str) -> Endpoint:
@@ -132,13 +156,14 @@ class Fleet:
         ]
 
     def has_room(self, pool: str, concurrency: float) -> bool:
-        """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`."""
-        inside, places = 0, 0
-        entries = (entry for entry in self._entries.values() if entry.heartbeat.pool == pool)
-        views = [_viewed(entry) for entry in entries]
-        for seen in under_marks(views, self.marks) if self.marks else views:
-            if seen.state == "ready":
-                inside, places = inside + seen.running + seen.waiting, places + seen.max_running
+        """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`.
+
+        Where none is ready those count that only could not be connected to: see `candidates`.
+        """
+        entries = [entry for entry in self._entries.values() if entry.heartbeat.pool == pool]
+        inside, places = _held(self._marked(map(_viewed, entries)))
+        if not places:
+            inside, places = _held(self._marked(_viewed(entry, resort=True) for entry in entries))
         return inside < concurrency * places
 
     def begin(self, choice: Choice, request: Request) -> Flight:
@@ -181,10 +206,21 @@ def _under(replica: Replica, model: str) -> Replica:
     return replace(replica, pool=replace(pool, model=model, target=f"{pool.target}+{model}"))
 
 
-def _viewed(entry: _Entry) -> Replica:
+def _held(replicas: Iterable[Replica]) -> tuple[int, int]:
+    """Requests inside the ready ones, and how many these run at a time."""
+    inside, places = 0, 0
+    for seen in replicas:
+        if seen.state == "ready":
+            inside, places = inside + seen.running + seen.waiting, places + seen.max_running
+    return inside, places
+
+
+def _viewed(entry: _Entry, *, resort: bool = False) -> Replica:
+    """The replica with its load; down while its breaker is open, or (`resort`) open for more than a connection."""
     if entry.view is None:
         entry.view = entry.occupancy.seen(entry.bare)
-    return entry.view if entry.breaker.well else replace(entry.view, state="down")
+    taken = entry.breaker.well or (resort and entry.breaker.unconnected)
+    return entry.view if taken else replace(entry.view, state="down")
 
 
 def _endpoint(entry: _Entry) -> Endpoint:

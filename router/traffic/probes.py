@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from router.api.deadline import Deadline
-from router.errors import RequestError
+from router.errors import NotConnected, RequestError
 from router.observe.telemetry import Telemetry
 from router.state.store import Clock
 from router.traffic.breaker import Circuit
@@ -51,8 +51,12 @@ class Probes:
 
     async def _probe(self, suspect: Suspect) -> None:
         try:
-            good = await self._answers(suspect)
-            suspect.endpoint.breaker.probed(self.clock_s(), good=good)
+            good, connected = False, True
+            try:
+                good = await self._answers(suspect)
+            except NotConnected:
+                connected = False
+            suspect.endpoint.breaker.probed(self.clock_s(), good=good, connected=connected)
             turned = Circuit.CLOSED if good else Circuit.OPEN
             self.telemetry.breaker_turns.labels(suspect.pool, str(turned)).inc()
             if good:
@@ -65,6 +69,8 @@ class Probes:
         limit = Deadline(asyncio.get_running_loop().time() + LIMIT_S, int(LIMIT_S * 1000))
         try:
             answer = await ask_whole(self.upstream, suspect.endpoint, ROUTE, body, {}, limit)
+        except NotConnected:
+            raise
         except RequestError:
             return False
         return answer.status < 500

@@ -10,7 +10,7 @@ from router.api.deadline import Deadline
 from router.api.dialect import ANTHROPIC, OPENAI, Dialect
 from router.api.fields import COUNT_TOKENS_FIELDS, DETOKENIZE_FIELDS, EMBEDDINGS_FIELDS, TOKENIZE_FIELDS
 from router.api.head import chosen
-from router.errors import EngineUnreachable, NoEngine, NotFound
+from router.errors import EngineUnreachable, NoEngine, NotConnected, NotFound
 from router.traffic.fleet import Fleet
 from router.traffic.forward import Whole, ask_whole
 from router.traffic.record import Recorder
@@ -75,12 +75,14 @@ class Relay:
         self.retries.asked()
         while (replica := self._least_busy(asked.model, tried)) is not None:
             tried.append(replica.name)
+            last_resort = not self.fleet.endpoint(replica.name).breaker.well
             try:
                 return await self._ask(replica, asked, headers, deadline)
             except EngineUnreachable as error:
-                failure = error
+                if not (last_resort and isinstance(error, NotConnected)):
+                    failure = error
                 if not self.retries.again(replica.pool.name, error, len(tried)):
-                    raise
+                    break
         message = f"No engine of model {asked.model!r} is ready."
         raise failure or NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
 
@@ -101,7 +103,7 @@ class Relay:
         return replace(answer, headers=[*answer.headers, *chosen(replica.pool.name, replica.name)])
 
     def _least_busy(self, model: str, tried: Collection[str]) -> Replica | None:
-        ready = [r for r in self.fleet.replicas(model) if r.state == "ready" and r.name not in tried]
+        ready = [r for r in self.fleet.candidates(model) if r.state == "ready" and r.name not in tried]
         return min(ready, key=self._busy) if ready else None
 
     def _busy(self, replica: Replica) -> float:

@@ -13,6 +13,7 @@ import aiohttp
 
 from router.api.deadline import UNBOUNDED, Deadline
 from router.errors import EngineTimeout, EngineUnreachable, NotConnected
+from router.traffic.running_time import RunningTime
 
 # vLLM's server closes an idle connection after 5 s: leaving it first avoids writing into a closed one.
 _KEEPALIVE_S = 4.0
@@ -42,13 +43,21 @@ class Patience:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes how long each request waited for its connection; aiohttp's own tracing costs a dozen calls per request."""
+    """Gives each request `connect_s` for its connection, and notes how long it waited.
+
+    aiohttp's own time-out would blame engines for a loop that stood still; its tracing costs a dozen calls per request.
+    """
+
+    def __init__(self, connect_s: float) -> None:
+        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S)
+        self._limit_s = connect_s
 
     async def connect(self, *args: Any, **named: Any) -> Any:
-        """See aiohttp."""
+        """See aiohttp, which turns a TimeoutError into its own."""
         began_s = time.perf_counter()
         try:
-            return await super().connect(*args, **named)
+            async with RunningTime(self._limit_s):
+                return await super().connect(*args, **named)
         finally:
             _CONNECT_S.set(time.perf_counter() - began_s)
 
@@ -144,8 +153,8 @@ class Upstream:
 
     async def __aenter__(self) -> "Upstream":
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._patience.connect_s),
+            connector=_Connector(self._patience.connect_s),
+            timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_READ_BYTES,

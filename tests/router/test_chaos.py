@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 import pytest
+from held_up import held_up
 from scripted import ScriptedEngine, raw
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
@@ -281,3 +282,33 @@ async def test_an_engine_that_is_gone_is_left_out_at_the_first_refused_connectio
         assert service.total("engine_failures_total") <= 1
         with contextlib.suppress(aiohttp.ClientError):
             assert circuits(service)["vanilla-1"] == Circuit.CLOSED
+
+
+async def test_a_router_that_stands_still_blames_no_engine() -> None:
+    """Held up again and again for as long as a connection may take, it still connects, and no breaker opens."""
+    async with replicas(3, limits={"connect_s": 0.05}) as service:
+        asking = [asyncio.create_task(ask(service)) for _ in range(12)]
+        await held_up(40, 0.03)
+        assert {status for status, _ in await asyncio.gather(*asking)} == {200}
+        assert service.total("engine_failures_total") == 0
+        assert set(circuits(service).values()) == {Circuit.CLOSED}
+
+
+async def test_engines_that_are_back_answer_before_a_probe_finds_out() -> None:
+    """All were gone, so that every breaker is open for half a minute: where none is left, a connection decides."""
+    async with replicas(2, resilience={"breaker_backoff_s": 30}) as service:
+        for name in service.engines:
+            service.simulator(name).kill()
+        assert await ask(service) == (502, "engine_not_connected"), "which is what happened to this one"
+        assert await ask(service) == (503, "no_engine")
+        assert set(circuits(service).values()) == {Circuit.OPEN}
+        port = int(service.engines["vanilla-1"].url.rpartition(":")[2])
+        again = simulator(VANILLA)
+        await again.start("127.0.0.1", port)
+        try:
+            assert {await ask(service) for _ in range(10)} == {(200, "vanilla-1")}, "the other is tried, and fails over"
+            async with service.session.post("/tokenize", json={"model": "demo", "prompt": "hello"}) as got:
+                assert got.status == 200
+        finally:
+            await again.stop()
+        assert circuits(service)["vanilla-1"] == Circuit.OPEN

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from engines.registry import Heartbeat
 from policies.occupancy import Batch
 from policies.words import Choice, Reason, Request
+from router.state.marks import Mark
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet, Flight
 
@@ -54,6 +55,26 @@ def test_a_replica_that_vanishes_is_kept_for_the_grace() -> None:
     assert scene.names() == ["b"]
 
 
+def test_replicas_that_all_vanish_at_once_are_kept_for_longer() -> None:
+    """Then it is the registry, or the machine, that is late: as soon as one is heard again the grace holds for others.
+
+    Another model's engines do not matter.
+    """
+    scene = Scene()
+    scene.beat("a", "b")
+    for _ in range(10):
+        scene.beat("other", model="n")
+        assert scene.names() == ["a", "b"]
+        scene.now_s += 5
+    scene.beat("b")
+    assert scene.names() == ["b"], "it had been missing for longer than the grace"
+    for _ in range(11):
+        scene.beat("other", model="n")
+        scene.now_s += 5
+    scene.beat("other", model="n")
+    assert scene.names() == []
+
+
 def test_other_weights_under_the_same_name_are_another_target() -> None:
     """Acceptance is kept by what was found under the names, so that a new revision does not inherit an old one's."""
     scene = Scene()
@@ -95,12 +116,11 @@ def test_a_request_outlives_its_replica_s_address() -> None:
     assert scene.fleet.endpoint("a").url == "http://new"
     assert flight.breaker.failed(scene.now_s, at_once=True)
     assert (scene.fleet.replicas("m")[0].state, scene.fleet.replicas("m")[0].running) == ("ready", 0)
+    scene.beat("b")
     scene.now_s += 10
-    scene.beat()
-    scene.now_s += 10
-    scene.beat()
+    scene.beat("b")
     seen = scene.fleet.end(flight)
-    assert scene.names() == []
+    assert scene.names() == ["b"]
     assert (seen.mean_batch, seen.mean_k, seen.mean_max_k) == (1.0, 4.0, 4.0)
 
 
@@ -119,6 +139,32 @@ def test_heartbeats_do_not_bring_a_failing_replica_back() -> None:
     assert (suspect.name, suspect.model, scene.fleet.replicas("m")[0].state) == ("a", "m", "down")
     suspect.endpoint.breaker.probed(scene.now_s, good=True)
     assert scene.fleet.replicas("m")[0].state == "ready"
+
+
+def test_replicas_that_could_not_be_connected_to_are_the_last_resort() -> None:
+    """Only while no other is ready; one that hangs, or that a probe found hanging, is never one."""
+    scene = Scene()
+    scene.beat("a", "b", "c", max_running=1)
+    flights = {name: scene.begin(name, 0) for name in ("a", "b", "c")}
+
+    def ready() -> list[str]:
+        return [one.name for one in scene.fleet.candidates("m") if one.state == "ready"]
+
+    assert flights["a"].breaker.failed(scene.now_s, at_once=True)
+    assert ready() == ["b", "c"]
+    assert flights["b"].breaker.failed(scene.now_s, at_once=True)
+    flights["c"].breaker.failed(scene.now_s, at_once=False)
+    assert ready() == ["c"]
+    assert not scene.fleet.has_room("p", 1.0)
+    assert flights["c"].breaker.failed(scene.now_s, at_once=False)
+    assert ready() == ["a", "b"]
+    assert {one.state for one in scene.fleet.replicas("m")} == {"down"}
+    assert (scene.fleet.has_room("p", 1.0), scene.fleet.has_room("p", 1.5)) == (False, True)
+    flights["a"].breaker.probed(scene.now_s, good=False, connected=False)
+    flights["b"].breaker.probed(scene.now_s, good=False)
+    assert ready() == ["a"]
+    scene.fleet.marks = {"a": Mark("drain", "me", 0.0)}
+    assert ready() == [], "what operators say stands"
 
 
 def test_a_pool_has_room_for_what_its_ready_replicas_run_at_a_time() -> None:
