@@ -18,6 +18,7 @@ from policies.words import OTHER
 _BINS = 10
 _SIZES = {"1 KB": 1_024, "64 KB": 65_536}
 _SIZED = 200
+_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,16 @@ class Latency:
 class Score:
     """What an evaluation found; `confusion[true][labelled]` counts examples, times are per prompt.
 
-    `ece` is the expected calibration error over ten bins of equal width; `recall_tools` is None without requests
-    that offer tools. Times are of the examples as they are, in `latency` of requests cut or grown to a size, reading
-    included; they are None and empty until measured.
+    `ece` is the expected calibration error over ten bins of equal width, `ece_by_chance` its mean where every
+    confidence is true (some .06 on a hundred prompts); `recall_tools` is None without requests that offer tools. Times
+    are of the examples as they are, in `latency` of requests cut or grown to a size, reading included; they are None
+    and empty until measured.
     """
 
     macro_f1_tasks: float
     macro_f1_with_other: float
     ece: float
+    ece_by_chance: float
     recall_tools: float | None
     p50_ms: float | None
     p99_ms: float | None
@@ -81,10 +84,12 @@ def score(examples: Sequence[Example], labels: Sequence[Label]) -> Score:
         confusion[example.task][label.task] += 1
     per_task = {task: _task_score(task, confusion) for task in sorted(confusion)}
     right = np.array([label.task == item.task for item, label in zip(examples, labels, strict=True)])
+    confidence = np.array([label.confidence for label in labels])
     return Score(
         macro_f1_tasks=_mean([found.f1 for task, found in per_task.items() if task != OTHER]),
         macro_f1_with_other=_mean([found.f1 for found in per_task.values()]),
-        ece=round(calibration_error(np.array([label.confidence for label in labels]), right), 5),
+        ece=round(calibration_error(confidence, right), 5),
+        ece_by_chance=round(chance_error(confidence), 3),
         recall_tools=_recall_tools(examples, labels),
         p50_ms=None,
         p99_ms=None,
@@ -136,6 +141,13 @@ def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]
     gaps = [abs(float(confidence[bins == at].mean() - right[bins == at].mean())) for at in np.unique(bins)]
     weights = [float((bins == at).mean()) for at in np.unique(bins)]
     return float(np.dot(gaps, weights))
+
+
+def chance_error(confidence: NDArray[np.floating]) -> float:
+    """The mean calibration error of labels that are right exactly as often as their confidences say, by drawing."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(_DRAWS))
+    return float(np.mean([calibration_error(confidence, right) for right in drawn]))
 
 
 def _task_score(task: str, confusion: dict[str, Counter[str]]) -> TaskScore:

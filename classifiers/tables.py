@@ -47,6 +47,7 @@ def _summary(score: Score) -> Table:
         ("macro-F1 of the tasks", score.macro_f1_tasks, ""),
         ("macro-F1 with other", score.macro_f1_with_other, ""),
         ("expected calibration error", score.ece, ""),
+        ("  of true confidences, by chance", score.ece_by_chance, ""),
         ("recall of tool requests", score.recall_tools, ""),
         ("time of one prompt, median", score.p50_ms, " ms"),
         ("time of one prompt, 99th percentile", score.p99_ms, " ms"),

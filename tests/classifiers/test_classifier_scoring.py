@@ -9,7 +9,7 @@ from classifiers.calibration import best_temperature, heated
 from classifiers.examples import Example
 from classifiers.label import Label, Uninformed
 from classifiers.prompt import Prompt, prompt_of
-from classifiers.scoring import calibration_error, score, timed
+from classifiers.scoring import calibration_error, chance_error, score, timed
 from classifiers.tables import plot_confusion
 
 EXAMPLES = [
@@ -49,6 +49,12 @@ def test_calibration_error_is_the_gap_of_each_bin() -> None:
     right = np.array([True, False, False, False])
     assert calibration_error(confidence, right) == pytest.approx(0.5 * 0.4 + 0.5 * 0.2)
     assert calibration_error(np.array([1.0]), np.array([True])) == 0
+
+
+def test_true_confidences_have_an_error_by_chance_on_few_prompts() -> None:
+    """A hundred coins: the mean distance from a half is the root of 2 / pi standard errors. Certainty has none."""
+    assert chance_error(np.full(100, 0.5)) == pytest.approx((2 / np.pi) ** 0.5 * 0.05, abs=0.004)
+    assert chance_error(np.full(100, 1.0)) == 0
 
 
 def test_times_are_of_the_examples_and_of_requests_of_both_sizes() -> None:
