@@ -37,7 +37,10 @@ EAGLE = (
     "Llama-3.1-8B on an H100 (public, k = 4): 1.77-1.95x at one request, 1.30-1.42x at 64, .92-1.15x at 256; "
     "a draft takes 2.1 ms where a target step takes 7.1"
 )
-DRAFT = "this project's demo pair on a CPU, one request: 1.4-3.0x at each task's best k (docs/choosing-a-drafter.md)"
+DRAFT = (
+    "this project's demo pair, k = 4: 2.61 tokens per step over all tasks, 1.01-4.61 by task "
+    "(docs/choosing-a-drafter.md); what that saves depends on what a draft costs"
+)
 
 
 def suggestions(at_hand: Situation) -> Iterator[Suggestion]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from models_on_disk import folder_of, public_config, safetensors, tokenizer
 
+from engines.preflight.advice import DRAFT
 from engines.preflight.errors import PreflightError
 from engines.preflight.findings import Finding, Level
 from engines.preflight.headers import read_tensors
@@ -409,3 +410,12 @@ def test_advice_follows_what_is_at_hand(tmp_path: Path, target: Path) -> None:
     assert first(_report(target, folder_of(tmp_path, "llama-3.2-1b", "d"), "draft_model")) == "draft_model"
     plan = Plan(140 * 2**30, tensor_parallel=8)
     assert first(examine(Wanted(str(folder_of(tmp_path, "deepseek-v3", "v3"))), plan)) == "mtp"
+
+
+def test_what_it_says_was_measured_is_in_the_results() -> None:
+    """The figures of a draft model on the demo pair are those of the file that the command wrote."""
+    results = Path(__file__).parents[2] / "bench" / "results" / "lengths" / "demo.json"
+    lengths = json.loads(results.read_text())["tokens_per_step"]["draft_model"]
+    over_all = lengths.pop("all")
+    by_task = f"{min(lengths.values()):.2f}-{max(lengths.values()):.2f} by task"
+    assert f"k = 4: {over_all:.2f} tokens per step over all tasks, {by_task}" in DRAFT
