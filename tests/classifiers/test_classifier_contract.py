@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.artefact import load
+from classifiers.explicit import explicit_label
 from classifiers.label import Classifier, Uninformed
 from classifiers.model import Model
 from classifiers.prompt import Prompt, read_prompt
@@ -39,6 +40,43 @@ JSON = st.recursive(
     max_leaves=25,
 )
 
+TEXT = st.text(st.characters(codec=None)) | st.sampled_from(
+    ["", " ", "\x00", "\ud800", "👍🏽", "\u202eשלום", "```", "\n" * 99]
+)
+PART = st.deferred(
+    lambda: (
+        TEXT
+        | st.none()
+        | st.integers()
+        | st.fixed_dictionaries(
+            {"type": st.sampled_from(["text", "input_text", "image_url", "tool_result", "input_audio", "?"]) | JSON},
+            optional={"text": TEXT | JSON, "image_url": JSON, "content": JSON},
+        )
+        | st.lists(PART, max_size=3)
+    )
+)
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "system", "developer", "assistant", "tool"]) | JSON, "content": PART},
+    optional={"type": JSON, "name": JSON},
+)
+CHAT = st.fixed_dictionaries(
+    {},
+    optional={
+        "messages": st.lists(TURN | JSON, max_size=5),
+        "input": st.lists(TURN | JSON, max_size=3) | TEXT,
+        "prompt": PART,
+        "system": PART,
+        "instructions": PART,
+        "tools": st.lists(JSON, max_size=2) | JSON,
+        "functions": JSON,
+        "tool_choice": JSON,
+        "response_format": JSON,
+        "text": JSON,
+        "metadata": JSON,
+    },
+)
+"""Bodies that come close to right: turns of known roles whose content is anything, images and nested parts among it."""
+
 STRANGE = {
     "empty": "",
     "blank": " \n\t ",
@@ -65,6 +103,15 @@ def test_any_body_has_a_known_task_and_a_confidence(classifier: Classifier, body
     """Whatever JSON arrives, the answer is one of the classifier's tasks with a confidence of 0 to 1."""
     label = classifier.classify(read_prompt(body))
     assert label.task in classifier.tasks
+    assert 0 <= label.confidence <= 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(body=CHAT)
+def test_a_chat_of_anything_has_a_known_task(classifier: Classifier, body: dict[str, object]) -> None:
+    """Turns that hold images, nulls, nested parts or half characters are classified, and what they name is read."""
+    label = explicit_label({}, body) or classifier.classify(read_prompt(body))
+    assert label.task in classifier.tasks or label.source == "metadata"
     assert 0 <= label.confidence <= 1
 
 
