@@ -43,7 +43,7 @@ JSON = st.recursive(
 TEXT = st.text(st.characters(codec=None)) | st.sampled_from(
     ["", " ", "\x00", "\ud800", "👍🏽", "\u202eשלום", "```", "\n" * 99]
 )
-PART = st.deferred(
+PART: st.SearchStrategy[object] = st.deferred(
     lambda: (
         TEXT
         | st.none()
