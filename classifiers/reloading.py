@@ -55,6 +55,17 @@ class Reloading:
         self._use(artefact)
         return True
 
+    def follow(self, folder: Path, sha256: str | None) -> bool:
+        """Use another folder's classifier from now on, and say whether it is another version; `sha256` pins it.
+
+        Raises ArtefactError where it cannot be loaded; nothing changes then.
+        """
+        stamp, artefact = _stamp(folder), load(folder, sha256)
+        before = self._artefact.sha256
+        self._folder, self._sha256, self._stamp = folder, sha256, stamp
+        self._use(artefact)
+        return artefact.sha256 != before
+
     def _use(self, artefact: Artefact) -> None:
         self._artefact = artefact
         self._model = Model(artefact.weights, self._min_confidence)

@@ -313,6 +313,7 @@ EventKind = Literal[
     "revision_changed",
     "engine_marked",
     "engine_reload",
+    "classifier_chosen",
     "policy_activated",
     "policy_rolled_back",
     "policy_refused",

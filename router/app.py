@@ -30,13 +30,14 @@ from router.errors import SetupError
 from router.observe.logs import configure_logging
 from router.observe.redis_pages import RedisBoard
 from router.service import Application, running_ingress
+from router.state.redis_choices import RedisChoices
 from router.state.redis_client import connect_to
 from router.state.redis_marks import RedisMarks
 from router.state.redis_registry import RedisRegistry
 from router.state.redis_store import Keys, RedisStore
 from router.state.roll_call import RollCall
 from router.steering.running import redis_stores
-from router.tasks import kept_current, load_classifier
+from router.tasks import load_classifier
 
 logger = logging.getLogger("alpharoute")
 
@@ -53,9 +54,9 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
         steering = redis_stores(redis, keys, settings.decisions)
-        shared = AdminStores(RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, steering)
+        choices = RedisChoices(redis, keys)
+        shared = AdminStores(RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, steering, choices)
         async with (
-            kept_current(classifier, settings.classifier.refresh_s),
             running_ingress(
                 settings,
                 store,

@@ -16,6 +16,7 @@ from engines.calibration_sweep import Sweep
 from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
+from router.commands.classifier import activate, rollback, versions
 from router.commands.decisions import app as decision_commands
 from router.commands.distill import app as distill_commands
 from router.commands.engines import app as engine_commands
@@ -34,6 +35,8 @@ from router.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 
+for of_a_service in (versions, activate, rollback):
+    classifier_commands.command()(of_a_service)
 app.add_typer(classifier_commands, name="classifier")
 app.add_typer(key_commands, name="keys")
 app.add_typer(distill_commands, name="distill")

@@ -28,6 +28,7 @@ from router.policy_file import policy_followed
 from router.state.store import Clock, Store
 from router.status import Status
 from router.steering.running import helm, steered
+from router.tasks import kept_current
 from router.traffic.breaker import Tolerance
 from router.traffic.budget import RetryBudget
 from router.traffic.catalogue import catalogue_of
@@ -89,12 +90,13 @@ async def running_ingress(
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
     async with (
         Upstream(patience) as upstream,
+        kept_current(classifier, settings.classifier, shared.choices) as kept,
         kept_feedback(settings.classifier) as feedback,
         kept_prompts(settings.distillation, knowledge) as distilling,
         policy_followed(settings.policy_file, part.pilot),
         steered(part, settings.router.sync_s),
         administered(
-            Watched(name, settings, classifier, knowledge, fleet, pages, store, registry, clock_s), part, shared
+            Watched(name, settings, kept, knowledge, fleet, pages, store, registry, clock_s), part, shared
         ) as admin,
     ):
         await sharing.exchange()

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from classifiers.label import Classifier
 from engines.registry import Registry
 from policies.knowledge import Knowledge
 from router.access.shared_keys import KeyStore, MemoryKeyStore
@@ -23,9 +22,11 @@ from router.admin.setup import SettingsRoutes
 from router.admin.trend import MemoryTrend, Trend, TrendStore
 from router.config.settings import Settings
 from router.observe.pages import Pages
+from router.state.choices import Choices, MemoryChoices
 from router.state.marks import Marks, MemoryMarks
 from router.state.store import Clock, Store
 from router.steering.running import Helm, SteeringStores, memory_stores
+from router.tasks import Kept
 from router.traffic.fleet import Fleet
 
 
@@ -37,6 +38,7 @@ class AdminStores:
     trend: TrendStore = field(default_factory=MemoryTrend)
     keys: KeyStore = field(default_factory=MemoryKeyStore)
     steering: SteeringStores = field(default_factory=memory_stores)
+    choices: Choices = field(default_factory=MemoryChoices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Watched:
 
     router: str
     settings: Settings
-    classifier: Classifier
+    classifier: Kept
     knowledge: Knowledge
     fleet: Fleet
     pages: Pages
@@ -77,7 +79,7 @@ def admin_api(watched: Watched, helm: Helm, stores: AdminStores, trend: Trend) -
         OverviewRoutes(watched.pages, clock_s),
         EngineRoutes(name, settings.pools, watched.fleet, stores.marks, reloads, watched.store, clock_s),
         EventRoutes(watched.store),
-        ClassifierRoutes(name, watched.classifier),
+        ClassifierRoutes(name, watched.classifier, watched.store, clock_s),
         KeyRoutes(settings, stores.keys, clock_s),
         SettingsRoutes(settings),
     )

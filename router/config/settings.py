@@ -129,6 +129,11 @@ class ClassifierSettings(Part):
     """How a prompt's task is found where the client does not name it."""
 
     artefact: Path | None = Field(default=None, description="A trained classifier; unset uses the shipped one.")
+    versions: Path | None = Field(
+        default=None,
+        description="A folder of folders with trained classifiers, the same on every node: operators choose among them "
+        "while routers run.",
+    )
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",

@@ -86,6 +86,11 @@ class Keys:
         return f"{{{self.prefix}}}:reload-turn:{turn}"
 
     @property
+    def classifier(self) -> str:
+        """Hash: `number` of the last choice of a classifier, and the choice as JSON."""
+        return f"{{{self.prefix}}}:classifier"
+
+    @property
     def marks(self) -> str:
         """Hash: replica → an operator's mark on it as JSON."""
         return f"{{{self.prefix}}}:marks"
@@ -189,9 +194,13 @@ class RedisStore:
         known = cursor.generation == now.generation and 0 < cursor.version <= now.version
         if known and cursor.version == now.version:
             return Changes(cursor=cursor)
-        async with or_store_error():
-            after = f"({cursor.version}" if known else "-inf"
-            found = await self._redis.zrange(self._keys.index, after, "+inf", byscore=True, withscores=True)
+        after = f"({cursor.version}" if known else "-inf"
+        async with or_store_error(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.get(self._keys.generation)
+            pipe.zrange(self._keys.index, after, "+inf", byscore=True, withscores=True)
+            generation, found = await pipe.execute()
+        if generation != now.generation:  # an index that was lost looks as if every record had expired
+            raise LostError(f"Redis is no longer in generation {now.generation!r}")
         records: dict[str, Record] = {}
         versions: dict[str, int] = {}
         for start in range(0, len(found), AT_ONCE):

@@ -1,27 +1,21 @@
-"""The parts of the Admin API one by one: acceptance over time, overview, events, classifier, and marks over Redis."""
+"""The parts of the Admin API one by one: acceptance over time, overview, events, and marks over Redis."""
 
 import math
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
-from classifiers.artefact import SHIPPED
-from classifiers.reloading import Reloading
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.records import Delta, Record
 from policies.words import Event
 from router.admin.belief import beliefs, wilson
-from router.admin.classifier import ClassifierRoutes, ClassifierView
-from router.admin.errors import Conflict
 from router.admin.overview import totals
 from router.admin.redis_trend import RedisTrend
-from router.admin.routes import Asked, Nothing
 from router.admin.trend import KEPT_S, SLOT_S, MemoryTrend, Trend, TrendStore, thinned
 from router.admin.wiring import AdminStores
 from router.state.redis_marks import RedisMarks
@@ -208,24 +202,6 @@ async def test_events_are_found(service: Service) -> None:
     assert await subjects("subject=small/t7") == ["small/t7"]
     assert await subjects("since_s=98") == ["draft-1"]
     assert await subjects("limit=2") == ["draft-1", "small/t29"]
-
-
-async def test_the_classifier_is_reloaded_on_request(tmp_path: Path) -> None:
-    """A new version is taken up at once; a broken one is refused with its reason and the one in use stays."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in ("card.json", "weights.npz"):
-        (folder / name).write_bytes((SHIPPED / name).read_bytes())
-    routes = ClassifierRoutes("r1", Reloading(folder))
-    asked = Asked("ana", {}, Nothing(), Nothing())
-    said = (await routes.reload(asked)).body
-    assert isinstance(said, ClassifierView)
-    assert not said.taken_up
-    assert said.card["sha256"] == said.version
-    (folder / "card.json").write_text("{")
-    with pytest.raises(Conflict, match="stays"):
-        await routes.reload(asked)
-    assert (await routes.view(asked)).body == said
 
 
 async def test_a_drained_engine_gets_nothing_from_any_router_within_a_second(redis_url: str) -> None:

@@ -205,6 +205,15 @@ def test_an_engine_is_reloaded_and_waited_for(run: Run, live: Threaded) -> None:
     assert "asked it to reload" in run("events", "--kind", "engine_reload").stdout
 
 
+def test_a_classifier_from_no_folder_has_no_other_version(run: Run) -> None:
+    """The list still says what there is; what cannot be chosen is an exit code of 1."""
+    (shipped,) = said(run("classifier", "versions", "--json"))["versions"]
+    assert not shipped["in_use"]
+    assert "0.9" in run("classifier", "versions").stdout
+    assert "no folder" in run("classifier", "activate", shipped["sha256"][:12], code=1).stderr
+    assert "no folder" in run("classifier", "rollback", code=1).stderr
+
+
 def test_acceptance_is_shown(run: Run, live: Threaded) -> None:
     """With intervals around it, now and over time."""
     for _ in range(3):
