@@ -15,6 +15,7 @@ from engines.pool import PoolSettings
 from engines.preflight.revision import revision_of
 from engines.preflight.starting import refuse_unfit
 from engines.registry import Heartbeat, Registry, State
+from engines.sleep import fall_asleep, wake_up
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.verification import Verified, verify
 from engines.vllm_command import max_running
@@ -97,6 +98,7 @@ class Member:
         if self._state == "starting":
             self._still.reset()
             self._state, self._phase, self._ready_since_s = "ready", "", time.time()
+            await wake_up(self._pool, self._registry)
 
     async def _reload(self) -> None:
         """End the engine once it has finished what it runs, and start it anew as its settings say.
@@ -145,6 +147,8 @@ class Member:
                 await self._drain(drain_s)
         finally:
             await self._leave()
+            if served and self.failure is None:
+                await fall_asleep(self._pool, self._heartbeat(IDLE), self._registry)
 
     async def failed(self) -> Exception:
         """Wait until the engine that was ready no longer serves; why."""

@@ -49,6 +49,22 @@ class Autoscaling(BaseModel):
     target_requests: float = Field(default=32.0, gt=0, description="Requests running and waiting for each replica.")
     up_delay_s: float = Field(default=30.0, ge=0, description="How long the load must be higher before one is added.")
     down_delay_s: float = Field(default=600.0, ge=0, description="How long it must be lower before one is taken.")
+    idle_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="How long a pool must be idle before its last replica ends too; it comes back when requests would "
+        "choose it for `up_delay_s`. Unset: it keeps its `replicas`.",
+    )
+    idle_requests: float = Field(
+        default=0.1,
+        ge=0,
+        description="Requests running and waiting, in the mean, at which a pool is idle; twice as many call it back.",
+    )
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the number of replicas never changes."""
+        return self.max_replicas is None and self.idle_s is None
 
 
 FLAGS = {

@@ -99,19 +99,23 @@ def serve_options(pool: PoolSettings) -> dict[str, Any]:
 def _count(pool: PoolSettings) -> dict[str, Any]:
     """A fixed number of replicas, or the bounds that Serve's autoscaler keeps to."""
     scaling = pool.autoscaling
-    if scaling.max_replicas is None:
+    if scaling.fixed:
         return {"num_replicas": pool.replicas}
-    return {
-        "autoscaling_config": {
-            "min_replicas": pool.replicas,
-            "initial_replicas": pool.replicas,
-            "max_replicas": scaling.max_replicas,
-            "target_ongoing_requests": scaling.target_requests,
-            "upscale_delay_s": scaling.up_delay_s,
-            "downscale_delay_s": scaling.down_delay_s,
-            "policy": {"policy_function": "engines.autoscaling:by_load"},
-        }
+    sleeps = scaling.idle_s is not None
+    options: dict[str, Any] = {
+        "min_replicas": 0 if sleeps else pool.replicas,
+        "initial_replicas": pool.replicas,
+        "max_replicas": scaling.max_replicas or pool.replicas,
+        "target_ongoing_requests": scaling.target_requests,
+        "upscale_delay_s": scaling.up_delay_s,
+        "downscale_delay_s": scaling.down_delay_s,
+        "policy": {"policy_function": "engines.autoscaling:by_load"},
     }
+    if sleeps:
+        given = {"least": pool.replicas, "idle_requests": scaling.idle_requests}
+        options["policy"] = {"policy_function": "engines.autoscaling:ByLoadOrNone", "policy_kwargs": given}
+        options["downscale_to_zero_delay_s"] = scaling.idle_s
+    return {"autoscaling_config": options}
 
 
 def _contradictions(pool: PoolSettings) -> Iterator[str]:
@@ -141,6 +145,11 @@ def _models(pools: Sequence[PoolSettings]) -> Iterator[str]:
 
 
 def _notes(pool: PoolSettings) -> Iterator[str]:
+    if pool.autoscaling.idle_s is not None:
+        yield (
+            f"pool {pool.name!r}: sleeps when idle for {pool.autoscaling.idle_s:g} s; what it reserves is free for "
+            "others meanwhile, and waking up waits until Ray finds as much again"
+        )
     if pool.placement.executor == "ray":
         yield (
             f"pool {pool.name!r}: vLLM's Ray executor wants its driver on a node with one of its GPUs: bind the "

@@ -1,5 +1,6 @@
 """The settings of one pool of engines: same target, same drafter, any number of replicas."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -156,7 +157,7 @@ class PoolSettings(Part):
 
     def _placement_problem(self) -> str | None:
         most = self.autoscaling.max_replicas
-        if most is not None and self.engine == "url":
+        if not self.autoscaling.fixed and self.engine == "url":
             return "autoscaling is for engines that are started here: a pool by url has the servers of its urls"
         if most is not None and most < self.replicas:
             return f"autoscaling.max_replicas must be at least replicas ({self.replicas!r}), it is {most!r}"
@@ -167,3 +168,17 @@ class PoolSettings(Part):
     def _speculation_problem(self) -> str | None:
         problem = method_problem(self.method, self.drafter) if self.method else None
         return problem or option_problem(self.method, self.vllm.speculative)
+
+
+def pools_problem(pools: Sequence[PoolSettings]) -> str | None:
+    """What cannot be right about these pools together, in words; None if nothing."""
+    names = [pool.name for pool in pools]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return f"the name {twice[0]!r} is given twice"
+    awake = {pool.model for pool in pools if pool.autoscaling.idle_s is None}
+    if asleep := [pool for pool in pools if pool.model not in awake]:
+        return (
+            f"{asleep[0].name!r} sets autoscaling.idle_s, and so does every pool of model {asleep[0].model!r}: "
+            "one must stay awake to answer while the others sleep"
+        )
+    return None

@@ -11,7 +11,7 @@ from policies.words import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 
-State = Literal["starting", "ready", "draining"]
+State = Literal["starting", "ready", "draining", "asleep"]
 
 
 class Heartbeat(BaseModel):
@@ -21,6 +21,7 @@ class Heartbeat(BaseModel):
     `target_revision` and `drafter_revision` say which weights were found under those names.
     `sampled_speculation` is False where the self-check found that speculation corrupts sampled output.
     `reloadable`: its engine starts anew where an operator asks for it; `ready_since_s` (Unix): since when it serves.
+    `asleep` is the last word of a pool's last replica: nothing runs, but this is what it was like.
     `kv_usage` is a share, 0–1; `phase` says what a starting replica is busy with. `clock_s` is the sender's Unix time.
     """
 

@@ -29,7 +29,7 @@ MAX_QUEUE_SHARE = 0.1
 Bucket = Literal["0", "low", "high"]
 Shape = Literal["plain", "long", "tools", "grammar"]
 Speculation = Literal["auto", "on", "off"]
-State = Literal["ready", "draining", "down"]
+State = Literal["ready", "draining", "down", "asleep"]
 
 
 def bucket_of(temperature: float) -> Bucket:

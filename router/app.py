@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from ray import serve
@@ -46,7 +46,7 @@ ROUTER_CPUS = 0.1
 
 
 @asynccontextmanager
-async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[Guard]:
+async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle]) -> AsyncIterator[Guard]:
     redis = connect_to(settings.redis)
     keys = Keys(settings.redis.prefix)
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
@@ -65,7 +65,8 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
                 name=name.lower(),
                 board=RedisBoard(redis, keys),
                 shared=shared,
-                roll_call=roll_call,
+                roll_call=RollCall(list(pools.values())),
+                call_back=functools.partial(_call_back, pools),
             ) as ingress,
             guarded(
                 ingress, ingress.recorder.telemetry, settings.auth, settings.admin, stores, time.time, name.lower()
@@ -78,6 +79,12 @@ async def _over_redis(settings: Settings, roll_call: RollCall) -> AsyncIterator[
         await redis.aclose()
 
 
+async def _call_back(pools: Mapping[str, DeploymentHandle], pool: str) -> None:
+    """A call through its handle is what makes Serve start a replica of a deployment that has none; it ends once one
+    has answered."""
+    await pools[pool].present.remote()
+
+
 def connect_registry(redis: RedisSettings) -> Registry:
     """The registry, made inside the process that uses it."""
     return RedisRegistry(connect_to(redis), Keys(redis.prefix))
@@ -88,14 +95,15 @@ class Router:
     """One router replica."""
 
     def __init__(self, settings: Settings, *pools: DeploymentHandle) -> None:
-        """`pools` are the engines' deployments, asked who is there while Redis is away; no token passes there."""
+        """`pools` are the engines' deployments, in the settings' order: asked who is there while Redis is away, and
+        called back when they sleep; no token passes there."""
         keep_to_loopback()
         configure_logging(settings.logs)
         self._settings = settings
-        self._roll_call = RollCall(pools)
+        self._pools = {pool.name: handle for pool, handle in zip(settings.pools, pools, strict=True)}
 
     async def __serve_build_asgi_app__(self) -> Application:
-        application = Application(_over_redis(self._settings, self._roll_call))
+        application = Application(_over_redis(self._settings, self._pools))
         await application.start()
         return application
 

@@ -40,6 +40,7 @@ from router.traffic.record import Recorder
 from router.traffic.relay import Relay
 from router.traffic.retries import Retries
 from router.traffic.sharing import Sharing
+from router.traffic.sleepers import Call, Sleepers
 from router.traffic.upstream import Patience, Upstream
 from router.traffic.waiting import Waiting
 
@@ -57,16 +58,19 @@ async def running_ingress(
     board: Board | None = None,
     shared: AdminStores | None = None,
     roll_call: Callable[[], Awaitable[list[Heartbeat]]] | None = None,
+    call_back: Call | None = None,
 ) -> AsyncIterator[Ingress]:
     """An ingress in step with the store for as long as the context lasts; `name` tells routers apart.
 
     Their metrics pages meet on the `board`, what operators see and steer is `shared`; `roll_call` asks the engines who
-    is there while the registry cannot be read.
+    is there while the registry cannot be read, `call_back` wakes a pool that sleeps.
     """
     shared = shared or AdminStores()
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
-    fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience))
+    may_sleep = frozenset(pool.name for pool in settings.pools if pool.autoscaling.idle_s is not None)
+    fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience), may_sleep)
+    sleepers = Sleepers(settings.pools, fleet, telemetry, clock_s, call_back, settings.router.replicas)
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call)
     decisions = Decisions()
     part = helm(
@@ -126,6 +130,7 @@ async def running_ingress(
                     pools=_pools_by_model(settings.pools),
                     upstream=upstream,
                     recorder=recorder,
+                    sleepers=sleepers,
                     clock_s=clock_s,
                     draws=random.Random(),
                 ),
@@ -141,6 +146,7 @@ async def running_ingress(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await sleepers.stop()
             await sharing.exchange()
             if traces is not None:
                 await asyncio.to_thread(traces.stop)

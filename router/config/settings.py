@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from engines.pool import DEMO, Part, PoolSettings
+from engines.pool import DEMO, Part, PoolSettings, pools_problem
 from policies.document import Document
 from router.config.auth import AdminSettings, AuthSettings, ConsoleSettings
 from router.config.check import problem, unknown_variables
@@ -222,11 +222,9 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _distinct_pools(self) -> Self:
-        names = [pool.name for pool in self.pools]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"pools: the name {twice[0]!r} is given twice")
+    def _pools_agree(self) -> Self:
+        if problem := pools_problem(self.pools):
+            raise ValueError(f"pools: {problem}")
         return self
 
     @model_validator(mode="after")

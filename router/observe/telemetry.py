@@ -68,6 +68,9 @@ class Telemetry:
             "Requests decided while every replica of a pool was out, by that pool and the one that answered.",
             ["pool", "to", "reason"],
         )
+        self.calls_back = counter(
+            "alpharoute_pool_calls_back_total", "Sleeping pools called back because requests missed them.", ["pool"]
+        )
         self.queued = gauge("alpharoute_queued_requests", "Requests that wait because a pool is full.", ["pool"])
         self.queue_time = histogram(
             "alpharoute_queue_seconds", "Wait before a full pool, for those that waited.", ["pool"], buckets=_TIMES_S

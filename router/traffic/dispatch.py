@@ -22,6 +22,7 @@ from router.traffic.forward import Leg, engine_body, open_leg
 from router.traffic.gate import Gate
 from router.traffic.record import Recorder, Visit
 from router.traffic.retries import Retries
+from router.traffic.sleepers import Sleepers
 from router.traffic.upstream import Upstream
 
 RETRY_AFTER_S = "5"
@@ -39,6 +40,7 @@ class Dispatch:
     pools: Mapping[str, frozenset[str]]
     upstream: Upstream
     recorder: Recorder
+    sleepers: Sleepers
     clock_s: Clock
     draws: random.Random
 
@@ -70,6 +72,8 @@ class Dispatch:
     async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
         with visit.stage("decide"):
             deciding = self.pilot.deciding(request, visit.request_id)
+            if not tried:
+                self.sleepers.heed(request, deciding.knowledge)
             choice = self._decide(request, tried, deciding)
             may_enter = self.gate.open(choice.pool)
         number = None
@@ -146,7 +150,7 @@ class Dispatch:
         ready = [one.pool.name for one in replicas if one.state == "ready"]
         for pool in self.pools.get(model, frozenset()).difference(ready):
             states = {one.state for one in replicas if one.pool.name == pool}
-            why = "absent" if not states else "draining" if states == {"draining"} else "down"
+            why = "absent" if not states else states.pop() if len(states) == 1 else "down"
             self.recorder.telemetry.fallbacks.labels(pool, choice.pool, why).inc()
 
 

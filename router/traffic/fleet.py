@@ -50,10 +50,11 @@ class _Entry:
     bare: Replica
     missing_since_s: float | None = None
     view: Replica | None = None
+    awake: Replica | None = None
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """Take what the replica says of itself now."""
-        self.heartbeat, self.bare, self.view = heartbeat, _announced(heartbeat), None
+        self.heartbeat, self.bare, self.view, self.awake = heartbeat, _announced(heartbeat), None, None
         self.occupancy.max_running = heartbeat.max_running
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
 
@@ -66,11 +67,14 @@ too busy to announce them in time is common, and a connection tells which it is.
 class Fleet:
     """Every engine replica known, by model; held as it is while the registry cannot be read."""
 
-    def __init__(self, clock_s: Clock, grace_s: float, tolerance: Tolerance) -> None:
+    def __init__(
+        self, clock_s: Clock, grace_s: float, tolerance: Tolerance, sleepers: Collection[str] = frozenset()
+    ) -> None:
         """`grace_s`: how long a replica that vanished from the registry is still tried; a wiped Redis loses nobody.
 
-        `tolerance` is that of each replica's breaker.
+        `tolerance` is that of each replica's breaker, `sleepers` are the pools that may have no replica.
         """
+        self._sleepers = sleepers
         self._clock_s = clock_s
         self._grace_s = grace_s
         self._tolerance = tolerance
@@ -82,6 +86,8 @@ class Fleet:
     def update(self, heartbeats: Sequence[Heartbeat], *, complete: bool = True) -> None:
         """Take over what the registry holds now; unless `complete`, others may be there that were not heard."""
         now_s = self._clock_s()
+        # Words of pools that are no longer, or may no longer sleep, stay for weeks.
+        heartbeats = [beat for beat in heartbeats if beat.state != "asleep" or beat.pool in self._sleepers]
         for heartbeat in heartbeats:
             entry = self._entries.get(heartbeat.replica)
             if entry is None or entry.heartbeat.url != heartbeat.url:
@@ -96,11 +102,15 @@ class Fleet:
             self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
 
     def _forget_missing(self, present: Collection[str], now_s: float) -> None:
-        """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew."""
-        heard = {self._entries[name].heartbeat.model for name in present}
+        """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew.
+
+        What a sleeping pool was like is kept until it wakes, whether the registry lost it or not.
+        """
+        awake = [entry.heartbeat for entry in self._entries.values() if entry.heartbeat.state != "asleep"]
+        heard, pools = {beat.model for beat in awake if beat.replica in present}, {beat.pool for beat in awake}
         for name, entry in list(self._entries.items()):
             grace_s = self._grace_s * (1 if entry.heartbeat.model in heard else ALL_MISSING_GRACES)
-            if name in present:
+            if name in present or (entry.heartbeat.state == "asleep" and entry.heartbeat.pool not in pools):
                 entry.missing_since_s = None
             elif entry.missing_since_s is None:
                 entry.missing_since_s = now_s
@@ -141,6 +151,22 @@ class Fleet:
     def _marked(self, replicas: Iterable[Replica]) -> list[Replica]:
         seen = list(replicas)
         return under_marks(seen, self.marks) if self.marks else seen
+
+    def knows(self, pool: str) -> bool:
+        """Whether anything is known of the pool, be it that it sleeps."""
+        return any(entry.heartbeat.pool == pool for entry in self._entries.values())
+
+    def asleep(self, model: str) -> list[Replica]:
+        """What the model's sleeping pools would be if they were awake: one idle replica each."""
+        if not self._sleepers:
+            return []
+        found: dict[str, _Entry] = {}
+        for entry in self._entries.values():
+            if entry.heartbeat.pool in self._sleepers and _serves(entry.heartbeat, model):
+                known = found.setdefault(entry.heartbeat.pool, entry)
+                if _later(entry.heartbeat, known.heartbeat):
+                    found[entry.heartbeat.pool] = entry
+        return [_under(_awake(entry), model) for entry in found.values() if entry.heartbeat.state == "asleep"]
 
     def endpoint(self, replica: str) -> Endpoint:
         """Where to send a request for the replica."""
@@ -192,6 +218,17 @@ def under_marks(replicas: Sequence[Replica], marks: Mapping[str, Mark]) -> list[
     spare = any(one.state == "ready" and one.name not in kinds for one in replicas)
     out = {name for name, kind in kinds.items() if spare or kind == "drain"}
     return [replace(one, state="draining") if one.name in out else one for one in replicas]
+
+
+def _later(one: Heartbeat, other: Heartbeat) -> bool:
+    """Whether one says more of its pool than the other: any replica than one that sleeps, a later one than an older."""
+    return (one.state != "asleep", one.clock_s) > (other.state != "asleep", other.clock_s)
+
+
+def _awake(entry: _Entry) -> Replica:
+    if entry.awake is None:
+        entry.awake = replace(entry.bare, state="ready")
+    return entry.awake
 
 
 def _serves(beat: Heartbeat, model: str) -> bool:

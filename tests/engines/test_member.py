@@ -9,6 +9,7 @@ import pytest
 
 from engines.engine import SimulatorEngine
 from engines.member import Announcing, LeftEarlyError, Member
+from engines.placement import Autoscaling
 from engines.pool import PoolSettings, SimulatorOptions
 from engines.registry import Heartbeat
 from engines.simulator.settings import SimulatorSettings
@@ -176,3 +177,33 @@ async def test_an_engine_that_dies_while_it_is_measured_says_how(registry: Memor
     with pytest.raises(RuntimeError, match="told to exit"):
         await joining
     assert await registry.replicas() == []
+
+
+SLEEPER = POOL.model_copy(update={"autoscaling": Autoscaling(idle_s=1)})
+
+
+def _sleeper(name: str, registry: MemoryRegistry) -> Member:
+    return Member(name, SLEEPER, SimulatorEngine(SLEEPER, "127.0.0.1", "key"), registry, OFTEN)
+
+
+async def test_the_last_replica_of_a_sleeping_pool_leaves_word(registry: MemoryRegistry) -> None:
+    """What the pool was like, without the key; the next replica takes it back."""
+    first, second = _sleeper("draft-1", registry), _sleeper("draft-2", registry)
+    await first.join()
+    await first.leave(drain_s=0)
+    (word,) = await registry.replicas()
+    assert (word.replica, word.state, word.api_key, word.drafter) == ("draft-1", "asleep", None, "d")
+    assert {(point.batch, point.k) for point in word.probe} == {(b, k) for b in (1, 4) for k in (0, 1, 2)}
+    await second.join()
+    await _until(lambda beats: [(beat.replica, beat.state) for beat in beats] == [("draft-2", "ready")], registry)
+    await second.leave(drain_s=0)
+
+
+async def test_a_replica_that_is_not_the_last_leaves_no_word(registry: MemoryRegistry) -> None:
+    """The pool does not sleep."""
+    first, second = _sleeper("draft-1", registry), _sleeper("draft-2", registry)
+    await first.join()
+    await second.join()
+    await first.leave(drain_s=0)
+    assert [beat.replica for beat in await registry.replicas()] == ["draft-2"]
+    await second.leave(drain_s=0)

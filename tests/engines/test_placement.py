@@ -89,6 +89,10 @@ def test_the_installed_vllm_knows_these_arguments() -> None:
         ),
         ({"replicas": 3, "autoscaling": {"max_replicas": 2}}, "max_replicas must be at least replicas"),
         (
+            {"engine": "url", "urls": ["http://a"], "autoscaling": {"idle_s": 60}},
+            "autoscaling is for engines that",
+        ),
+        (
             {"engine": "url", "urls": ["http://a"], "autoscaling": {"max_replicas": 2}},
             "autoscaling is for engines that",
         ),
@@ -106,6 +110,19 @@ def test_replicas_follow_the_load_where_the_pool_says_so() -> None:
     scaling = options["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (2, 6, 16)
     assert "num_replicas" not in options
+
+
+def test_a_pool_that_may_sleep_has_no_fewest() -> None:
+    """Serve's own delay of the last replica is the pool's; the plan says what sleep means for its GPUs."""
+    pool = _pool(replicas=2, autoscaling={"idle_s": 900, "idle_requests": 0.5}, gpus=1)
+    scaling = serve_options(pool)["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["initial_replicas"], scaling["max_replicas"]) == (0, 2, 2)
+    assert scaling["downscale_to_zero_delay_s"] == 900
+    assert scaling["policy"] == {
+        "policy_function": "engines.autoscaling:ByLoadOrNone",
+        "policy_kwargs": {"least": 2, "idle_requests": 0.5},
+    }
+    assert "sleeps when idle for 900 s" in deployment_plan([pool]).notes[0]
 
 
 def _problems(*pools: PoolSettings, nodes: int = 1, gpus: int = 8) -> DeploymentPlan:
