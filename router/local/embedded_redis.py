@@ -64,8 +64,10 @@ class EmbeddedRedis:
         self.port = self.port or free_port()
         log = where / "redis.log"
         command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
-        # Every write is in the file before it is answered, so that a server that is killed comes back with all of it.
-        command += ["--appendonly", "yes", "--save", "", "--logfile", str(log), "--daemonize", "no"]
+        # Every write is on disk before it is answered, so that a server that is killed comes back with all of it. By
+        # default Redis puts writes off for up to 2 s while the disk is busy, and answers nevertheless.
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        command += ["--logfile", str(log), "--daemonize", "no"]
         # In a session of its own, so that a Ctrl-C in the terminal ends it last, by `stop`.
         self._process = subprocess.Popen(
             command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True

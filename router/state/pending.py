@@ -51,30 +51,40 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Writing:
+class Writing:
+    """A batch that the store said it has, when (Unix seconds), and the version that each delta made."""
+
+    name: str
     at_s: float
-    version: int
-    delta: Delta
+    deltas: Sequence[Delta]
+    versions: Sequence[int]
 
 
 class Written:
-    """What this router wrote lately: another's copy, given back after a loss, may be from just before that."""
+    """What this router wrote lately: a copy that is given back after a loss, or a server that took over from another,
+    may be from just before that."""
 
     def __init__(self) -> None:
-        self._writings: list[_Writing] = []
+        self._writings: list[Writing] = []
 
-    def add(self, deltas: Sequence[Delta], versions: Sequence[int], now_s: float) -> None:
-        """Deltas that the store has, and the version that each made."""
-        self._writings += (_Writing(now_s, version, delta) for version, delta in zip(versions, deltas, strict=True))
+    def add(self, writing: Writing) -> None:
+        """Remember a batch; one that was written again takes the place of its first time."""
+        self._writings = [*(one for one in self._writings if one.name != writing.name), writing]
+
+    def all(self) -> list[Writing]:
+        """Every batch remembered, in the order written."""
+        return self._writings
 
     def since(self, key: str, generation: str, copy: Cursor) -> list[Delta]:
         """What was written to a record, in `generation`, after a copy of it was read: all, where that one is older."""
-        version = copy.version if copy.generation == generation else 0
-        newer = [w.delta for w in self._writings if w.delta.key == key and w.version > version]
-        return newer if copy.generation <= generation else []
+        if copy.generation > generation:
+            return []
+        after = copy.version if copy.generation == generation else 0
+        made = (pair for writing in self._writings for pair in zip(writing.deltas, writing.versions, strict=True))
+        return [delta for delta, version in made if delta.key == key and version > after]
 
     def forget(self, before_s: float) -> None:
-        """Drop what every router has read by now."""
+        """Drop what every router, and every replica of the store, has read by now."""
         self._writings = [writing for writing in self._writings if writing.at_s >= before_s]
 
     def clear(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from policies.words import Event
 from router.observe.telemetry import Telemetry
 from router.state.marks import Marks, MemoryMarks
 from router.state.outage import Outage, logger
-from router.state.pending import Batch, Pending, Written
+from router.state.pending import Batch, Pending, Writing, Written
 from router.state.store import Changes, Clock, Copies, Cursor, LostError, Store, StoreError
 from router.traffic.fleet import Fleet
 
@@ -25,7 +25,7 @@ READ_ALL_S = 60.0
 """How often everything is read anew: what expired is forgotten, and what a failover rolled back is seen."""
 
 WRITTEN_KEPT_S = 10.0
-"""How long after a write every router that is in touch with Redis has surely read it."""
+"""How long after a write every router that is in touch with Redis, and every replica of Redis, has surely read it."""
 
 INSTALLED_AT_ONCE = 50
 """Records taken over between two requests: about a millisecond."""
@@ -46,8 +46,9 @@ class Sharing:
     """Writes what this router learnt, reads what others did, and reads who is there.
 
     While Redis is away the local copies stay as they are, and what is learnt waits, merged, until it is back. Each
-    delta counts once, whatever is lost on the way: a batch has a name by which the store knows it again, and after a
-    loss of data each record is given back by one router, to which the others add what that one had not read.
+    delta counts once, whatever is lost on the way: a batch has a name by which the store knows it again; after a loss
+    of data each record is given back by one router, to which the others add what that one had not read; and after an
+    outage what was written just before it is written again, for a server that took over may not have had it.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class Sharing:
         """One round: read, then write; a store that is away, or makes no sense, is counted and said once a minute."""
         try:
             # A store that takes no writes hears no heartbeats either: that none is in it says nothing of the engines.
-            await self._store.position()
+            now = await self._store.position()
+            if self._outage.lasts or self._fell_behind(now):
+                await self._write_again()
             await self._finish()
             await self._read()
             await self._write()
@@ -130,6 +133,18 @@ class Sharing:
             self._fleet.update(beats, complete=False)
             self._count_replicas()
             self.heard.set()
+
+    def _fell_behind(self, now: Cursor) -> bool:
+        """Whether the store lost the latest changes, and nothing else."""
+        return now.generation == self._cursor.generation and now.version < self._cursor.version
+
+    async def _write_again(self) -> None:
+        """Have the store know the batches of the last seconds, and read all of it: versions may mean other changes."""
+        with contextlib.suppress(LostError):
+            for writing in list(self._written.all()):
+                versions = await self._store.merge(writing.deltas, writing.name, self._cursor.generation)
+                self._written.add(replace(writing, versions=versions))
+        self._cursor = Cursor(self._cursor.generation)
 
     async def _finish(self) -> None:
         """Send again what may have been written already: read before that is known, it would count twice here."""
@@ -209,7 +224,7 @@ class Sharing:
         name, pending = self._sending.name, self._sending.pending
         if deltas := pending.all():
             versions = await self._store.merge(deltas, name, self._cursor.generation)
-            self._written.add(deltas, versions, self._clock_s())
+            self._written.add(Writing(name, self._clock_s(), deltas, versions))
             pending.deltas = {}
         if pending.events:
             await self._store.emit(pending.events)
