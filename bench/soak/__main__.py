@@ -18,7 +18,7 @@ from bench.provenance import provenance
 from bench.soak.clients import Load
 from bench.soak.faults import Faults
 from bench.soak.stand import MODEL, Stand, stand
-from bench.soak.verdict import Check, Sample, checks, codes
+from bench.soak.verdict import Check, Sample, checks, codes, unexplained
 
 SAMPLE_EVERY_S = 2.0
 TOLD_EVERY_S = 15.0
@@ -55,6 +55,7 @@ def main(
             "checks": [asdict(check) for check in found],
             "requests": load.counts(),
             "errors": codes(load.ended),
+            "unexplained": [[round(one.at_s - start_s, 1), one.code] for one in unexplained(load.ended, faults.done)],
             "faults": [{**asdict(fault), "at_s": round(fault.at_s - start_s, 1)} for fault in faults.done],
             "memory_mib": [[sample.pid, round(sample.at_s - start_s, 1), round(sample.mib, 1)] for sample in memory],
         }
