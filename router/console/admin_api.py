@@ -111,8 +111,8 @@ class AdminApi:
             raise ApiAway(str(refused)) from None
         try:
             await self.send("GET", "/keys", key)
-        except ApiRefused:
-            return Role.OPERATOR
+        except ApiRefused as refused:
+            return Role.OPERATOR if refused.status in (401, 403) else Role.ADMIN
         return Role.ADMIN
 
     async def _ask(

@@ -22,6 +22,7 @@ from router.console import (
     page_keys,
     page_overview,
     page_policies,
+    page_settings,
 )
 from router.console.admin_api import AdminApi
 from router.console.frame import FOR_ADMINS, NAVIGATION, Console, View, framed
@@ -43,6 +44,7 @@ _PAGES: dict[str, Callable[[View], None]] = {
     "/policies": page_policies.build,
     "/events": page_events.build,
     "/keys": page_keys.build,
+    "/settings": page_settings.build,
 }
 
 

@@ -34,7 +34,7 @@ NAVIGATION = {
     "/policies": "Policies",
     "/events": "Events",
 }
-FOR_ADMINS = {"/keys": "Keys"}
+FOR_ADMINS = {"/keys": "Keys", "/settings": "Settings"}
 
 _SHOW_WHERE = "document.querySelector('.nav a[aria-current]')?.scrollIntoView({inline: 'center', block: 'nearest'})"
 """On a phone the navigation is wider than the screen."""
@@ -65,7 +65,9 @@ class View:
         asked = {name: value for name, value in params.items() if value}
         return (await self.console.api.get(path, self.session.key, asked)).body
 
-    async def send(self, method: str, path: str, body: Body, *, if_match: str = "", limit_s: float = 5.0) -> Answer:
+    async def send(
+        self, method: str, path: str, body: Body | None, *, if_match: str = "", limit_s: float = 5.0
+    ) -> Answer:
         """Change something."""
         api = self.console.api
         return await api.send(method, path, self.session.key, body, if_match=if_match, limit_s=limit_s)

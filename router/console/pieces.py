@@ -95,11 +95,16 @@ class Chart:
 class Table:
     """Rows that can be searched, sorted and paged through; `key` names the column that tells rows apart."""
 
-    def __init__(self, columns: Sequence[Column], key: str, empty: str, *, search: bool = True) -> None:
+    def __init__(
+        self, columns: Sequence[Column], key: str, empty: str, *, search: bool = True, wrap: bool = False
+    ) -> None:
+        """`wrap`: long texts break into lines, where there is room for few words otherwise."""
         self._table = ui.table(
             columns=[_quasar(column) for column in columns], rows=[], row_key=key, pagination={"rowsPerPage": PAGE_ROWS}
-        ).props(f'flat dense wrap-cells=false no-data-label="{empty}" :rows-per-page-options="[10, 25, 50, 100, 0]"')
+        ).props(f'flat dense no-data-label="{empty}" :rows-per-page-options="[10, 25, 50, 100, 0]"')
         self._table.classes("full-width")
+        if wrap:
+            self._table.props("wrap-cells")
         for column in columns:
             if slot := _slot(column):
                 self._table.add_slot(f"body-cell-{column.name}", slot)

@@ -129,7 +129,7 @@ def dialog(page: "Page") -> "Locator":
 
 
 def test_only_operators_come_in(watched: Watched) -> None:
-    """No page without a key; a client's is refused; an operator sees no keys, an admin does; signing out ends it."""
+    """No page without a key; a client's is refused; an operator sees no keys, an admin does, and settings; signing out ends it."""
     with browsing(watched.service.url) as browser:
         page = browser.page()
         page.goto(f"{watched.console}/policies")
@@ -147,7 +147,12 @@ def test_only_operators_come_in(watched: Watched) -> None:
         sign_in(page, watched, "admin")
         page.get_by_role("link", name="Keys").click()
         page.get_by_text("ana-operator").wait_for()
+        picture(page, "keys", PICTURES)
         assert watched.keys["operator"] not in page.content()
+        page.get_by_role("link", name="Settings").click()
+        page.get_by_text("Only what is not the default").click()
+        page.get_by_role("cell", name="auth.keys_file", exact=True).wait_for()
+        picture(page, "settings", PICTURES)
 
 
 def test_a_policy_from_a_mistake_to_a_rollback(watched: Watched) -> None:

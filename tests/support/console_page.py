@@ -12,9 +12,9 @@ from typing import Any
 import uvicorn
 from aiohttp import web
 
+from engines.ports import free_port
 from router.console.application import running_console
 from router.console.gate import Told
-from router.local.ports import free_port
 
 START_S = 30.0
 
@@ -27,6 +27,8 @@ class Service:
     redis_ago_s: float | None = 0.1
     away: bool = False
     url: str = ""
+    changes: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Method, path and body of whatever was to change something."""
 
     async def answer(self, request: web.Request) -> web.Response:
         """As a router, or as a proxy before none."""
@@ -34,7 +36,10 @@ class Service:
             return web.Response(status=503, text="no server is available")
         if request.path == "/ready":
             return web.json_response({"router": "r1", "redis": {"seconds_since_exchange": self.redis_ago_s}})
-        body = self.bodies.get(request.path.removeprefix("/admin/v1"))
+        path = request.path.removeprefix("/admin/v1")
+        if request.method != "GET":
+            self.changes.append((request.method, path, await request.json() if request.can_read_body else None))
+        body = self.bodies.get(path if request.method == "GET" else f"{request.method} {path}")
         if body is None:
             return web.json_response({"error": {"message": "unknown", "code": "unknown_route"}}, status=404)
         return web.json_response(body)
@@ -158,6 +163,45 @@ def engines(replicas: int) -> dict[str, Any]:
 STATUS = {"active": 0, "source": "settings", "since_s": 0.0, "by": "", "shadow": None, "canary": None, "problem": None}
 
 
+SECRET = "ar-shown-once"
+HOUR_S = 3600.0
+
+
+def key(name: str, role: str) -> dict[str, Any]:
+    """What is told of a key."""
+    limits = {"requests_per_minute": 60, "tokens_per_minute": None, "concurrent": None}
+    about: dict[str, Any] = {"id": name, "role": role, "segments": [], "limits": limits, "kept_in": "redis"}
+    return {**about, "expires": "2027-01-01T00:00:00Z", "former_until": None}
+
+
+def _series() -> dict[str, Any]:
+    """Half an hour of acceptance of one task, which falls in its middle."""
+    first_s = time.time() - HOUR_S / 2
+    alphas = [0.8 if i < 15 else 0.4 for i in range(30)]
+    points = [
+        {"at_s": first_s + 60 * i, "alpha": alpha, "low": alpha - 0.1, "high": alpha + 0.1}
+        for i, alpha in enumerate(alphas)
+    ]
+    return {**{part: acceptance(8)["acceptance"][7][part] for part in RECORD}, "points": points}
+
+
+RECORD = ("drafter", "task", "segment", "temperature", "shape")
+
+
+def drift(minutes_ago: float, task: str = "task-07") -> dict[str, Any]:
+    """An alarm on a record of the org's drafter."""
+    subject, at_s = f"org/drafter/{task}/default/0", time.time() - 60 * minutes_ago
+    return {"id": f"{minutes_ago}", "kind": "drift", "subject": subject, "at_s": at_s, "detail": "0.80 to 0.40"}
+
+
+def _settings() -> list[dict[str, str]]:
+    return [
+        {"path": "redis.url", "value": "********", "default": "********", "about": "Where Redis is."},
+        {"path": "redis.password", "value": "********", "default": "", "about": "Its password."},
+        {"path": "router.sync_s", "value": "0.2", "default": "0.2", "about": "How often routers exchange."},
+    ]
+
+
 def large(tasks: int = 50, replicas: int = 200) -> Service:
     """A large service."""
     return Service(
@@ -167,6 +211,11 @@ def large(tasks: int = 50, replicas: int = 200) -> Service:
             "/engines": engines(replicas),
             "/events": {"events": []},
             "/policies/status": STATUS,
-            "/keys": {"keys": []},
+            "/acceptance/history": {"series": [_series()]},
+            "/keys": {"keys": [key("team-a", "client"), key("ana", "admin")]},
+            "POST /keys": {**key("team-b", "operator"), "key": SECRET},
+            "POST /keys/team-a/rotate": {**key("team-a", "client"), "key": SECRET},
+            "DELETE /keys/team-a": {},
+            "/settings": {"settings": _settings()},
         }
     )
