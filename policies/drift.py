@@ -1,7 +1,7 @@
 """Noticing that acceptance or a replica changed: two-sided CUSUMs on standardised residuals, and what an alarm does."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from policies.estimator import Curve
@@ -33,18 +33,19 @@ ANNOUNCED, WATCHED = "announced", "watched"
 """Names among the tasks of such a record: when the drafter was last announced as stale, and its revision as new."""
 
 
-def residual(found: Counts, believed: Curve) -> float:
+def residual(found: Counts, believed: Curve, beside: float = 0.0) -> float:
     """Standardised residual of a request's accepted drafts, positive when acceptance rose, within ±`LIMIT`.
 
     Every position counts (the first alone needs half as many requests again to notice a collapse). The variance is
-    the binomial
-    one, more for drafts of one request are alike (streaks, prompts that differ), plus that of the belief.
+    the binomial one, more for drafts of one request are alike (streaks, prompts that differ), plus that of the belief.
+    `beside` other answers are held against the same belief before its routers hear of each other: they share its
+    error, so that the sum over 1 + m answers has (1 + m)² of its variance, and each is told m + 1 times of it.
     """
     surplus = variance = belief = 0.0
     for s, e, h, weight in zip(found.s, found.e, believed.h, believed.weight, strict=False):
         surplus += s - e * h
         variance += e * h * (1 - h)
-        belief += e * h * (1 - h) * e / weight
+        belief += e * h * (1 - h) * e * (1 + beside) / weight
     design = 1 + max(0.0, sum(found.e) - 1) * believed.alike
     z = surplus / math.sqrt(max(HEAVY * variance * design + belief, 1e-9))
     return max(-LIMIT, min(LIMIT, z))
@@ -67,13 +68,12 @@ def forget(key: str, record: Record, rules: Drift) -> Delta:
     return Delta(key, {"+boost": float(rules.probes)}, shrink=Shrink(record.epoch, scale))
 
 
-def drift_event(key: Key, before: float, found: Counts, now_s: float) -> Event:
-    """The event of one alarm, with the acceptance believed and the one just seen."""
+def drift_event(key: Key, epoch: int, before: float, found: Counts, now_s: float) -> Event:
+    """The event of one alarm, with the acceptance believed and the one just seen: one per epoch of the record."""
     seen = found.s[0] / found.e[0] if found.e[0] else math.nan
     subject = f"{key.drafter}/{key.task}/{key.segment}/{key.bucket}"
-    return Event(
-        "drift", subject, now_s, f"first-position acceptance was {before:.2f}, the last request had {seen:.2f}"
-    )
+    detail = f"first-position acceptance was {before:.2f}, the last request had {seen:.2f}"
+    return Event("drift", subject, now_s, detail, f"{key.encode()}@{epoch}")
 
 
 def drafter_key(key: Key) -> str:
@@ -86,7 +86,7 @@ def stale(key: Key, record: Record, rules: Drift, now_s: float) -> Event | None:
 
     It says since when, which tasks, and what collects a set to distil a new drafter from.
     """
-    since = now_s - rules.stale_within_s
+    since, said = now_s - rules.stale_within_s, f"^{ANNOUNCED}"
     times = {name[1:]: at for name, at in record.fields.items() if at > since and name[1:] != WATCHED}
     tasks = sorted({*times, key.task} - {ANNOUNCED})
     if len(tasks) < rules.stale_tasks or ANNOUNCED in times:
@@ -96,7 +96,7 @@ def stale(key: Key, record: Record, rules: Drift, now_s: float) -> Event | None:
         f"{len(tasks)} tasks drifted together since {first}: {', '.join(tasks)}; did its target change? Collect a "
         f"set to distil from: alpharoute distill collect --tasks {','.join(tasks)}"
     )
-    return Event("drafter_stale", key.drafter, now_s, detail)
+    return Event("drafter_stale", key.drafter, now_s, detail, f"{drafter_key(key)}@{record.fields.get(said, 0.0):.0f}")
 
 
 def fallen(records: Mapping[str, Record], since_s: float) -> frozenset[str]:
@@ -112,7 +112,7 @@ def revision_event(key: Key, before: Pair, now_s: float) -> Event:
         f"{what_changed((key.target, key.drafter), before)}: acceptance starts from what was seen before, discounted, "
         f"and is watched until {WATCHED_EXPOSURES:.0f} drafts of each task were seen"
     )
-    return Event("revision_changed", key.drafter, now_s, detail)
+    return Event("revision_changed", key.drafter, now_s, detail, drafter_key(key))
 
 
 def drafter_delta(key: Key, announced: bool, now_s: float) -> Delta:
@@ -126,6 +126,7 @@ def cost_residual(error: float, noise: float) -> float:
     return max(-LIMIT, min(LIMIT, error / max(COST_UNIT, 2 * noise)))
 
 
-def slow_event(replica: str, error: float, now_s: float) -> Event:
-    """The event of a replica whose steps got longer than its model for good."""
-    return Event("replica_slow", replica, now_s, f"steps take {error:.0%} longer than before at the same batch")
+def slow_event(replica: str, epochs: Sequence[int], error: float, now_s: float) -> Event:
+    """The event of a replica whose steps got longer than its model for good: one per epoch of its records."""
+    detail = f"steps take {error:.0%} longer than before at the same batch"
+    return Event("replica_slow", replica, now_s, detail, f"{replica}@{'.'.join(map(str, epochs))}")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from operator import truediv
 
 from policies.formulas import expit, logit
-from policies.priors import NGRAM_METHODS
 from policies.records import Record
 
 KAPPA = 20.0
@@ -87,11 +86,11 @@ def positions(fields: Mapping[str, float], k_max: int, keep: float = 1.0) -> Pos
     return Positions(tuple(s), tuple(e))
 
 
-def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: float) -> tuple[float, ...]:
+def carried(prior: Sequence[float], seen: Positions, lookup: bool, kappa: float) -> tuple[float, ...]:
     """Posterior means of every position, each prior moved by what the position before it taught.
 
     A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not
-    from position 1 to 2 of an n-gram drafter: there the first is finding a match and the rest are keeping it.
+    from position 1 to 2 of a lookup: there the first is finding a match and the rest are keeping it.
     """
     h: list[float] = []
     shift = 0.0
@@ -103,7 +102,7 @@ def carried(prior: Sequence[float], seen: Positions, method: str | None, kappa: 
         if e:
             weight = e / (e + kappa)
             shift = weight * (logit(h[i]) - believed) + (1 - weight) * shift
-        if i == 0 and method in NGRAM_METHODS:
+        if i == 0 and lookup:
             shift = 0.0
     return tuple(h)
 
@@ -112,7 +111,7 @@ def curve(
     prior: Sequence[float],
     own: Record,
     siblings: Positions,
-    method: str | None,
+    lookup: bool,
     kappa: float = KAPPA,
     keep: float = 1.0,
     usual_design: float = DESIGN_PRIOR,
@@ -124,9 +123,9 @@ def curve(
     `unsure` is the standard deviation, in log-odds, of how far the drafter as a whole is off its priors.
     """
     k_max = len(prior)
-    mean = carried(prior, siblings, method, kappa) if any(siblings.e) else prior
+    mean = carried(prior, siblings, lookup, kappa) if any(siblings.e) else prior
     seen = positions(own.fields, k_max, keep)
-    h = carried(mean, seen, method, kappa)
+    h = carried(mean, seen, lookup, kappa)
     coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
     told = seen.e[0] / design + (siblings.e[0] / usual_design if siblings.e else 0.0)
     expected, spread, shared = _tokens(h, seen.e, coverage, kappa, design, unsure * (kappa / (told + kappa)) ** 2)

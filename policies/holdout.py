@@ -105,12 +105,12 @@ def off_s(fields: Mapping[str, float], rules: Guard, now_s: float) -> float:
     return min(2 * (until - fields.get("^since", until)), rules.off_max_s) or rules.off_s
 
 
-def guard_event(request: Request, found: Verdict, seconds: float, now_s: float) -> Event:
-    """The event of a tripped guard."""
+def guard_event(request: Request, found: Verdict, epoch: int, seconds: float, now_s: float) -> Event:
+    """The event of a tripped guard: one per epoch of the hold-out's sums."""
     slower = math.exp(found.mean) - 1
     against = f"its hold-out of {found.held_out:.0f} requests"
     detail = f"speculation was {slower:.0%} slower than {against}; off for {seconds:.0f} s"
-    return Event("guard_tripped", f"{request.model}/{request.task}", now_s, detail)
+    return Event("guard_tripped", f"{request.model}/{request.task}", now_s, detail, f"{canary_key(request)}@{epoch}")
 
 
 def vanilla_excess(choice: Choice) -> float:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 
 from policies.families import Family
 from policies.formulas import expit, logit
-from policies.priors import NGRAM_METHODS
 
 KAPPA = 20.0
 """Exposures that a task's own prior counts for beside what the earlier revision showed."""
@@ -39,7 +38,7 @@ def predecessor(pair: Pair, families: Mapping[Pair, Family]) -> Pair | None:
     return max(known, default=(0.0, None), key=lambda found: found[0])[1]
 
 
-def inherited(prior: tuple[float, ...], sums: Mapping[str, float], method: str | None) -> tuple[float, ...]:
+def inherited(prior: tuple[float, ...], sums: Mapping[str, float], lookup: bool) -> tuple[float, ...]:
     """The prior of a task at a new revision: what was seen at the old one over its own prior, less `DOUBT`.
 
     Lookups are doubted where they begin only: how long a match lasts is the text's doing.
@@ -47,7 +46,6 @@ def inherited(prior: tuple[float, ...], sums: Mapping[str, float], method: str |
     seen = (
         (sums.get(f"s{i}", 0.0) + KAPPA * p) / (sums.get(f"e{i}", 0.0) + KAPPA) for i, p in enumerate(prior, start=1)
     )
-    lookup = method in NGRAM_METHODS
     return tuple(expit(logit(h) - (0.0 if lookup and i else DOUBT)) for i, h in enumerate(seen))
 
 

@@ -13,13 +13,18 @@ from policies.evidence import HALF_LIFE_S
 from policies.families import Family, Shift
 from policies.formulas import expit, logit
 from policies.keys import Key, decode_key
-from policies.priors import FADE, NGRAM_METHODS, OUTPUT_TOKENS, acceptance_prior
+from policies.priors import FADE, OUTPUT_TOKENS, acceptance_prior
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
 from policies.words import OTHER, Bucket, Choice, Habit, Load, Pool, Replica, Request, Shape, StepTime, bucket_of
 
 REFIT_S = 0.5
 MAX_SLOTS = 20_000
 LENGTH_WEIGHT = 4.0
+
+TOLD = "+told"
+"""Field of an acceptance record that counts its answers, forgotten at an alarm only."""
+
+LEAST_KNOWN = 0.01
 
 Leaf = tuple[str, str, str, str, Bucket, Shape]
 TrafficClass = tuple[str, str, str, Bucket, Shape]
@@ -69,6 +74,10 @@ class Knowledge:
     _families: dict[tuple[str, str], Family] = field(default_factory=dict)
     _keys: dict[str, Key] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)
+    _own: Counter[str] = field(default_factory=Counter)
+    """Answers that this router taught an acceptance record since it was last read."""
+    _others: dict[str, float] = field(default_factory=dict)
+    """Answers that other routers taught it between the last two times that it was read."""
 
     def adopt(self, document: Document) -> None:
         """Go by another document; beliefs that rest on its priors are formed anew."""
@@ -82,6 +91,7 @@ class Knowledge:
         for key, record in records.items():
             why = flaw(record, now_s)
             if why is None:
+                self._heard(key, record)
                 self._replace(key, record)
             else:
                 self.ignored[f"record_{why}"] += 1
@@ -90,14 +100,15 @@ class Knowledge:
         """Apply our own deltas to the local copy."""
         for delta in deltas:
             self._replace(delta.key, apply(self.records.get(delta.key, EMPTY), delta, now_s))
+            self._own[delta.key] += TOLD in delta.add
         self._refit(now_s)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Drop records that the store no longer holds: nobody added to them for so long that they expired."""
         for key in keys:
             self._replace(key, EMPTY)
-            self.records.pop(key, None)
-            self._keys.pop(key, None)
+            for held in (self.records, self._keys, self._own, self._others):
+                held.pop(key, None)
 
     def record(self, key: str) -> Record:
         """The record of a key, empty where nothing is known."""
@@ -110,6 +121,24 @@ class Knowledge:
     def acceptance_key(self, request: Request, pool: Pool, now_s: float) -> str:
         """The record key of this request's acceptance by the pool's drafter."""
         return self._slot(request, pool, now_s).key
+
+    def beside(self, key: str, known: float) -> float:
+        """How many answers other routers hold against the same belief, supposed before they have heard of each other.
+
+        `known` is the share of the traffic that is this router's own.
+        """
+        supposed = (self._own[key] + 1) * (1 / max(known, LEAST_KNOWN) - 1)
+        return min(supposed, self._others.get(key, supposed))
+
+    def _heard(self, key: str, record: Record) -> None:
+        """Count what others taught a record since it was last read."""
+        if TOLD not in record.fields:
+            return
+        if key in self.records:
+            before = self.records[key]
+            counted = before.fields.get(TOLD, 0.0) if before.epoch == record.epoch else 0.0
+            self._others[key] = max(0.0, record.fields[TOLD] - counted)
+        self._own.pop(key, None)
 
     def step_model(self, replica: Replica, now_s: float) -> StepModel:
         """The fitted step time of a replica; refitted off the request path, by `absorb`."""
@@ -200,7 +229,7 @@ class Knowledge:
             for name, value in sums.items():
                 pooled[name] = pooled.get(name, 0.0) + value
         prior = task_prior(OTHER, pool, self.document.tasks.get(OTHER))
-        return estimator.curve(prior, Record(pooled), estimator.NOTHING, pool.method).expected
+        return estimator.curve(prior, Record(pooled), estimator.NOTHING, pool.lookup).expected
 
     def _family(self, pool: Pool) -> Family:
         found = self._families.get((pool.target, pool.drafter_id))
@@ -213,13 +242,12 @@ class Knowledge:
         """Own record over siblings over the task's prior moved by how the drafter's other tasks differ from theirs."""
         family, task = self._family(pool), leaf[2]
         moved = shift.without(task)
-        lookup = pool.method in NGRAM_METHODS
         own = self._prior(task, pool)
-        prior = tuple(expit(logit(p) + (0.0 if lookup and i else moved)) for i, p in enumerate(own))
+        prior = tuple(expit(logit(p) + (0.0 if pool.lookup and i else moved)) for i, p in enumerate(own))
         siblings = family.others(task, record.fields, pool.k_max)
         keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
         return estimator.curve(
-            prior, record, siblings, pool.method, shift.kappa, keep, shift.design, shift.unsure(task)
+            prior, record, siblings, pool.lookup, shift.kappa, keep, shift.design, shift.unsure(task)
         )
 
     def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
@@ -227,7 +255,7 @@ class Knowledge:
         before = inheritance.predecessor((pool.target, pool.drafter_id), self._families)
         if before is None:
             return own
-        return inheritance.inherited(own, self._families[before].tasks.get(task, {}), pool.method)
+        return inheritance.inherited(own, self._families[before].tasks.get(task, {}), pool.lookup)
 
     def predecessor(self, pair: inheritance.Pair) -> inheritance.Pair | None:
         """The same target and drafter at other revisions, of which there is evidence."""
@@ -267,10 +295,10 @@ HABITUAL = frozenset({"fastest", "held"})
 def task_prior(task: str, pool: Pool, entry: TaskEntry | None) -> tuple[float, ...]:
     """Prior h of a task: the operator's figure where the document has one, else ours."""
     if entry is None or entry.acceptance is None:
-        return acceptance_prior(task, pool.method, pool.k_max)
+        return acceptance_prior(task, pool.lookup, pool.k_max)
     first = entry.acceptance
-    then = acceptance_prior(task, pool.method, pool.k_max)
-    return (first, *then[1:]) if pool.method in NGRAM_METHODS else tuple(first * FADE**i for i in range(pool.k_max))
+    then = acceptance_prior(task, pool.lookup, pool.k_max)
+    return (first, *then[1:]) if pool.lookup else tuple(first * FADE**i for i in range(pool.k_max))
 
 
 def task_key(request: Request) -> str:

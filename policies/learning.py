@@ -1,13 +1,13 @@
 """From an outcome to the changes of the shared records and to events."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies import cost, drift, holdout
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
 from policies.keys import decode_key
-from policies.knowledge import Knowledge, task_key
+from policies.knowledge import TOLD, Knowledge, task_key
 from policies.records import Delta, Shrink
 from policies.words import Event, Outcome, Reason, Request
 
@@ -73,12 +73,15 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
     alarm = Lesson()
     if watch and sure > SURE:
         rules = knowledge.document.drift
-        sums = drift.cusum_fields(drift.residual(found, believed), rules)
+        beside = knowledge.beside(key, outcome.known)
+        sums = drift.cusum_fields(drift.residual(found, believed, beside), rules)
         fields |= sums
         if drift.alarmed(knowledge.record(key), sums, rules):
             alarm = _drifted(key, believed.h[0], found, knowledge, now_s)
             fields = _echoed(fields, sums)
-    taught = Delta(key, fields, sure * found.steps, HALF_LIFE_STEPS, HALF_LIFE_S)
+    fields[TOLD] = 1.0
+    epoch = knowledge.record(key).epoch
+    taught = Delta(key, fields, sure * found.steps, HALF_LIFE_STEPS, HALF_LIFE_S, epoch=epoch)
     return joined(_changed_revision(key, knowledge, now_s), alarm, Lesson((taught,)))
 
 
@@ -123,7 +126,7 @@ def _drifted(text: str, before: float, found: Counts, knowledge: Knowledge, now_
     key, rules = decode_key(text), knowledge.document.drift
     stale = drift.stale(key, knowledge.record(drift.drafter_key(key)), rules, now_s)
     deltas = (drift.forget(text, knowledge.record(text), rules), drift.drafter_delta(key, stale is not None, now_s))
-    event = drift.drift_event(key, before, found, now_s)
+    event = drift.drift_event(key, knowledge.record(text).epoch, before, found, now_s)
     return Lesson(deltas, (event,) if stale is None else (event, stale))
 
 
@@ -141,14 +144,15 @@ def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         return Lesson((taught,))
     sums = drift.cusum_fields(drift.cost_residual(error, model.noise), rules)
     if not drift.alarmed(record, sums, rules):
-        return Lesson((Delta(key, {**taught.add, **sums}, 1.0, cost.HALF_LIFE_REQUESTS, cost.HALF_LIFE_S),))
+        return Lesson((replace(taught, add={**taught.add, **sums}, epoch=record.epoch),))
+    held = {name: knowledge.record(name) for name in cost.record_keys(replica.pool.name, replica.name)}
     forget = []
-    for name in cost.record_keys(replica.pool.name, replica.name):
-        old = knowledge.record(name)
+    for name, old in held.items():
         if old.fields:
             scale = min(1.0, drift.KEEP_ROWS / max(old.fields.get("w", 0.0), 1e-9))
             forget.append(Delta(name, {}, shrink=Shrink(old.epoch, scale)))
-    events = (drift.slow_event(replica.name, error, now_s),) if error > 0 else ()
+    epochs = [old.epoch for old in held.values()]
+    events = (drift.slow_event(replica.name, epochs, error, now_s),) if error > 0 else ()
     return Lesson((*forget, taught), events)
 
 
@@ -187,4 +191,4 @@ def learn_hold_out(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Less
     # The arms start afresh after the pause: what they say now is what it is for.
     off = Delta(holdout.guard_key(request), {"^since": now_s, "^until": now_s + seconds})
     restart = Delta(key, {}, shrink=Shrink(record.epoch, 0.0))
-    return Lesson((off, restart), (holdout.guard_event(request, found, seconds, now_s),))
+    return Lesson((off, restart), (holdout.guard_event(request, found, record.epoch, seconds, now_s),))

@@ -28,7 +28,6 @@ NGRAM_FIRST, NGRAM_NEXT = 0.11, 0.75
 NGRAM_CODE_FIRST, NGRAM_CODE_NEXT = 0.25, 0.92
 """N-gram lookup rarely starts a match and seldom loses one (public per-step measurements, Llama-3.1-8B)."""
 
-NGRAM_METHODS = frozenset({"ngram", "ngram_gpu", "suffix"})
 OUTPUT_TOKENS = 128.0
 """Expected length of an answer of a task never seen, where the request sets no limit."""
 
@@ -37,9 +36,9 @@ STEP_S = (8e-3, 3e-5, 2e-5, 8.2e-3, 8e-4, 4e-5, 2e-2)
 
 
 @cache
-def acceptance_prior(task: str, method: str | None, k_max: int) -> tuple[float, ...]:
-    """Prior means of h_1 … h_k_max for a task and method."""
-    if method in NGRAM_METHODS:
+def acceptance_prior(task: str, lookup: bool, k_max: int) -> tuple[float, ...]:
+    """Prior means of h_1 … h_k_max for a task, of a model's drafts or of ones looked up in texts."""
+    if lookup:
         code = task == "code_generation"
         first, then = (NGRAM_CODE_FIRST, NGRAM_CODE_NEXT) if code else (NGRAM_FIRST, NGRAM_NEXT)
         return (first,) + (then,) * (k_max - 1)

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MAX_FIELDS = 64
+MAX_FIELDS = 96
+"""Most fields of a record that is believed: successes and exposures of 32 drafts, and a dozen more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,11 @@ class Shrink:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A change to one record: decay by `steps` and by elapsed time, shrink, then add; half-lives of 0 mean no decay."""
+    """A change to one record: decay by `steps` and by elapsed time, shrink, then add; half-lives of 0 mean no decay.
+
+    `+` fields count only where the record is still at `epoch`, or where this delta's own shrink takes effect: sums
+    towards an alarm that another router has raised meanwhile are about what it has made all forget.
+    """
 
     key: str
     add: Mapping[str, float]
@@ -39,6 +44,12 @@ class Delta:
     half_life_steps: float = 0.0
     half_life_s: float = 0.0
     shrink: Shrink | None = None
+    epoch: int | None = None
+
+    def late(self, epoch: int) -> bool:
+        """Whether its `+` fields come too late for a record at that epoch."""
+        formed = self.epoch if self.shrink is None else self.shrink.epoch
+        return formed is not None and formed != epoch
 
 
 EMPTY = Record()
@@ -57,8 +68,10 @@ def apply(record: Record, delta: Delta, now_s: float) -> Record:
     if shrunk and delta.shrink is not None:
         keep *= delta.shrink.scale
     fields = {name: _kept(name, value, keep, shrunk) for name, value in record.fields.items()}
+    late = delta.late(record.epoch)
     for name, value in delta.add.items():
-        fields[name] = _added(name, fields.get(name), value)
+        if not (late and name[0] == "+"):
+            fields[name] = _added(name, fields.get(name), value)
     return Record(fields, max(record.at_s, now_s), record.epoch + shrunk)
 
 
@@ -78,9 +91,8 @@ def _added(name: str, old: float | None, value: float) -> float:
 
 def merge(first: Delta, second: Delta) -> Delta | None:
     """One delta with the effect of both in turn at one moment; None where they must stay apart (a shrink, another
-    key)."""
-    apart = first.key != second.key or second.shrink is not None or _half_lives(first) != _half_lives(second)
-    if apart:
+    epoch, another key)."""
+    if first.shrink is not None or second.shrink is not None or _kind(first) != _kind(second):
         return None
     keep = decay(second.steps, second.half_life_steps)
     add = {name: _kept(name, value, keep, False) for name, value in first.add.items()}
@@ -89,11 +101,11 @@ def merge(first: Delta, second: Delta) -> Delta | None:
         joined = name[0] == "+" and name in add
         add[name] = add[name] + value if joined else _added(name, add.get(name), value) if name in add else value
     steps = first.steps + second.steps
-    return Delta(first.key, add, steps, first.half_life_steps, first.half_life_s, first.shrink)
+    return Delta(first.key, add, steps, first.half_life_steps, first.half_life_s, epoch=first.epoch)
 
 
-def _half_lives(delta: Delta) -> tuple[float, float]:
-    return (delta.half_life_steps, delta.half_life_s)
+def _kind(delta: Delta) -> tuple[str, float, float, int | None]:
+    return (delta.key, delta.half_life_steps, delta.half_life_s, delta.epoch)
 
 
 def flaw(record: Record, now_s: float) -> str | None:

@@ -89,6 +89,9 @@ class StepTime:
     step_ms: float
 
 
+LOOKUP_METHODS = frozenset({"ngram", "ngram_gpu", "suffix"})
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Replicas with the same target and drafter; `k_max` = 0 is a vanilla pool. `target` and `drafter` carry their
@@ -111,6 +114,11 @@ class Pool:
         if self.drafter and self.method == "ensemble":
             return f"{self.drafter}+ensemble"
         return self.drafter or self.method or "none"
+
+    @property
+    def lookup(self) -> bool:
+        """True where drafts are looked up in texts: to find a match is one thing, that it lasts another."""
+        return self.method in LOOKUP_METHODS or (self.method == "ensemble" and not self.drafter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +335,17 @@ EventKind = Literal[
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something an operator should know; `subject` is the key, drafter, task or replica, `detail` one plain
-    sentence."""
+    sentence.
+
+    `once` names what happened: all routers that notice it name it alike, and the log takes it from the first. Empty:
+    nobody else can tell of it.
+    """
 
     kind: EventKind
     subject: str
     at_s: float
     detail: str
+    once: str = ""
 
 
 @dataclass(frozen=True, slots=True)

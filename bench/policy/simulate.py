@@ -80,6 +80,7 @@ class _Run:
         self.noise_at = 0
         self.store: dict[str, Record] = {}
         self.changed: dict[str, int] = {}
+        self.told: set[tuple[str, str]] = set()
         self.tick = 0
         self.routers = [self._router(truth, calibration) for _ in range(scenario.routers)]
         self.read_at = [0] * scenario.routers
@@ -229,7 +230,10 @@ class _Run:
     def _learn(self, router: _Router, outcome: Outcome, now_s: float) -> None:
         lesson = self.policy.learn(outcome, router.knowledge, now_s)
         router.knowledge.absorb(lesson.deltas, now_s)
-        self.result.events.extend(lesson.events)
+        for event in lesson.events:  # as the shared log takes them: what several routers noticed, once
+            if not event.once or (event.kind, event.once) not in self.told:
+                self.told.add((event.kind, event.once))
+                self.result.events.append(event)
         for delta in lesson.deltas:
             queue = router.pending.setdefault(delta.key, [])
             merged = merge(queue[-1], delta) if queue else None

@@ -106,7 +106,9 @@ class Telemetry:
             buckets=_RATIOS,
         )
         self.events = counter(
-            "alpharoute_policy_events_total", "Drift, guard and other events of the policy.", ["kind"]
+            "alpharoute_policy_events_total",
+            "Drift, guard and other events of the policy, each counted by the router that was first to log it.",
+            ["kind"],
         )
         self.aborted = counter(
             "alpharoute_aborted_requests_total", "Requests whose client left; they carry no metrics.", ["pool"]

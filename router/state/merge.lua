@@ -2,7 +2,7 @@
 -- KEYS: generation, version counter, index (sorted set: record -> version), mark that this batch was written, records
 -- ARGV: generation expected ('' = any), now ('' = the server's clock), expiry of records (s), expiry of the mark (s, 0 =
 --       no mark), deltas as JSON: [name in the index, steps, half-life (steps), half-life (s), shrink epoch (-1 = none),
---       shrink scale, {field: value}], one per record key and in their order.
+--       shrink scale, epoch at which '+' fields count (-1 = any), {field: value}], one per record key and in their order.
 -- Inside a record: '@t' time, '@e' epoch, '@v' version of its last change, '@g' generation it was made in, '@r' where it
 -- was restored from. '+field' adds without decay and never below 0, '^field' keeps the larger value, every other field
 -- decays and adds.
@@ -42,12 +42,13 @@ local function write(key, name, fields, own)
 end
 
 for i, delta in ipairs(cjson.decode(ARGV[5])) do
-  local name, steps, half_life_steps, half_life_s, shrink_epoch, scale, add = unpack(delta)
+  local name, steps, half_life_steps, half_life_s, shrink_epoch, scale, formed, add = unpack(delta)
   local fields, own = read(KEYS[4 + i])
   local at, epoch = tonumber(own['@t'] or 0), tonumber(own['@e'] or 0)
   local keep = decay(steps, half_life_steps)
   if at ~= 0 then keep = keep * decay(now - at, half_life_s) end
   local shrunk = shrink_epoch == epoch
+  local late = formed ~= -1 and formed ~= epoch
   if shrunk then
     keep = keep * scale
     epoch = epoch + 1
@@ -65,7 +66,7 @@ for i, delta in ipairs(cjson.decode(ARGV[5])) do
     if kind == '^' then
       fields[field] = old and math.max(old, value) or value
     elseif kind == '+' then
-      fields[field] = math.max(0, (old or 0) + value)
+      if not late then fields[field] = math.max(0, (old or 0) + value) end
     else
       fields[field] = (old or 0) + value
     end

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from math import isfinite
 from typing import Final
+from uuid import uuid4
 
 import orjson
 from redis.exceptions import RedisClusterException, RedisError
@@ -21,7 +22,8 @@ RECORD_EXPIRY_S: Final = 14 * 24 * 3600
 """A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
 
 BATCH_EXPIRY_S: Final = 3600
-"""How long a batch whose answer was lost may be sent again without counting twice."""
+"""How long a batch whose answer was lost may be sent again without counting twice, and how long after an event another
+router's telling of the same is known for one."""
 
 EVENTS_KEPT: Final = 10_000
 
@@ -62,6 +64,10 @@ class Keys:
     def events(self) -> str:
         """Capped stream of events."""
         return f"{{{self.prefix}}}:events"
+
+    def told(self, what: str) -> str:
+        """String with a time to live: the batch that told of an event."""
+        return f"{{{self.prefix}}}:told:{what}"
 
     @property
     def pages(self) -> str:
@@ -159,8 +165,9 @@ class RedisStore:
         self._keys = keys
         self._clock_s = clock_s
         scripts = resources.files("router.state")
-        self._merge, self._restore, self._prune = (
-            redis.register_script(scripts.joinpath(f"{name}.lua").read_text()) for name in ("merge", "restore", "prune")
+        self._merge, self._restore, self._prune, self._emit = (
+            redis.register_script(scripts.joinpath(f"{name}.lua").read_text())
+            for name in ("merge", "restore", "prune", "emit")
         )
 
     async def position(self) -> Cursor:
@@ -229,12 +236,17 @@ class RedisStore:
             others |= {name: _place(whose) for name, whose in zip(part, said, strict=True) if " " in whose}
         return Restored(frozenset(ours), others)
 
-    async def emit(self, events: Sequence[Event]) -> None:
-        """See Store."""
-        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
-            for event in events:
-                pipe.xadd(self._keys.events, asdict(event), maxlen=EVENTS_KEPT, approximate=True)
-            await pipe.execute()
+    async def emit(self, events: Sequence[Event], batch: str = "") -> Sequence[Event]:
+        """See Store; a round trip per `AT_ONCE` events."""
+        batch, told = batch or uuid4().hex, list[Event]()
+        for start in range(0, len(events), AT_ONCE):
+            part = events[start : start + AT_ONCE]
+            names = (f"{e.kind}:{e.once}" if e.once else f"{batch}:{start + i}" for i, e in enumerate(part))
+            args = [batch, BATCH_EXPIRY_S, EVENTS_KEPT, orjson.dumps([_event_row(event) for event in part])]
+            async with or_store_error():
+                firsts = await self._emit(keys=[self._keys.events, *map(self._keys.told, names)], args=args)
+            told += (event for event, first in zip(part, firsts, strict=True) if first)
+        return told
 
     async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
         """See Store; an entry that is no event of this version is left out."""
@@ -263,6 +275,10 @@ class RedisStore:
         return rows
 
 
+def _event_row(event: Event) -> list[str]:
+    return ["kind", event.kind, "subject", event.subject, "at_s", repr(event.at_s), "detail", event.detail]
+
+
 def _event(row: dict[str, str]) -> Event | None:
     try:
         return Event(row["kind"], row["subject"], float(row["at_s"]), row["detail"])  # type: ignore[arg-type]
@@ -272,8 +288,9 @@ def _event(row: dict[str, str]) -> Event | None:
 
 def _delta_row(delta: Delta) -> tuple[object, ...]:
     shrink = (delta.shrink.epoch, delta.shrink.scale) if delta.shrink else (-1, 1)
+    formed = delta.shrink.epoch if delta.shrink else -1 if delta.epoch is None else delta.epoch
     add = {name: value for name, value in delta.add.items() if isfinite(value)}
-    return (delta.key, delta.steps, delta.half_life_steps, delta.half_life_s, *shrink, add)
+    return (delta.key, delta.steps, delta.half_life_steps, delta.half_life_s, *shrink, formed, add)
 
 
 def _copy_row(name: str, copies: Copies) -> tuple[object, ...]:

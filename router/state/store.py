@@ -99,14 +99,18 @@ class Store(Protocol):
         Raises LostError where the store is not in `generation`, the new one.
         """
 
-    async def emit(self, events: Sequence[Event]) -> None:
-        """Append events to a log that keeps the newest."""
+    async def emit(self, events: Sequence[Event], batch: str = "") -> Sequence[Event]:
+        """Append events to a log that keeps the newest; those that nobody had told of before.
+
+        Of events with the same kind and `once` the log takes the first. A named batch counts once, as in `merge`.
+        """
 
     async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
         """The newest events, newest first; with `before` those older than that id."""
 
 
 BATCHES_KEPT = 256
+EVENTS_TOLD = 1_000
 
 
 class MemoryStore:
@@ -123,6 +127,7 @@ class MemoryStore:
         self._version = 0
         self._batches: dict[str, range] = {}
         self._restored: dict[str, tuple[str, Cursor]] = {}
+        self._told: dict[str, str] = {}
         self.events: list[Event] = []
 
     async def position(self) -> Cursor:
@@ -166,9 +171,18 @@ class MemoryStore:
                 self._restored[key] = copies.name, Cursor(copies.generation, copies.versions.get(key, 0))
         return Restored(frozenset(copies.records.keys() - others.keys()), others)
 
-    async def emit(self, events: Sequence[Event]) -> None:
+    async def emit(self, events: Sequence[Event], batch: str = "") -> Sequence[Event]:
         """See Store."""
-        self.events.extend(events)
+        batch = batch or uuid4().hex
+        told: list[Event] = []
+        for i, event in enumerate(events):
+            name = f"{event.kind}:{event.once}" if event.once else f"{batch}:{i}"
+            if name not in self._told:
+                self.events.append(event)
+            if self._told.setdefault(name, batch) == batch:
+                told.append(event)
+        self._told = dict([*self._told.items()][-EVENTS_TOLD:])
+        return told
 
     async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
         """See Store."""

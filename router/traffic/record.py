@@ -221,8 +221,6 @@ class Recorder:
             outcome = measured(request, choice, metrics, batch)
         knowledge = self.pilot.knowledge_of(choice)
         lesson = POLICIES[knowledge.document.policy].learn(outcome, knowledge, self.clock_s())
-        for event in lesson.events:
-            self.telemetry.events.labels(event.kind).inc()
         self.sharing.learn(lesson)
         self.witness.learnt(request_id, outcome, [event.kind for event in lesson.events])
 

@@ -92,7 +92,6 @@ class Sharing:
 
     def announce(self, event: Event) -> None:
         """Tell operators of something with the next exchange."""
-        self._telemetry.events.labels(event.kind).inc()
         self._pending.note([event])
 
     async def run(self, every_s: float) -> None:
@@ -227,7 +226,9 @@ class Sharing:
             self._written.add(Writing(name, self._clock_s(), deltas, versions))
             pending.deltas = {}
         if pending.events:
-            await self._store.emit(pending.events)
+            for event in await self._store.emit(pending.events, name):
+                self._telemetry.events.labels(event.kind).inc()
+            pending.events = []
         self._sending = None
 
     def _count_ignored(self) -> None:

@@ -36,7 +36,7 @@ def believed(found: list[Counts], prior: tuple[float, ...] = PRIOR) -> Record:
     """The record after these answers, undecayed."""
     record = EMPTY
     for one in found:
-        before = curve(prior, record, NOTHING, None)
+        before = curve(prior, record, NOTHING, False)
         fields = acceptance_fields(one, before.h, before.weight)
         record = apply(record, Delta("k", fields), 1.0)
     return record
@@ -54,7 +54,7 @@ def test_unbiased_when_k_varies() -> None:
     """Estimates from a random k per step agree with the true h at every position."""
     rng, h = random.Random(5), (0.8, 0.6, 0.9, 0.5)
     found = [answer(rng, h, [rng.randint(1, 4) for _ in range(50)]) for _ in range(400)]
-    estimate = curve(PRIOR, believed(found), NOTHING, None)
+    estimate = curve(PRIOR, believed(found), NOTHING, False)
     assert estimate.h == pytest.approx(h, abs=0.02)
     true = [1.0, *(1 + sum(survival(h)[:k]) for k in range(1, 5))]
     assert estimate.expected == pytest.approx(true, rel=0.02)
@@ -63,7 +63,7 @@ def test_unbiased_when_k_varies() -> None:
 def test_one_speculative_request_reveals_every_smaller_k() -> None:
     """All from k = 4, the expected tokens at k = 1 … 3 are right."""
     rng, h = random.Random(6), (0.9, 0.5, 0.5, 0.5)
-    estimate = curve(PRIOR, believed([answer(rng, h, [4] * 60) for _ in range(200)]), NOTHING, None)
+    estimate = curve(PRIOR, believed([answer(rng, h, [4] * 60) for _ in range(200)]), NOTHING, False)
     assert estimate.expected[1] == pytest.approx(1.9, rel=0.02)
     assert estimate.expected[2] == pytest.approx(2.35, rel=0.02)
 
@@ -109,6 +109,27 @@ def test_a_new_task_borrows_from_its_drafter() -> None:
     assert moved.h[0] < fresh.h[0] - 0.2
 
 
+@pytest.mark.parametrize(
+    ("drafter", "method", "like"),
+    [
+        (None, "ensemble", "ngram"),
+        (None, "suffix", "ngram"),
+        (None, "ngram_gpu", "ngram"),
+        ("d@1", "ensemble", "draft_model"),
+        ("d@1", "eagle3", "draft_model"),
+        (None, "mtp", "draft_model"),
+        ("package.Class", "custom_class", "draft_model"),
+    ],
+)
+def test_what_is_looked_up_starts_as_n_grams_do(drafter: str | None, method: str, like: str) -> None:
+    """An ensemble without a drafter is lookups alone: believed to find little and to keep what it found."""
+    code = Request("m", "code_generation", temperature=0)
+    pool, other = (Pool("p", "m", "t@1", drafter, name, 4) for name in (method, like))
+    found = Knowledge().curve(code, pool, 1.0)
+    assert found.h == pytest.approx(Knowledge().curve(code, other, 1.0).h)
+    assert (found.h[0] < 0.3 < 0.9 < found.h[1]) == (like == "ngram")
+
+
 def test_a_new_segment_borrows_from_its_task() -> None:
     """The same task's other segments are believed before the prior."""
     knowledge = Knowledge()
@@ -121,8 +142,8 @@ def test_a_new_segment_borrows_from_its_task() -> None:
 def test_surprise_at_one_position_is_carried_to_the_next() -> None:
     """Evidence at k = 2 moves the belief about h_3; not from finding to keeping an n-gram match."""
     record = Record({"s1": 100.0, "e1": 500.0, "s2": 20.0, "e2": 100.0, "n": 20.0}, 1.0)
-    assert curve(PRIOR, record, NOTHING, "eagle").h[2] < 0.4
-    lookup = curve(PRIOR, Record({"s1": 100.0, "e1": 500.0, "n": 20.0}, 1.0), NOTHING, "ngram")
+    assert curve(PRIOR, record, NOTHING, False).h[2] < 0.4
+    lookup = curve(PRIOR, Record({"s1": 100.0, "e1": 500.0, "n": 20.0}, 1.0), NOTHING, True)
     assert lookup.h[1] == pytest.approx(PRIOR[1])
 
 
@@ -150,7 +171,7 @@ def test_steps_that_cannot_be_are_refused_by_reason(
 @settings(max_examples=200, deadline=None)
 def test_any_finite_record_gives_a_sane_curve(fields: dict[str, float]) -> None:
     """h stays inside (0, 1), E rises with k and is bounded by k + 1, errors are finite, whatever the sums claim."""
-    found = curve(PRIOR, Record(fields, 1.0), NOTHING, "eagle")
+    found = curve(PRIOR, Record(fields, 1.0), NOTHING, False)
     assert all(0 < h < 1 for h in found.h)
     assert all(a <= b <= a + 1 for a, b in zip(found.expected, found.expected[1:], strict=False))
     assert all(0 < i <= 2 for i in found.inverse)

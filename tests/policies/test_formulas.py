@@ -84,7 +84,7 @@ def test_best_k_is_the_best(h: list[float], c: float) -> None:
 )
 def test_first_k_of_a_cold_start(task: str, k: int) -> None:
     """At c = .1 and no load the priors ask for the published first k."""
-    curve = formulas.survival(acceptance_prior(task, "eagle", 12))
+    curve = formulas.survival(acceptance_prior(task, False, 12))
     assert formulas.best_k(curve, 0.1).k == k
 
 

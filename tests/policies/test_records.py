@@ -49,6 +49,16 @@ def test_floored_sums_neither_decay_nor_fall_below_zero() -> None:
     assert apply(record, Delta("k", {"+up": -9.0}), 11.0).fields["+up"] == 0.0
 
 
+def test_sums_towards_an_alarm_that_was_raised_are_left_out() -> None:
+    """Another router's sums, formed before the shrink, come too late; its evidence and its probes' grant do not
+    double."""
+    alarm = Delta("k", {"+boost": 20.0}, shrink=Shrink(0, 0.5))
+    record = apply(apply(EMPTY, Delta("k", {"e1": 8.0, "+up": 6.0}, epoch=0), 1.0), alarm, 1.0)
+    late = apply(apply(record, Delta("k", {"e1": 1.0, "+up": 5.0}, epoch=0), 1.0), alarm, 1.0)
+    assert late.fields == {"e1": 5.0, "+up": 0.0, "+boost": 20.0}
+    assert apply(late, Delta("k", {"+up": 5.0}, epoch=1), 1.0).fields["+up"] == 5.0
+
+
 def test_a_shrink_happens_once_for_all_routers() -> None:
     """The second router's shrink finds another epoch and only adds."""
     record = apply(EMPTY, Delta("k", {"e1": 800.0, "+up": 9.0}), 10.0)
@@ -60,11 +70,13 @@ def test_a_shrink_happens_once_for_all_routers() -> None:
 
 
 def test_what_must_stay_apart_is_not_merged() -> None:
-    """Other keys, other half-lives and a shrink that comes second."""
+    """Other keys, other half-lives, other epochs and a shrink on either side."""
     delta = Delta("k", {"e1": 1.0}, 1, 600, 60)
     assert merge(delta, Delta("other", {})) is None
     assert merge(delta, Delta("k", {}, 1, 300, 60)) is None
     assert merge(delta, Delta("k", {}, 1, 600, 60, Shrink(0, 0.5))) is None
+    assert merge(Delta("k", {}, 1, 600, 60, Shrink(0, 0.5)), delta) is None
+    assert merge(delta, Delta("k", {}, 1, 600, 60, epoch=0)) is None
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_new_drafter_takes_over_too() -> None:
     retrained = replace(OLD, drafter="/d@cccccccccccc")
     other = replace(OLD, drafter="/other@cccccccccccc")
     assert _belief(knowledge, retrained, NOW + 61)[0] > 0.9
-    assert _belief(knowledge, other, NOW + 61) == pytest.approx(acceptance_prior("translation", "draft_model", 4))
+    assert _belief(knowledge, other, NOW + 61) == pytest.approx(acceptance_prior("translation", False, 4))
 
 
 def test_a_few_answers_outweigh_what_was_taken_over() -> None:

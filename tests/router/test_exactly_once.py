@@ -20,6 +20,7 @@ from policies.document import Document
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta
+from policies.words import Event
 from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, RedisStore, connect
 from router.state.store import Changes, Copies, Cursor, Logged, MemoryRegistry, MemoryStore, Restored, Store, StoreError
@@ -80,12 +81,15 @@ class Lossy:
         self._lose("lose_restore")
         return restored
 
-    async def emit(self, events: Sequence[object]) -> None:
-        """See Store; there are none here."""
+    async def emit(self, events: Sequence[Event], batch: str = "") -> Sequence[Event]:
+        """See Store; done, and its answer lost."""
+        told = await self.store.emit(events, batch)
+        self._lose("lose_emit")
+        return told
 
     async def logged(self, count: int, before: str = "") -> Sequence[Logged]:
-        """See Store; there are none here."""
-        return []
+        """See Store."""
+        return await self.store.logged(count, before)
 
     def _lose(self, what: str) -> None:
         if what in self.lost:

@@ -28,6 +28,7 @@ DELTAS = st.lists(
         half_life_steps=st.sampled_from((0.0, 600.0)),
         half_life_s=st.sampled_from((0.0, 21_600.0)),
         shrink=st.none() | st.builds(Shrink, epoch=st.integers(0, 2), scale=st.floats(0.01, 1)),
+        epoch=st.none() | st.integers(0, 2),
     ),
     max_size=8,
 )
@@ -215,9 +216,24 @@ async def test_what_expired_leaves_the_index(redis_url: str) -> None:
     await redis.aclose()
 
 
-async def test_events_are_appended(store: Store) -> None:
-    """Emitting is accepted by every implementation."""
-    await store.emit([Event("drift", "acc:a", 1.0, "fell from .8 to .4")])
+async def test_what_several_routers_tell_of_is_logged_once(store: Store) -> None:
+    """The first one's words stand, and it alone hears that it was first; the next epoch is another event."""
+    first, second = (Event("drift", "acc:a", at_s, f"fell at {at_s}", "acc:a@0") for at_s in (1.0, 2.0))
+    later = Event("drift", "acc:a", 3.0, "fell again", "acc:a@1")
+    stale = Event("drafter_stale", "d", 3.0, "of another kind", "acc:a@0")
+    assert await store.emit([first]) == [first]
+    assert await store.emit([second, later, stale]) == [later, stale]
+    assert [one.event.detail for one in await store.logged(9)] == [stale.detail, later.detail, first.detail]
+
+
+async def test_events_of_one_router_are_all_logged_and_none_twice(store: Store) -> None:
+    """Two that look alike are two; a batch whose answer was lost is sent again, and is told that it was first."""
+    events = [Event("engine_marked", "r", 1.0, "drained by ana")] * 2 + [Event("drift", "a", 1.0, "fell", "a@0")]
+    for _ in range(2):
+        assert await store.emit(events, "batch") == events
+    assert len(await store.logged(9)) == 3
+    assert await store.emit(events[:1]) == events[:1]
+    assert len(await store.logged(9)) == 4
 
 
 async def test_a_store_that_is_away_says_so() -> None:
