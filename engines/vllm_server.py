@@ -18,6 +18,7 @@ from typing import Protocol, Self
 import aiohttp
 
 from engines.pool import PoolSettings
+from engines.ports import free_port
 from engines.vllm_command import Command, build_command
 from engines.vllm_errors import EngineDiedError, EngineStartTimeoutError, PortInUseError
 from engines.vllm_guard import PID_LINE
@@ -167,14 +168,16 @@ class EngineServer:
             self._session = None
 
     def _claim_port(self) -> int:
-        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port if self._port_is_fixed else 0))
-            except OSError as error:
-                where = f"{self.host!r}, port {self.port or 'any'}"
-                raise PortInUseError(f"pool {self.pool.name!r}: cannot listen on {where}: {error.strerror}") from error
-            return int(probe.getsockname()[1])
+        try:
+            if not self._port_is_fixed:
+                return free_port(self.host)
+            with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self.host, self.port))
+        except OSError as error:
+            where = f"{self.host!r}, port {self.port or 'any'}"
+            raise PortInUseError(f"pool {self.pool.name!r}: cannot listen on {where}: {error}") from error
+        return self.port
 
     async def _spawn(self) -> None:
         command = self._build(self.pool, host=self.host, port=self.port, api_key=self.api_key)

@@ -22,10 +22,10 @@ from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
 from engines.demo.build import build_demo_pair, default_folder
 from engines.demo.workload import load_workload
+from engines.ports import free_port
 from router.cli import EngineChoice, build_demo, local_settings
 from router.commands.acceptance import acceptance_table, read_acceptance
 from router.config.settings import Settings
-from router.local.ports import free_port
 from router.local.progress import StartProgress
 from router.local.service import LocalService
 

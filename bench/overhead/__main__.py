@@ -18,7 +18,7 @@ from bench.overhead.others import installed_vllm_router, vllm_router
 from bench.overhead.report import DIRECT, summary, table
 from bench.overhead.targets import alone, engines, with_ray
 from bench.provenance import provenance
-from router.local.ports import free_port
+from engines.ports import free_port
 
 _STAGE = re.compile(r'alpharoute_stage_seconds_(sum|count)\{[^}]*\bstage="(\w+)"[^}]*\} (\S+)')
 

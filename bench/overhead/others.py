@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.overhead.measure import INSTANT, PACED, Target
 from bench.overhead.targets import START_LIMIT_S, until_answers
 from engines.child import die_with_parent
-from router.local.ports import free_port
+from engines.ports import free_port
 
 
 def installed_vllm_router() -> Path | None:

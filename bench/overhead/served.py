@@ -8,13 +8,13 @@ from pathlib import Path
 
 import uvicorn
 
+from engines.ports import free_port
 from engines.registry import Heartbeat
 from router.access.door import DoorStores, guarded
 from router.access.guard import Guard
 from router.access.shared_keys import MemoryKeyStore
 from router.access.usage import MemoryUsageStore
 from router.config.settings import Settings, load_settings
-from router.local.ports import free_port
 from router.service import Application, running_ingress
 from router.state.store import MemoryRegistry, MemoryStore
 from router.tasks import load_classifier

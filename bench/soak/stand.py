@@ -16,9 +16,9 @@ import psutil
 from bench.processes import router_processes
 from bench.soak.engine import PLACES
 from engines.child import die_with_parent
+from engines.ports import free_port
 from router.config.settings import load_settings
 from router.local.embedded_redis import EmbeddedRedis
-from router.local.ports import free_port
 from router.local.service import LocalService
 
 MODEL = "soak"

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from engines.child import die_with_parent
+from engines.ports import free_port
 from router.errors import SetupError
-from router.local.ports import free_port
 
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0

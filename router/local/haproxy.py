@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from router.local.ports import free_port
+from engines.ports import free_port
 
 END_LIMIT_S = 5.0
 HEAD_S = 30

@@ -11,8 +11,8 @@ from chart import container, one
 from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError
 
+from engines.ports import free_port
 from router.local.embedded_redis import redis_binary
-from router.local.ports import free_port
 
 pytestmark = pytest.mark.redis
 

@@ -11,9 +11,9 @@ import pytest
 from deployed import Deployed, deployed
 from doorway import key_of
 
+from engines.ports import free_port
 from router.access.keys import Key, new_key
 from router.access.redis_door import RedisKeyStore
-from router.local.ports import free_port
 from router.roles import Role
 from router.state.redis_store import Keys, connect
 

@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from doorway import doorway
 
+from engines.ports import free_port
 from router.access.exposure import check_cluster, check_local, is_loopback
 from router.access.listener import listening
 from router.api.http import Receive, Scope, Send
@@ -13,7 +14,6 @@ from router.cli import greeting
 from router.config.auth import AdminSettings
 from router.config.settings import Settings
 from router.errors import SetupError
-from router.local.ports import free_port
 
 SERVER = {"url": "redis://127.0.0.1:1/0"}
 

@@ -12,8 +12,8 @@ import pytest
 from ray_head import end_head
 
 import router.local.haproxy
+from engines.ports import free_port
 from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
-from router.local.ports import free_port
 
 WRITTEN = """defaults
     mode http

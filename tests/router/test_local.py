@@ -15,13 +15,13 @@ import pytest
 from redises import until
 from service import settings_with
 
+from engines.ports import free_port
 from router.config.settings import Settings
 from router.data_path import FASTEST_PATH, slower_path
 from router.errors import SetupError
 from router.local import embedded_redis
 from router.local.embedded_redis import EmbeddedRedis
 from router.local.haproxy import configured_below
-from router.local.ports import free_port
 from router.local.service import RAY_ENV, LocalService
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from engines.ports import free_port
 from engines.registry import Heartbeat
-from router.local.ports import free_port
 from router.state.redis_registry import RedisRegistry
 from router.state.redis_store import Keys, connect
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
+from engines.ports import free_port
 from router.local.haproxy import end_haproxies
-from router.local.ports import free_port
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 90.0

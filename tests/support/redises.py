@@ -13,8 +13,8 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from engines.child import die_with_parent
+from engines.ports import free_port
 from router.local.embedded_redis import redis_binary
-from router.local.ports import free_port
 
 SLOTS = 16384
 
