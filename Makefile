@@ -30,13 +30,13 @@ pair: env ## the demo pair (trained once, minutes; kept in ~/.cache/alpharoute)
 	@$(BIN)/python -m engines.demo >/dev/null
 
 integration: env pair ## real Ray Serve, real vLLM on CPU, real Redis
-	$(BIN)/pytest -q -m "(ray or vllm) and not slow"
+	$(BIN)/pytest -q --durations=25 --durations-min=8 -m "(ray or vllm) and not slow"
 
 browser: ## Debian's Chromium for the console's tests (installed where this is root; else they skip)
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || true
 
 slow: env pair browser ## what takes minutes of its own: the chart deployed, every speculation method, the console in a browser
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q --durations=15 --durations-min=8 -m slow
 
 test: check unit integration ## all of it but the slow
 
