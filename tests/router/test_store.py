@@ -124,6 +124,26 @@ async def test_a_shrink_happens_once(store: Store) -> None:
     assert record.fields["s1"] == pytest.approx(20.0)
 
 
+@pytest.mark.redis
+async def test_what_is_lost_while_it_is_read_does_not_look_expired(redis_url: str) -> None:
+    """Between the question where the store is and the one what is in it: an empty index is not all there is."""
+    redis, keys = connect(redis_url, timeout_s=5), Keys(f"test-{uuid.uuid4().hex}")
+
+    class Wiped(RedisStore):
+        async def position(self) -> Cursor:
+            """See Store."""
+            now = await super().position()
+            await redis.delete(keys.generation, keys.index, keys.record("acc:a"))
+            return now
+
+    try:
+        await RedisStore(redis, keys).merge([Delta("acc:a", {"s1": 1.0})])
+        with pytest.raises(LostError):
+            await Wiped(redis, keys).changes(Cursor())
+    finally:
+        await redis.aclose()
+
+
 async def test_a_cursor_of_another_time_reads_everything(store: Store) -> None:
     """One of another generation, or ahead of the store, asks for all there is, and is told that it is all."""
     await store.merge([Delta("acc:a", {"s1": 1.0})])
