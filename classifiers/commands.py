@@ -102,11 +102,11 @@ def evaluate(
                 score, labelled = _unseen(examples, own_only, folds, advance)
             else:
                 score, labelled = _of_version(load(folder), examples)
+        _show(score, as_json)
         if labels:
             write_labels(labels, labelled)
         if plot:
             plot_confusion(score, plot)
-    _show(score, as_json)
 
 
 @app.command()
@@ -227,6 +227,6 @@ def _failing() -> Iterator[None]:
     """What the operator can mend is one line on stderr and exit code 1."""
     try:
         yield
-    except (ArtefactError, OSError, ValueError) as error:
+    except (ArtefactError, ModuleNotFoundError, OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

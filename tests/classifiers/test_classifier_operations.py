@@ -1,6 +1,7 @@
 """Reloading, feedback, examples on disk, and the command line."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,15 @@ def test_weights_round_trip_through_the_file_without_changing_labels(tmp_path: P
     prompt = prompt_of("Why do whales sing?")
     assert np.allclose(again.probabilities(prompt), Model(weights).probabilities(prompt), atol=0.02)
     assert SHIPPED.is_dir()
+
+
+def test_a_plot_that_cannot_be_drawn_costs_no_score(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """matplotlib is no part of the installation: the table is printed first, and then what is missing."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    failed = run(app, ["evaluate", str(file), "--plot", str(tmp_path / "c.png")])
+    assert failed.exit_code == 1
+    assert "macro-F1" in failed.stdout
+    assert failed.stderr.splitlines()[-1].startswith("error: ")
+    assert "matplotlib" in failed.stderr
