@@ -2,160 +2,49 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
-from pydantic import Field, model_validator
-
+from policies.deployment import Deployment, unknown_names
 from policies.document import Document
 from policies.errors import Problem
-from policies.steering_reports import DryRun
 from router.admin.engines import Why
 from router.admin.errors import Changed, Conflict, Invalid, Unavailable, VersionNeeded
-from router.admin.routes import PREFIX, AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
+from router.admin.policy_views import (
+    Activation,
+    Against,
+    Back,
+    Draft,
+    History,
+    Last,
+    Policies,
+    PolicyText,
+    Rehearsal,
+    Replay,
+    Share,
+    Stop,
+    Validation,
+    VersionView,
+    line_of,
+    view_of,
+)
+from router.admin.routes import PREFIX, AnyRoute, Asked, Nothing, Said, changing, reading
 from router.errors import BadRequest, NotFound
 from router.steering import errors
-from router.steering.reading import Written
+from router.steering.reading import Written, read
 from router.steering.standing import Status
 from router.steering.steering import Steering
-from router.steering.versions import FILE, Diff, Entry, Trial, Unit, Version
+from router.steering.versions import FILE, Diff, Version
 
 ACTIVE = "active"
-MOST_REPLAYED = 20_000
-
-
-class PolicyText(Taken):
-    """A policy: as JSON in `document`, or as YAML or JSON text in `text`, whose comments are kept."""
-
-    document: dict[str, object] | None = None
-    """The policy document."""
-    text: str | None = Field(default=None, max_length=1024 * 1024)
-    """The same as text."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.document is None) == (self.text is None):
-            raise ValueError("give the policy as document or as text, one of them")
-        return self
-
-    @property
-    def written(self) -> Written:
-        """It, as it was given."""
-        return self.text if self.document is None else self.document  # type: ignore[return-value]  # one is there
-
-
-class Draft(PolicyText):
-    """A policy to keep, and why."""
-
-    why: Sentence = ""
-    """One sentence for whoever asks later."""
-
-
-class Against(Taken):
-    """What to compare with."""
-
-    against: int | None = Field(default=None, ge=0)
-    """A version; the active one unless set."""
-
-
-class Last(Taken):
-    """How many lines."""
-
-    limit: int = Field(default=100, ge=1, le=1000)
-    """At most so many."""
-
-
-class Replay(Taken):
-    """How much a dry run replays."""
-
-    last: int = Field(default=1000, ge=1, le=MOST_REPLAYED)
-    """Recorded decisions."""
-
-
-class Share(Why):
-    """What a canary serves."""
-
-    share: float = Field(gt=0, le=1)
-    """Share of the traffic, 0–1."""
-    by: Unit = "request"
-    """What falls into the share: each request, or whole segments."""
-    segments: tuple[str, ...] = ()
-    """Segments that take part; none: all."""
-
-
-class Activation(Why):
-    """Putting a version in force."""
-
-    if_active: int | None = Field(default=None, ge=0)
-    """Only where this version is the active one still."""
-
-
-class Back(Why):
-    """Going back."""
-
-    to: int | None = Field(default=None, ge=0)
-    """An earlier version; unset: the one before."""
-
-
-class Stop(Why):
-    """Ending a trial."""
-
-    version: int | None = Field(default=None, ge=0)
-    """Whose; needed where a shadow and a canary run."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionLine:
-    """One version without its document; 0 is the policy of the settings or of `policy_file`."""
-
-    version: int
-    etag: str
-    state: str
-    by: str
-    at_s: float
-    why: str
-    activated_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class VersionView(VersionLine):
-    """One version; `document` is what was set in it, `text` the same as it was typed, empty where it was JSON."""
-
-    document: Mapping[str, object]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """Every version, newest first, and what is in force."""
-
-    active: int
-    shadow: Trial | None
-    canary: Trial | None
-    versions: list[VersionLine]
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """Whether a policy may be used, and everything that is wrong with it."""
-
-    valid: bool
-    problems: list[Problem]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The audit trail, newest first."""
-
-    history: list[Entry]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRoutes:
-    """Policies and their life cycle."""
+    """Policies and their life cycle; `deployment` says what there is of tasks, pools and models now."""
 
     steering: Steering
+    deployment: Callable[[], Deployment]
 
     def routes(self) -> list[AnyRoute]:
         """Its part of the table."""
@@ -172,7 +61,7 @@ class PolicyRoutes:
             reading(one, VersionView, self.get, Nothing),
             changing("PUT", one, VersionView, self.update, Draft, 409, 412, 422, 428),
             reading(f"{one}/diff", Diff, self.diff, Against),
-            changing("POST", f"{one}/dry-run", DryRun, self.dry_run, Replay),
+            changing("POST", f"{one}/dry-run", Rehearsal, self.dry_run, Replay),
             changing("POST", f"{one}/shadow", Status, self.shadow, Why, 409, 412),
             changing("POST", f"{one}/canary", Status, self.canary, Share, 409, 412),
             changing("POST", f"{one}/activate", Status, self.activate, Activation, 409, 412, 422),
@@ -186,13 +75,13 @@ class PolicyRoutes:
         active = next((one.id for one in versions if one.state == "active"), FILE)
         shadow = now.shadow.trial if now.shadow is not None else None
         canary = now.canary.trial if now.canary is not None else None
-        return Said(Policies(active, shadow, canary, [_line(one) for one in versions]))
+        return Said(Policies(active, shadow, canary, [line_of(one) for one in versions]))
 
     async def create(self, asked: Asked[Nothing, Draft]) -> Said:
         """A new draft."""
         with _refusals():
             made = await self.steering.create(asked.body.written, asked.who, asked.body.why)
-        said = _view(made)
+        said = self._view(made)
         return Said(said.body, {**said.headers, "location": f"{PREFIX}/policies/{made.id}"})
 
     async def schema(self, asked: Asked[Nothing, Nothing]) -> Said:
@@ -201,8 +90,9 @@ class PolicyRoutes:
 
     async def validate(self, asked: Asked[Nothing, PolicyText]) -> Said:
         """What is wrong with a policy; nothing is kept."""
-        problems = list(self.steering.validate(asked.body.written))
-        return Said(Validation(not problems, problems))
+        written = asked.body.written
+        problems = list(self.steering.validate(written))
+        return Said(Validation(not problems, problems, [] if problems else list(self._warnings(written))))
 
     async def status(self, asked: Asked[Nothing, Nothing]) -> Said:
         """What is in force in this router, and how shadow and canary go."""
@@ -230,8 +120,8 @@ class PolicyRoutes:
         """One version with its document; `active` stands for the one in force."""
         with _refusals():
             if asked.place["version"] == ACTIVE:
-                return _view(await self.steering.active())
-            return _view(await self.steering.get(await self._id(asked.place)))
+                return self._view(await self.steering.active())
+            return self._view(await self.steering.get(await self._id(asked.place)))
 
     async def update(self, asked: Asked[Nothing, Draft]) -> Said:
         """Change a draft that is still at the `If-Match` given."""
@@ -242,7 +132,7 @@ class PolicyRoutes:
                 message = "Send the ETag of the version that you edited as If-Match, so that no other edit is lost."
                 raise VersionNeeded(message, param="if-match", code="if_match_needed")
             body = asked.body
-            return _view(await self.steering.update(number, body.written, etag, asked.who, body.why))
+            return self._view(await self.steering.update(number, body.written, etag, asked.who, body.why))
 
     async def diff(self, asked: Asked[Against, Nothing]) -> Said:
         """A version against another: field by field, and as text."""
@@ -252,7 +142,10 @@ class PolicyRoutes:
     async def dry_run(self, asked: Asked[Nothing, Replay]) -> Said:
         """Replay recorded decisions under a version and say what would change."""
         with _refusals():
-            return Said(await self.steering.dry_run(await self._id(asked.place), asked.body.last))
+            number = await self._id(asked.place)
+            found = await self.steering.dry_run(number, asked.body.last)
+            warnings = list(self._warnings((await self.steering.get(number)).document))
+        return Said(Rehearsal(**{one.name: getattr(found, one.name) for one in fields(found)}, warnings=warnings))
 
     async def shadow(self, asked: Asked[Nothing, Why]) -> Said:
         """Decide under a version too, in every router, without acting, and compare."""
@@ -278,6 +171,16 @@ class PolicyRoutes:
             number = await self._id(asked.place)
             etag = await self._etag(asked.if_match, number)
             return Said(await self.steering.activate(number, asked.who, body.why, etag, body.if_active))
+
+    def _view(self, one: Version) -> Said:
+        return Said(view_of(one, self._warnings(one.document)), {"etag": f'"{one.etag}"'})
+
+    def _warnings(self, written: Written) -> Sequence[Problem]:
+        """Names that this deployment does not have, of a policy that can be read."""
+        try:
+            return unknown_names(read(written), self.deployment())
+        except errors.Invalid:  # it may come from a router of another version
+            return ()
 
     async def _id(self, place: Mapping[str, str]) -> int:
         text = place["version"]
@@ -309,16 +212,6 @@ class PolicyRoutes:
         return tried[0]
 
 
-def _line(one: Version) -> VersionLine:
-    return VersionLine(one.id, f'"{one.etag}"', one.state, one.by, one.at_s, one.why, one.activated_s)
-
-
-def _view(one: Version) -> Said:
-    etag = f'"{one.etag}"'
-    said = VersionView(one.id, etag, one.state, one.by, one.at_s, one.why, one.activated_s, one.document, one.text)
-    return Said(said, {"etag": etag})
-
-
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """What steering refuses, as answers."""
@@ -332,7 +225,7 @@ def _refusals() -> Iterator[None]:
     except errors.WrongState as error:
         raise Conflict(str(error), code="wrong_state") from None
     except errors.Conflict as error:
-        current = _view(error.current).body
+        current = view_of(error.current, ())
         refused = Changed(str(error), param="if-match", code="version_changed")
         raise refused.carrying(current=current, changes=list(error.changes)) from None
     except errors.Away as error:

@@ -164,6 +164,13 @@ def complain(text: str) -> None:
     stderr.print(Text(text, style="red"), soft_wrap=True)
 
 
+def warn(warnings: list[Row]) -> None:
+    """Names in a policy that the service does not have, in yellow on standard error."""
+    for one in warnings:
+        named = {**one, "message": f"{one['value']!r}: {one['message']}"}
+        stderr.print(Text(f"warning: {problem_line(named)}", style="yellow"), soft_wrap=True)
+
+
 def tell(text: str) -> None:
     """A line on standard output."""
     stdout.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -18,18 +18,33 @@ from router.commands.client import (
     Client,
     JsonOption,
     KeyOption,
+    Refused,
     Row,
+    Unreachable,
     UrlOption,
     WhyOption,
     complain,
     moment,
     print_json,
     problem_line,
-    share,
     stdout,
     talking,
     tell,
+    warn,
 )
+from router.commands.policy_steps import (
+    VersionArgument,
+    activate,
+    canary,
+    history,
+    rollback,
+    shadow,
+    status,
+    stop,
+    version_of,
+)
+from router.commands.policy_tables import changes_table, comparison_table
+from router.config.check import SERVICE_URL
 from router.errors import SetupError
 from router.steering.errors import Invalid
 from router.steering.reading import decoded, validate
@@ -38,26 +53,48 @@ app = typer.Typer(no_args_is_help=True, help="Routing policies: write, check, tr
 
 WHOLE = "(document)"
 
-VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A number, or 'active'.")]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON; - reads standard input.")]
 
 
 @app.command("validate")
-def validate_file(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Check a policy without any service; exit code 1 where something is wrong with it."""
+def validate_file(
+    file: FileArgument,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", envvar=SERVICE_URL, help="A service whose tasks, pools and models it should name; optional."
+        ),
+    ] = "",
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a policy, without any service unless --url names one; exit code 1 where something is wrong with it."""
     with talking(as_json):
-        problems = validate(_text(file))
-    rows: list[Row] = [
-        {name: getattr(one, name) for name in ("path", "value", "message", "allowed", "nearest")} for one in problems
+        text = _text(file)
+    problems = [
+        {name: getattr(one, name) for name in ("path", "value", "message", "allowed", "nearest")}
+        for one in validate(text)
     ]
+    warnings = _warnings(text, url, key) if url and not problems else []
     if as_json:
-        print_json({"valid": not rows, "problems": rows})
-    elif rows:
-        for row in rows:
-            complain(problem_line(row))
+        print_json({"valid": not problems, "problems": problems, "warnings": warnings})
     else:
-        tell(f"{file} is valid.")
-    raise typer.Exit(REFUSED if rows else OK)
+        for row in problems:
+            complain(problem_line(row))
+        if not problems:
+            tell(f"{file} is valid.")
+        warn(warnings)
+    raise typer.Exit(REFUSED if problems else OK)
+
+
+def _warnings(text: str, url: str, key: str) -> list[Row]:
+    """What the service says of its names; where it cannot be asked that is said, and nothing else is wrong with it."""
+    try:
+        found: list[Row] = Client(url, key).post("/policies/validate", {"text": text})["warnings"]
+    except (Unreachable, Refused, KeyError) as error:
+        complain(f"Its names of tasks, pools and models were not checked: {error}")
+        return []
+    return found
 
 
 @app.command()
@@ -92,7 +129,7 @@ def show(
 ) -> None:
     """Print a version's document as it was written, or as YAML."""
     with talking(as_json):
-        found = Client(url, key).get(f"/policies/{_version(version)}")
+        found = Client(url, key).get(f"/policies/{version_of(version)}")
     if as_json:
         print_json(found)
         return
@@ -121,12 +158,13 @@ def draft(
         if version is None:
             made = client.ask("POST", "/policies", body).body
         else:
-            path = f"/policies/{_version(version)}"
+            path = f"/policies/{version_of(version)}"
             made = client.ask("PUT", path, body, if_match or client.ask("GET", path).etag).body
     if as_json:
         print_json(made)
     else:
         tell(f"Version {made['version']} is a draft, etag {made['etag']}.")
+        warn(made["warnings"])
 
 
 @app.command()
@@ -148,7 +186,7 @@ def diff(
     elif found.get("text"):
         stdout.print(Syntax(found["text"], "diff", background_color="default"))
     else:
-        stdout.print(_changes(found["changes"]))
+        stdout.print(changes_table(found["changes"]))
     raise typer.Exit(REFUSED if exit_code and found["changes"] else OK)
 
 
@@ -162,209 +200,42 @@ def dry_run(
 ) -> None:
     """Replay recorded decisions under a version and say what would change."""
     with talking(as_json):
-        found = Client(url, key).post(f"/policies/{_version(version)}/dry-run", {"last": last})
+        found = Client(url, key).post(f"/policies/{version_of(version)}/dry-run", {"last": last})
     if as_json:
         print_json(found)
         return
-    stdout.print(_comparison(f"Version {version} over {found['decisions']} decisions", found))
+    stdout.print(comparison_table(f"Version {version} over {found['decisions']} decisions", found))
     for note in found["notes"]:
         stdout.print(Text(note, style="dim"))
     if found["left_out"]:
         left = ", ".join(f"{count} {why}" for why, count in found["left_out"].items())
         stdout.print(Text(f"Left out: {left}.", style="dim"))
+    warn(found["warnings"])
 
 
-@app.command()
-def shadow(
-    version: VersionArgument,
-    why: WhyOption = "",
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Let every router decide under a version too, without acting, and compare."""
-    _act(url, key, as_json, f"/policies/{_version(version)}/shadow", {"why": why})
-
-
-@app.command()
-def canary(
-    version: VersionArgument,
-    of: Annotated[float, typer.Option("--share", min=0.0, max=1.0, help="Share of the traffic, 0–1.")] = 0.1,
-    segments: Annotated[list[str] | None, typer.Option("--segment", help="Only these segments take part.")] = None,
-    whole: Annotated[bool, typer.Option("--by-segment", help="The share is of segments, not of requests.")] = False,
-    why: WhyOption = "",
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Let a version serve a share of the traffic; it stops by itself where it is worse."""
-    unit = "segment" if whole else "request"
-    body = {"share": of, "segments": segments or [], "by": unit, "why": why}
-    _act(url, key, as_json, f"/policies/{_version(version)}/canary", body)
-
-
-@app.command()
-def status(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: JsonOption = False) -> None:
-    """Say what is in force, and how a shadow or a canary goes."""
-    with talking(as_json):
-        found = Client(url, key).get("/policies/status")
-    _tell(found, as_json)
-
-
-@app.command()
-def stop(
-    version: Annotated[int | None, typer.Option("--version", help="Whose, where two are tried.")] = None,
-    why: WhyOption = "",
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """End a shadow or a canary; its version is a draft again."""
-    _act(url, key, as_json, "/policies/stop", {"why": why} | ({} if version is None else {"version": version}))
-
-
-@app.command()
-def activate(
-    version: VersionArgument,
-    if_active: Annotated[int | None, typer.Option(help="Only where this version is the active one still.")] = None,
-    why: WhyOption = "",
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Put a version in force in every router."""
-    body = {"why": why} | ({} if if_active is None else {"if_active": if_active})
-    _act(url, key, as_json, f"/policies/{_version(version)}/activate", body)
-
-
-@app.command()
-def rollback(
-    to: Annotated[int | None, typer.Option(help="An earlier version; unset: the one before.")] = None,
-    why: WhyOption = "",
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Put in force again what was before."""
-    _act(url, key, as_json, "/policies/rollback", {"why": why} | ({} if to is None else {"to": to}))
-
-
-@app.command()
-def history(
-    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="So many lines.")] = 20,
-    url: UrlOption = DEFAULT_URL,
-    key: KeyOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Show who did what, when and why, newest first."""
-    with talking(as_json):
-        found = Client(url, key).get("/policies/history", limit=last)
-    if as_json:
-        print_json(found)
-        return
-    table = Table("at", "by", "did", "version", "why", "changes", title="History")
-    for one in found["history"]:
-        changed = ", ".join(change["path"] for change in one["changes"][:4])
-        more = f" and {len(one['changes']) - 4} more" if len(one["changes"]) > 4 else ""
-        cells = (moment(one["at_s"]), one["by"], one["action"], str(one["version"]), one["why"], changed + more)
-        table.add_row(*(Text(cell) for cell in cells))
-    stdout.print(table)
-
-
-def _act(url: str, key: str, as_json: bool, path: str, body: Row) -> None:
-    with talking(as_json):
-        found = Client(url, key).post(path, body)
-    _tell(found, as_json)
-
-
-def _tell(found: Row, as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    source = "" if found["source"] == "store" else f" (from the {found['source']})"
-    by = f", by {found['by']}" if found["by"] else ""
-    tell(f"Version {found['active']}{source} is active{by}.")
-    if found["shadow"] is not None:
-        trial, report = found["shadow"]["trial"], found["shadow"]["report"]
-        decided = report["total"]["decisions"]
-        tell(f"Version {trial['version']} is a shadow since {moment(trial['since_s'])}: {decided} decisions.")
-        if decided:
-            stdout.print(_comparison("Shadow", report))
-    if found["canary"] is not None:
-        stdout.print(_canary(found["canary"]))
-    if found["problem"]:
-        complain(found["problem"])
-
-
-def _canary(found: Row) -> Table:
-    trial, report = found["trial"], found["report"]
-    title = f"Version {trial['version']} serves {share(trial['share'])} as a canary since {moment(trial['since_s'])}"
-    table = Table("", "requests", "ms per token", "p99", "errors", "guard trips", title=title)
-    for name in ("rest", "canary"):
-        arm = report[name]
-        times = (arm["ms_per_token"], arm["p99_ms_per_token"])
-        cells = (f"{ms:.2f}" if arm["measured"] else "–" for ms in times)
-        table.add_row(name, str(arm["requests"]), *cells, str(arm["errors"]), str(arm["guard_trips"]))
-    low, high = report["low"], report["high"]
-    table.caption = f"slower by {report['slower']:+.1%} ({low:+.1%} to {high:+.1%}); {report['fault'] or 'no fault'}"
-    return table
-
-
-def _comparison(title: str, found: Row) -> Table:
-    table = Table(
-        "task", "decisions", "other pool", "other k", "mean k", "ms per token", "time then / now", title=title
-    )
-    for row in [*found["tasks"], found["total"]]:
-        k, ms = row["mean_k"], row["ms_per_token"]
-        table.add_row(
-            row["task"] or "all",
-            str(row["decisions"]),
-            share(row["pool_changed"]),
-            share(row["k_changed"]),
-            f"{k[0]:.1f} → {k[1]:.1f}",
-            f"{ms[0]:.2f} → {ms[1]:.2f}",
-            f"{row['ratio']:.3f} ({row['low']:.3f}–{row['high']:.3f})",
-            style="bold" if not row["task"] else "",
-        )
-    return table
+for step in (shadow, canary, status, stop, activate, rollback, history):
+    app.command()(step)
 
 
 def _diff(client: Client, what: str, against: str) -> Row:
-    other: Row = {} if against == "active" else {"against": _version(against)}
+    other: Row = {} if against == "active" else {"against": version_of(against)}
     if what == "active" or what.isdecimal():
         return client.get(f"/policies/{what}/diff", **other)
     try:
         document = decoded(_text(Path(what)))
     except Invalid as error:
         raise SetupError(f"{what}: {error}") from None
-    base = client.get(f"/policies/{_version(against)}")
+    base = client.get(f"/policies/{version_of(against)}")
     rows = [
         {"path": one.path, "before": one.before, "after": one.after} for one in differences(base["document"], document)
     ]
     return {"version": what, "against": base["version"], "changes": rows}
 
 
-def _changes(rows: list[Row]) -> Table:
-    table = Table("field", "before", "after")
-    for row in rows:
-        table.add_row(Text(row["path"]), Text(_said(row["before"]), style="red"), Text(_said(row["after"]), "green"))
-    return table
-
-
-def _said(value: object) -> str:
-    return "–" if value is None else str(value)
-
-
 def _yaml(document: Row) -> str:
     import yaml
 
     return yaml.safe_dump(document, sort_keys=False) if document else "# every field at its default\n"
-
-
-def _version(text: str) -> str:
-    if text != "active" and not text.isdecimal():
-        raise typer.BadParameter(f"a version is a number or 'active', not {text!r}; `policy list` shows them")
-    return text
 
 
 def _text(file: Path) -> str:

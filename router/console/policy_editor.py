@@ -58,6 +58,10 @@ class Editor:
         """Whether the text differs from what is saved."""
         return bool(self.code.value != self._saved)
 
+    @property
+    def _is_wrong(self) -> bool:
+        return any(not one.is_warning for one in self.found or ())
+
     async def open(self, number: str) -> None:
         """Show a version, with what was typed into it and not saved."""
         self._take(await self._view.get(f"/policies/{number}"))
@@ -94,7 +98,7 @@ class Editor:
         self._view.session.unsaved.pop(before, None)
         self._take(made)
         self._why.value = ""
-        self._show([])
+        self._show(found_in(self.code.value, [], made["warnings"]))
         ui.notify(f"Saved as version {self.number}", type="positive", position="bottom-right")
         await self._changed()
 
@@ -135,7 +139,7 @@ class Editor:
         async def ask() -> None:
             told = (await self._view.send("POST", "/policies/validate", {"text": written})).body
             if written == self.code.value:
-                self._show(found_in(written, told["problems"]))
+                self._show(found_in(written, told["problems"], told["warnings"]))
 
         await self._view.guarded(ask)
 
@@ -147,14 +151,15 @@ class Editor:
         with self._problems:
             for one in found:
                 self._problem(one)
-            if not found:
+            if not self._is_wrong:
                 text("✓ valid" if not self.dirty else "✓ valid, not saved", classes="good small")
         self._buttons()
 
     def _problem(self, one: Found) -> None:
-        with box("problem"):
+        said, kind = (f"Warning: {one.message}", "warn") if one.is_warning else (one.message, "bad")
+        with box("problem doubtful" if one.is_warning else "problem"):
             text(f"{one.path} (line {one.place.line})", classes="mono")
-            text(one.message, classes="bad")
+            text(said, classes=kind)
             if one.allowed:
                 text(f"allowed: {one.allowed}", classes="quiet small")
             if one.mended:
@@ -167,7 +172,7 @@ class Editor:
 
     def _buttons(self) -> None:
         self._save.set_text("Save draft" if self.is_draft else "Save as a new draft")
-        self._save.set_enabled(self.dirty and not self.found)
+        self._save.set_enabled(self.dirty and not self._is_wrong)
         self._revert.set_visibility(self.dirty)
 
     async def _discard(self) -> None:

@@ -1,7 +1,7 @@
 """A policy as text in the editor: what is shown of a version, its problems in their places, what a suggestion does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -13,7 +13,10 @@ EMPTY = "# A policy: every field is optional. What is not set here has its defau
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A problem of the text: where it stands, and the text after taking up the suggestion, where there is one."""
+    """A problem of the text: where it stands, and the text after taking up the suggestion, where there is one.
+
+    `is_warning`: the policy may be used all the same.
+    """
 
     path: str
     message: str
@@ -21,6 +24,7 @@ class Found:
     place: Place
     nearest: str = ""
     mended: str = ""
+    is_warning: bool = False
 
 
 def text_of(version: Mapping[str, Any]) -> str:
@@ -31,15 +35,26 @@ def text_of(version: Mapping[str, Any]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100) if document else EMPTY
 
 
-def found_in(text: str, problems: Sequence[Mapping[str, Any]]) -> list[Found]:
+def found_in(
+    text: str, problems: Sequence[Mapping[str, Any]], warnings: Sequence[Mapping[str, Any]] = ()
+) -> list[Found]:
     """The problems that the Admin API named, each in its place, in the order of the text."""
     found = [_found(text, problem) for problem in problems]
+    found += [replace(_found(text, warning), is_warning=True) for warning in warnings]
     return sorted(found, key=lambda one: one.place.start)
 
 
 def decorations(found: Sequence[Found]) -> list[dict[str, Any]]:
     """CodeMirror's marks of the problems."""
-    return [{"kind": "mark", "from": one.place.start, "to": one.place.end, "class": "cm-wrong"} for one in found]
+    return [
+        {
+            "kind": "mark",
+            "from": one.place.start,
+            "to": one.place.end,
+            "class": "cm-doubtful" if one.is_warning else "cm-wrong",
+        }
+        for one in found
+    ]
 
 
 def tooltips(found: Sequence[Found]) -> dict[int, str]:

@@ -100,6 +100,8 @@ table.grid { border-collapse:collapse; width:100%; font-variant-numeric:tabular-
 .cm-scroller { font-size:13px }
 .cm-wrong { text-decoration:underline wavy var(--bad); text-underline-offset:3px; background:color-mix(in
   srgb,var(--bad) 14%,transparent) }
+.cm-doubtful { text-decoration:underline wavy var(--warn); text-underline-offset:3px }
+.problem.doubtful { border-color:var(--warn) }
 .problem { border-left:3px solid var(--bad); padding:4px 0 4px 10px }
 .diff { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; font-size:12.5px }
 .diff .was { color:var(--bad) }

@@ -17,10 +17,10 @@ from router.steering import lifecycle
 from router.steering.decision_log import DecisionLog, Sought
 from router.steering.errors import Away, Conflict, UnknownVersion, WrongState
 from router.steering.pilot import Pilot
+from router.steering.progress import progress
 from router.steering.reading import Written, decoded, read, validate
-from router.steering.standing import CanaryStatus, ShadowStatus, Status
+from router.steering.standing import Status
 from router.steering.store import VersionStore, or_away
-from router.steering.sums import canary_of, shadow_of
 from router.steering.telling import event_of, replayed, unified
 from router.steering.trial_store import TrialStore
 from router.steering.versions import FILE, Action, Commit, Desk, Diff, Entry, Kind, Trial, Unit, Version
@@ -216,22 +216,7 @@ class Steering:
 
     async def status(self) -> Status:
         """What is in force in this router, and how trials go in all; never Away: it is told of what is held."""
-        status, shadow, canary = self.pilot.status(), self.pilot.shadow, self.pilot.canary
-        if shadow is not None:
-            sheets = await self._sheets(shadow.trial, shadow.sums.sheet())
-            status = replace(status, shadow=ShadowStatus(shadow.trial, shadow_of(sheets)))
-        if canary is not None:
-            sheets = await self._sheets(canary.trial, canary.sums.sheet())
-            status = replace(status, canary=CanaryStatus(canary.trial, canary_of(sheets, self.limits)))
-        return status
-
-    async def _sheets(self, trial: Trial, own: bytes) -> Iterable[str | bytes]:
-        """Those of all routers, this one's as it is now."""
-        try:
-            sheets = await self.trials.sheets(trial.run)
-        except StoreError:
-            return [own]
-        return [*(sheet for router, sheet in sheets.items() if router != self.router), own]
+        return await progress(self.pilot, self.trials, self.router, self.limits)
 
     async def _try(
         self,

@@ -27,6 +27,19 @@ def problems(text: str) -> list[dict[str, object]]:
     ]
 
 
+def test_a_warning_is_marked_otherwise_and_mended_likewise() -> None:
+    """Where the name stands, be it a key or one of a list."""
+    warnings = [
+        {"path": "tasks.sql_generation", "value": "", "message": "unknown task", "allowed": [], "nearest": "sql"},
+        {"path": "rules.0.when.task.0", "value": "", "message": "unknown task", "allowed": [], "nearest": "writing"},
+    ]
+    key, item = found_in(TEXT, [], warnings)
+    assert "  sql: {k:" in key.mended
+    assert "task: [writing]" in item.mended
+    assert {mark["class"] for mark in decorations([key, item])} == {"cm-doubtful"}
+    assert [mark["class"] for mark in decorations(found_in(TEXT, problems(TEXT)))] == ["cm-wrong"]
+
+
 @pytest.mark.parametrize(
     ("path", "said", "line"),
     [

@@ -129,7 +129,7 @@ def dialog(page: "Page") -> "Locator":
 
 
 def test_only_operators_come_in(watched: Watched) -> None:
-    """No page without a key; a client's is refused; an operator sees no keys, an admin does, and settings; signing out ends it."""
+    """None without a key; a client's is refused; an operator sees neither keys nor settings, an admin does."""
     with browsing(watched.service.url) as browser:
         page = browser.page()
         page.goto(f"{watched.console}/policies")

@@ -106,6 +106,22 @@ async def test_a_wrong_policy_is_refused_with_every_problem(desk: Office) -> Non
     assert both.status == 400
 
 
+async def test_a_name_that_is_not_here_is_a_warning(desk: Office) -> None:
+    """The policy is valid and kept; whoever validates, saves or rehearses it is told, with the nearest right name."""
+    policy = {"tasks": {"sql_generation": {"pools": ["darft"]}}, "rules": [{"when": {"model": ["demo"]}, "then": {}}]}
+    checked = (await desk.ask("POST", "/policies/validate", {"document": policy})).body
+    (warning,) = checked["warnings"]
+    assert (checked["valid"], checked["problems"]) == (True, [])
+    assert (warning["path"], warning["value"], warning["nearest"]) == ("tasks.sql_generation.pools.0", "darft", "draft")
+    made = await desk.ask("POST", "/policies", {"document": policy})
+    assert (made.status, made.body["warnings"]) == (201, [warning])
+    place = f"/policies/{made.body['version']}"
+    assert (await desk.ask("GET", place)).body["warnings"] == [warning]
+    assert (await desk.ask("POST", f"{place}/dry-run", {})).body["warnings"] == [warning]
+    wrong = (await desk.ask("POST", "/policies/validate", {"document": {**policy, "kill_swich": True}})).body
+    assert (len(wrong["problems"]), wrong["warnings"]) == (1, [])
+
+
 @pytest.mark.parametrize(
     "text",
     ['a: "\\ud800"', "a: !!binary aGVs//8=", "a: 2020-01-01", "a: 99999999999999999999999999", "a: .nan", "a: [}"],

@@ -70,6 +70,19 @@ def test_a_policy_is_checked_without_a_service(tmp_path: Path) -> None:
     offline("policy", "validate", written(tmp_path, "- no\n- mapping\n"), code=1)
 
 
+def test_names_are_checked_where_a_service_is_named(live: Threaded, tmp_path: Path) -> None:
+    """A warning, never a refusal; a service that does not answer leaves the rest of the check as it was."""
+    file = written(tmp_path, "tasks:\n  sql_generatoin:\n    k: {max: 3}\n")
+    assert "warning" not in offline("policy", "validate", file).stderr
+    asked = offline("policy", "validate", file, "--url", live.url)
+    assert "is valid" in asked.stdout
+    assert "did you mean 'sql_generation'?" in asked.stderr
+    as_json = said(offline("policy", "validate", file, "--url", live.url, "--json"))
+    assert [one["nearest"] for one in as_json["warnings"]] == ["sql_generation"]
+    away = offline("policy", "validate", file, "--url", "http://127.0.0.1:1")
+    assert "were not checked" in away.stderr
+
+
 def test_the_schema_is_one() -> None:
     """An editor can be given it."""
     assert "tasks" in said(offline("policy", "schema"))["properties"]
@@ -190,18 +203,21 @@ def test_an_engine_is_reloaded_and_waited_for(run: Run, live: Threaded) -> None:
     beats = live.service.ingress.fleet.heartbeats
     live.run(live.service.until(lambda: any(beat.ready_since_s == 5.0 for beat in beats())))
     assert "finishes 0 requests first" in run("engines", "reload", "draft-1", "--no-wait").stdout
-    assert "only replica" not in run("engines", "reload", "draft-1", "--no-wait", code=1).stderr
     late = run("engines", "reload", "draft-1", "--force", "--limit", "1", code=1)
     assert "not ready again after 1 s" in late.stderr
-    live.run(live.service.announce("draft-1", reloadable=True, ready_since_s=5.0))
+    stop = threading.Event()
 
-    async def come_back() -> None:
-        await live.service.announce("draft-1", reloadable=True, ready_since_s=9.0)
+    def come_back_again_and_again() -> None:
+        while not stop.wait(0.05):
+            live.run(live.service.announce("draft-1", reloadable=True, ready_since_s=time.time()))
 
-    coming = threading.Timer(0.2, lambda: live.run(come_back()))
+    coming = threading.Thread(target=come_back_again_and_again)
     coming.start()
-    assert "is reloaded and gets requests" in run("engines", "reload", "draft-1", "--force").stdout
-    coming.join()
+    try:
+        assert "is reloaded and gets requests" in run("engines", "reload", "draft-1", "--force").stdout
+    finally:
+        stop.set()
+        coming.join()
     assert "asked it to reload" in run("events", "--kind", "engine_reload").stdout
 
 
