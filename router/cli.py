@@ -17,6 +17,7 @@ from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.classifier import activate, rollback, versions
+from router.commands.console import console as console_command
 from router.commands.decisions import app as decision_commands
 from router.commands.distill import app as distill_commands
 from router.commands.engines import app as engine_commands
@@ -46,6 +47,7 @@ app.add_typer(engine_commands, name="engines")
 app.command()(acceptance)
 app.command()(events)
 app.command()(top)
+app.command("console")(console_command)
 app.command("preflight")(preflight)
 app.command("evaluate")(evaluate)
 app.command("plan")(plan)

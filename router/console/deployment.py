@@ -5,17 +5,15 @@ Serve starts another, and whoever was signed in signs in again.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
 
-import uvicorn
 from ray import serve
 from ray.serve import Application as ServeApplication
 
 from engines.loopback import keep_to_loopback
 from router.config.settings import Settings
 from router.console.gate import Gate, Told
+from router.console.listening import STOP_S, listening
 from router.console.place import Place, own_place, told_by
-from router.errors import SetupError
 
 APP = "alpharoute-console"
 CPUS = 0.1
@@ -23,9 +21,6 @@ CPUS = 0.1
 
 MOST_ONGOING = 512
 """Requests at a time; each open page is one, its websocket."""
-
-STOP_S = 2.0
-"""How long pages may finish: a browser whose page is open would hold the service's end up for as long as allowed."""
 
 
 @serve.ingress()
@@ -44,7 +39,8 @@ class ConsoleReplica:
 
         gate = await self._running.enter_async_context(running_console(self._told))
         if self._own is not None:
-            await self._running.enter_async_context(_listening(gate, self._own))
+            change = "Choose another with ALPHAROUTE_CONSOLE__PORT."
+            await self._running.enter_async_context(listening(gate, self._own, change))
         return gate
 
 
@@ -63,31 +59,3 @@ def build_console(settings: Settings) -> ServeApplication:
         graceful_shutdown_wait_loop_s=0.5,
     )
     return deployment.bind(told_by(settings), own_place(settings))
-
-
-@contextlib.asynccontextmanager
-async def _listening(gate: Gate, place: Place) -> AsyncIterator[None]:
-    """Serve the console on a port of its own for as long as the context lasts; SetupError where it is not free."""
-    config = uvicorn.Config(
-        gate,
-        host=place.host,
-        port=place.port,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=int(STOP_S),
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    try:
-        # Not `serve`, which takes over the signals of the process: these are Ray's.
-        await server.startup()
-    except SystemExit:
-        raise SetupError(
-            f"console.port: cannot use {place.host}:{place.port}. Choose another with ALPHAROUTE_CONSOLE__PORT."
-        ) from None
-    try:
-        yield
-    finally:
-        await server.shutdown()

@@ -128,6 +128,11 @@ BY_GUARD: list[tuple[Values, str]] = [
         {"auth": {"metricsFor": "operator"}, "metrics": {"routers": {"enabled": True}}},
         "metrics.routers.authorization must name a Secret",
     ),
+    (
+        {"admin": {"port": 9000}, "settings": {"console": {"enabled": True}}},
+        "no console in the cluster.*alpharoute console --url http://127.0.0.1:9000",
+    ),
+    ({"admin": {"port": 9000}, "settings": {"console": {"port": 9001}}}, "set admin.port to 0"),
     ({"serviceAccount": {"create": False}}, "the Ray head needs an account with rights"),
     (
         {

@@ -239,6 +239,8 @@ def test_the_console_is_a_client_beside_the_api() -> None:
     assert (console["route_prefix"], console["args"]) == ("/console", api["args"])
     assert len(serve_config({"settings": {"console": {"enabled": False}}})["applications"]) == 1
     assert len(serve_config({"admin": {"port": 8001}})["applications"]) == 1
+    quiet = {"admin": {"port": 8001}, "settings": {"console": {"enabled": False}}}
+    assert len(serve_config(quiet)["applications"]) == 1
 
 
 def test_streams_outlive_a_reload_of_haproxy() -> None:

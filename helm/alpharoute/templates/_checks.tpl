@@ -95,6 +95,8 @@
 {{- end }}
 
 {{- define "alpharoute.checks.rest" -}}
+{{- $console := default dict .Values.settings.console -}}
+{{- if and .Values.admin.port (or (eq (toString $console.enabled) "true") $console.port) -}}{{- fail (printf "settings.console: with admin.port %d there is no console in the cluster, for it would listen on one router pod that no Service can name. Leave settings.console out and run it where its operators are: `kubectl port-forward svc/%s-admin %d` and `alpharoute console --url http://127.0.0.1:%d`; or set admin.port to 0 to have it beside the API" (int .Values.admin.port) (include "alpharoute.fullname" .) (int .Values.admin.port) (int .Values.admin.port)) -}}{{- end -}}
 {{- if and .Values.policy.document .Values.policy.existingConfigMap -}}{{- fail "policy: document and existingConfigMap exclude each other" -}}{{- end -}}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled (eq .Values.ingress.host (first (append .Values.httpRoute.hostnames ""))) -}}{{- fail (printf "ingress and httpRoute both claim the host %q" .Values.ingress.host) -}}{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}{{- fail "httpRoute.enabled: parentRefs names no gateway" -}}{{- end -}}

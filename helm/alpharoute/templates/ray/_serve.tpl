@@ -118,7 +118,8 @@ applications:
 {{- end }}
 
 {{/* Whether there is a console: beside the API, unless it is switched off. With a port of its own for the Admin API it
-     would need one too, on the one router pod that it happens to run in: run it where its operators are instead. */}}
+     would need one too, on the one router pod that it happens to run in, which no Service can name: `alpharoute console`
+     runs it where its operators are instead. alpharoute.checks.rest refuses one that is asked for all the same. */}}
 {{- define "alpharoute.console" -}}
 {{- $console := default dict .Values.settings.console -}}
 {{- if and (ne (toString $console.enabled) "false") (not .Values.admin.port) -}}true{{- end -}}
