@@ -18,6 +18,8 @@ class RedisRegistry:
         self._reader = HeartbeatReader()
         self._read: dict[str, Heartbeat | None] = {}
         """What was read last, by its text: engines announce themselves less often than routers look."""
+        self._names: list[str] = []
+        """Who was there last: they are asked for in the same round trip as who is there."""
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
         """See Registry."""
@@ -46,20 +48,29 @@ class RedisRegistry:
     async def replicas(self) -> list[Heartbeat]:
         """See Registry."""
         async with or_store_error():
-            names = sorted(await self._redis.smembers(self._keys.replicas))
-            if not names:
-                return []
-            texts = await self._redis.mget([self._keys.replica(name) for name in names])
-            gone = [name for name, text in zip(names, texts, strict=True) if text is None]
-            if gone:
+            texts = await self._texts()
+            if gone := [name for name, text in texts.items() if text is None]:
                 await self._redis.srem(self._keys.replicas, *gone)
         known, self._read = self._read, {}
-        for number, text in enumerate(texts):
+        for number, text in enumerate(texts.values()):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)  # a thousand engines must not hold up a request for tens of milliseconds
             if text:
                 self._read[text] = known[text] if text in known else self._reader.read(text)
         return [heartbeat for heartbeat in self._read.values() if heartbeat is not None]
+
+    async def _texts(self) -> dict[str, str | None]:
+        """The heartbeats by name: None where one has expired."""
+        guessed = self._names
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.smembers(self._keys.replicas)
+            if guessed:
+                pipe.execute_command("MGET", *map(self._keys.replica, guessed))
+            there, *read = await pipe.execute()
+        names = self._names = sorted(there)
+        if names != guessed:
+            read = [await self._redis.mget([*map(self._keys.replica, names)])] if names else []
+        return dict(zip(names, read[0], strict=True)) if read else {}
 
 
 def _ms(duration_s: float) -> int:

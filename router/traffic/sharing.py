@@ -110,7 +110,7 @@ class Sharing:
             if self._outage.lasts or self._fell_behind(now):
                 await self._write_again()
             await self._finish()
-            await self._read()
+            await self._read(now)
             await self._write()
         except LostError:
             pass  # the next round reads the new generation and gives back what was lost
@@ -151,7 +151,7 @@ class Sharing:
             with contextlib.suppress(LostError):
                 await self._write()
 
-    async def _read(self) -> None:
+    async def _read(self, now: Cursor) -> None:
         # Engines first: records that cannot be read must not hide them.
         self._fleet.update(await self._registry.replicas())
         self._fleet.marks = await self._marks.all()
@@ -159,6 +159,8 @@ class Sharing:
         self._count_replicas()
         if self._clock_s() - self._read_all_s > READ_ALL_S:
             self._cursor = Cursor(self._cursor.generation)
+        if now == self._cursor and self._restoring is None:
+            return  # five times a second on an idle router, where a question costs as much as a streamed token
         changes = await self._store.changes(self._cursor)
         if self._restoring is None and self._lost(changes):
             self._restoring = self._copies()

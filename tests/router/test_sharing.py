@@ -149,6 +149,17 @@ class FailingStore(MemoryStore):
         return await super().changes(cursor)
 
 
+class CountingStore(MemoryStore):
+    """A store that counts how often its records are asked for."""
+
+    reads = 0
+
+    async def changes(self, cursor: Cursor) -> Changes:
+        """See Store."""
+        self.reads += 1
+        return await super().changes(cursor)
+
+
 async def test_a_store_that_makes_no_sense_does_not_end_the_loop(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +176,21 @@ async def test_a_store_that_makes_no_sense_does_not_end_the_loop(
         ]
         store.failure = None
         await until_finished(store, 3)
+
+
+async def test_a_store_in_which_nothing_changed_is_not_read(settings: Settings) -> None:
+    """An idle router asks where the store is, and no more; what another writes it reads with the next exchange."""
+    store, knowledge = CountingStore(), Knowledge(settings.policy)
+    fleet = Fleet(time.time, 5.0, Tolerance())
+    sharing = Sharing(store, MemoryRegistry(time.monotonic), knowledge, fleet, Telemetry(), time.time)
+    for _ in range(5):
+        await sharing.exchange()
+    assert store.reads == 1
+    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    for _ in range(5):
+        await sharing.exchange()
+    assert store.reads == 2
+    assert knowledge.record("acc:a").fields == {"s1": 1.0}
 
 
 async def test_a_write_whose_answer_was_lost_counts_once(settings: Settings) -> None:
