@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"bench.policy: {name}: {error}", file=sys.stderr)
             return 2
         print(table(f"{name}: {scenario.requests} requests, seeds {seeds}", found[name]) + "\n", flush=True)
-    print(f"{time.perf_counter() - started:.0f} s")
+    simulated = sum(chosen[name].requests * len(rows) * len(seeds) for name, rows in found.items())
+    took_s = time.perf_counter() - started
+    print(f"{took_s:.0f} s for {simulated:,} simulated requests: {took_s / simulated * 1e5:.0f} s per 100,000")
     if options.json:
         Path(options.json).write_bytes(as_json(found))
     if options.plot:
@@ -58,6 +60,8 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} {value!r}: {least} or more")
+    if options.traces and not Path(options.traces).is_file():
+        raise ValueError(f"--traces {options.traces!r}: there is no such file")
     for name in ("json", "plot"):
         path = getattr(options, name)
         if path and not Path(path).absolute().parent.is_dir():

@@ -183,8 +183,8 @@ def _followed(truth: Truth, result: Result, phase: int, task: int) -> float:
 
 
 def false_alarms(policy: Seeded, scenario: Scenario) -> Estimate:
-    """Drift alarms per task and 5,000 of its requests where nothing changed (nan in scenarios with changes)."""
-    if scenario.phases:
+    """Drift alarms per task and 5,000 of its requests where acceptance did not change (nan where it did)."""
+    if any(phase.h_change is not None or phase.drafters for phase in scenario.phases):
         return Estimate(float("nan"), float("nan"), float("nan"))
     rates = []
     for result in policy.results:

@@ -11,13 +11,14 @@ from bench.policy.__main__ import main
 from bench.policy.calibration import FOLDER, Calibration, costs, load_calibration
 from bench.policy.cluster import capacity_tokens_s
 from bench.policy.engine import Engine, Job
-from bench.policy.measure import Estimate, ratio
+from bench.policy.measure import Estimate, Seeded, false_alarms, ratio
 from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
-from bench.policy.result import Result
-from bench.policy.scenario import Scenario
+from bench.policy.result import Result, empty
+from bench.policy.scenario import Phase, Scenario
 from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
+from policies.words import Event
 
 
 def small(name: str = "load50", requests: int = 400, calibration: str = "cpu-demo") -> Scenario:
@@ -167,6 +168,34 @@ def test_recorded_traces_replace_the_synthetic_answers(tmp_path: Path) -> None:
     figures = orjson.loads(out.read_bytes())["cpu-demo/load20"]["adaptive"]
     assert figures["speedup"]["value"] > 1.2
     assert figures["worst_task_ratio"]["value"] < 1.2
+
+
+def test_traces_that_are_not_there_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """At once, not after the workload was made."""
+    assert main(["--scenario", "load20", "--traces", "nowhere.jsonl"]) == 2
+    assert "--traces 'nowhere.jsonl': there is no such file" in capsys.readouterr().err
+
+
+def test_an_alarm_is_false_where_acceptance_did_not_change() -> None:
+    """A phase that only changes the load changes no acceptance; one that changes the drafter does."""
+    result = empty(100)
+    result.events.append(Event("drift", "d/t", 1.0, "fell"))
+    of = Seeded([], [result])
+    steady = Scenario(name="s", phases=(Phase(at=0.5, load=1.2),))
+    assert false_alarms(of, steady).value == 50
+    assert np.isnan(false_alarms(of, Scenario(name="s", phases=(Phase(at=0.5, h_change=-0.1),))).value)
+
+
+def test_many_routers_tell_of_a_collapse_once_each_time() -> None:
+    """Twenty routers, each with a copy of its own a second old: six tasks collapse, and there are about six events."""
+    base = scenarios("h100-8b-eagle", 1200)["collapse"]
+    fall = base.phases[0]
+    scenario = base.model_copy(update={"routers": 20, "phases": (fall,)})
+    events = run("adaptive", scenario).events
+    assert fall.h_change_tasks is not None
+    drifts = [event for event in events if event.kind == "drift"]
+    assert len({event.once for event in drifts}) == len(drifts)
+    assert 4 <= len(drifts) <= 2 * len(fall.h_change_tasks)
 
 
 def test_a_trace_that_does_not_fit_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
