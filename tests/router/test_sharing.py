@@ -186,11 +186,11 @@ async def test_a_store_in_which_nothing_changed_is_not_read(settings: Settings) 
     for _ in range(5):
         await sharing.exchange()
     assert store.reads == 1
-    await store.merge([Delta("acc:a", {"s1": 1.0})])
+    await store.merge([Delta("task:a", {"n": 1.0})])
     for _ in range(5):
         await sharing.exchange()
     assert store.reads == 2
-    assert knowledge.record("acc:a").fields == {"s1": 1.0}
+    assert knowledge.record("task:a").fields == {"n": 1.0}
 
 
 async def test_a_write_whose_answer_was_lost_counts_once(settings: Settings) -> None:
