@@ -198,7 +198,8 @@ async def test_a_rollback_reaches_every_router(redis_url: str) -> None:
 
 
 @pytest.mark.redis
-async def test_edits_under_load_fail_no_request(redis_url: str) -> None:
+@pytest.mark.parametrize("edits", [30, pytest.param(600, marks=pytest.mark.slow)])
+async def test_edits_under_load_fail_no_request(redis_url: str, edits: int) -> None:
     """Ten edits a second while both routers serve: every request is answered, all end with the last version."""
     async with shared_redis(redis_url) as stores, routers(2, stores) as both:
         steering = router_over(stores, policy=QUIET).steering
@@ -211,15 +212,15 @@ async def test_edits_under_load_fail_no_request(redis_url: str) -> None:
             return answered
 
         serving = [asyncio.create_task(load(service)) for service in both]
-        for number in range(1, 31):
+        for number in range(1, edits + 1):
             began_s = time.monotonic()
             draft = await steering.create({"tasks": {"sql_generation": {"k": {"max": number % 8 + 1}}}}, f"o{number}")
             await steering.activate(draft.id, f"o{number}")
             await asyncio.sleep(max(0.0, 0.1 - (time.monotonic() - began_s)))
         editing = False
         assert sum(await asyncio.gather(*serving)) > 50
-        await until(lambda: all(service.ingress.pilot.version.id == 30 for service in both), limit_s=1)
-        assert len(await steering.history(200)) == 60
+        await until(lambda: all(service.ingress.pilot.version.id == edits for service in both), limit_s=1)
+        assert len(await steering.history(2000)) == 2 * edits
 
 
 @pytest.mark.redis
