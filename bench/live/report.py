@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from statistics import fmean, median
 
@@ -12,6 +12,9 @@ from rich.table import Table
 from bench.live.arms import ARMS, OURS, VANILLA, Hit
 
 RESAMPLES = 2000
+LEARNT = 10
+"""Requests of a task by which a cold start is to be over."""
+
 STATIC = tuple(name for name in ARMS if name.startswith("always "))
 """The arms that do not decide: of these a team could have picked the best, had it known."""
 
@@ -117,6 +120,18 @@ def oracle_ms(session: Session) -> float | None:
     return fmean(found)
 
 
+def learnt(session: Session) -> Session:
+    """What was sent after `LEARNT` requests of each task."""
+    temperatures = len({hit.shot.temperature for hit in session.hits})
+    return replace(session, hits=[hit for hit in session.hits if hit.shot.round * temperatures >= LEARNT])
+
+
+def regret(session: Session, arm: str) -> float | None:
+    """By how much an arm's mean exceeds that of the best fixed choices; None where these, or requests, are lacking."""
+    oracle = oracle_ms(session)
+    return None if oracle is None else mean_ms(session.of(arm)) / oracle - 1
+
+
 def _even(hits: Sequence[Hit]) -> Sequence[Hit]:
     return sorted(hits, key=lambda hit: hit.block)[::2]
 
@@ -164,12 +179,13 @@ def by_task(hits: Sequence[Hit]) -> dict[str, list[Hit]]:
 
 def figures(session: Session, arm: str) -> dict[str, object]:
     """What one arm did at one load; ratios are ours over the arm."""
-    hits, oracle = session.of(arm), oracle_ms(session)
+    hits = session.of(arm)
     found: dict[str, object] = {
         "mean_ms_per_token": mean_ms(hits),
         "p99_ms_per_token": p99_ms(hits),
         "tokens_per_s": sum(hit.tokens for hit in hits) / session.seconds[arm],
-        "regret": None if oracle is None else mean_ms(hits) / oracle - 1,
+        "regret": regret(session, arm),
+        f"regret_after_{LEARNT}": regret(learnt(session), arm),
         "worst_task_ratio": worst_task(session, arm) if session.of(VANILLA) else None,
         "requests": len(hits),
         "requests_to_adapt": adaptation(session, arm),

@@ -18,11 +18,14 @@ from bench.live.load import Load, blocks, closed_loop
 from bench.live.plan import Shot, Workload, plan
 from bench.live.plot import draw
 from bench.live.report import (
+    LEARNT,
     STATIC,
     Session,
     adaptation,
+    learnt,
     oracle_ms,
     paired_ratio,
+    regret,
     requests_to_adapt,
     settled,
     summary,
@@ -60,6 +63,14 @@ def test_the_ratio_is_of_means_and_its_interval_pairs_prompts() -> None:
     theirs = [draws.uniform(5, 50) for _ in range(40)]
     ratio = paired_ratio(_hits(OURS, [ms / 2 for ms in theirs]), _hits("other", theirs))
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_what_learning_costs_is_told_from_what_is_learnt() -> None:
+    """Ten slow requests, and then the best fixed choice: no regret is left after them."""
+    fixed = [hit for arm in STATIC for hit in _hits(arm, [20.0] * 20)]
+    session = Session("1 client", [*fixed, *_hits(OURS, [30.0] * LEARNT + [20.0] * 10)], dict.fromkeys(STATIC, 1.0))
+    assert regret(session, OURS) == pytest.approx(0.25)
+    assert regret(learnt(session), OURS) == pytest.approx(0.0)
 
 
 def test_the_interval_covers_one_where_nothing_differs() -> None:
