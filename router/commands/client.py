@@ -167,8 +167,10 @@ def complain(text: str) -> None:
 def warn(warnings: list[Row]) -> None:
     """Names in a policy that the service does not have, in yellow on standard error."""
     for one in warnings:
-        named = {**one, "message": f"{one['value']!r}: {one['message']}"}
-        stderr.print(Text(f"warning: {problem_line(named)}", style="yellow"), soft_wrap=True)
+        hint = f"; did you mean {one['nearest']!r}?" if one["nearest"] else ""
+        there = f" (there are: {', '.join(one['allowed'])})"
+        line = f"warning: {one['path']}: {one['value']!r} is an {one['message']}{hint}{there}"
+        stderr.print(Text(line, style="yellow"), soft_wrap=True)
 
 
 def tell(text: str) -> None:

@@ -9,7 +9,6 @@ import typer
 from router.commands.client import UNUSABLE, complain, tell
 from router.config.check import SERVICE_URL
 from router.config.settings import Settings
-from router.console.gate import Told
 from router.console.place import Place
 from router.errors import SetupError
 from router.roles import CONSOLE
@@ -30,22 +29,24 @@ def console(
     """
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"--url must begin with http:// or https://, got {url!r}")
-    session_s = Settings.model_fields["auth"].get_default().session_s
     try:
-        asyncio.run(_serve(Told(url.rstrip("/"), session_s), Place(host, port)))
+        asyncio.run(_serve(url.rstrip("/"), Place(host, port)))
     except SetupError as error:
         complain(str(error))
         raise typer.Exit(UNUSABLE) from None
 
 
-async def _serve(told: Told, place: Place) -> None:
+async def _serve(url: str, place: Place) -> None:
     """Until an interrupt."""
-    from router.console.application import running_console  # NiceGUI takes a second to load
+    # NiceGUI takes a second to load, which no other command is to wait for.
+    from router.console.application import running_console
+    from router.console.gate import Told
     from router.console.listening import listening
 
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    told = Told(url, Settings.model_fields["auth"].get_default().session_s)
     async with running_console(told) as gate, listening(gate, place, "Choose another with --port."):
-        tell(f"http://{place.host}:{place.port}{CONSOLE} shows {told.api_url}; Ctrl-C ends it.")
+        tell(f"http://{place.host}:{place.port}{CONSOLE} shows {url}; Ctrl-C ends it.")
         await ended.wait()

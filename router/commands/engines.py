@@ -120,7 +120,7 @@ def _reloaded(client: Client, before: Row, limit_s: float, as_json: bool) -> Row
             raise _failed(f"{name} did not come back: it was replaced by another replica, or waits to be.", as_json)
         if found["state"] == "ready" and found["ready_since_s"] > before["ready_since_s"]:
             return found
-        doing = found["phase"] or found["state"]
+        doing = found["phase"] or (found["state"] if found["state"] != "ready" else "asked to reload")
         if doing != said and not as_json:
             tell(f"{name}: {doing}")
         said = doing

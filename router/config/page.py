@@ -68,4 +68,6 @@ def _text(value: object, name: str) -> str:
         return ", ".join(map(str, public)) or "none"
     if isinstance(public, dict):
         return ", ".join(f"{key}: {item}" for key, item in public.items()) or "none"
-    return str(public)
+    if isinstance(public, bool):
+        return str(public).lower()  # as YAML has it
+    return str(int(public)) if isinstance(public, float) and public.is_integer() else str(public)

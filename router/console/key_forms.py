@@ -37,7 +37,7 @@ class NewKey:
             self._role.props("outlined dense").classes("full-width")
             self._segments = _input("Segments", "none: all; else a, b")
             self._limits = {name: _number(label) for name, label in LIMITS.items()}
-            self._expires = _input("Expires", "never").props("type=date stack-label hint='at the end of that day, UTC'")
+            self._expires = _input("Expires", "never").props("type=date hint='at the end of that day, UTC'")
             _buttons("Make the key", lambda: view.guarded(self._make), self._dialog)
 
     async def _make(self) -> None:
@@ -101,7 +101,7 @@ def _show_once(name: str, key: str) -> None:
 
 
 def _input(label: str, placeholder: str) -> ui.input:
-    return ui.input(label, placeholder=placeholder).props("outlined dense").classes("full-width")
+    return ui.input(label, placeholder=placeholder).props("outlined dense stack-label").classes("full-width")
 
 
 def _number(label: str) -> ui.number:

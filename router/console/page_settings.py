@@ -6,7 +6,7 @@ from typing import Any
 from nicegui import ui
 
 from router.console.frame import View
-from router.console.pieces import Column, Table, box, card, text
+from router.console.pieces import Column, Table, card, text
 
 EVERY_S = 30.0
 _COLUMNS = (
@@ -26,9 +26,8 @@ def build(view: View) -> None:
         "environment variables (ALPHAROUTE_ROUTER__SYNC_S is router.sync_s) and hold until the next deployment.",
         classes="quiet",
     )
-    with card():
-        with box("row2"):
-            only = ui.switch("Only what is not the default").props("dense")
+    with card(classes="stack"):
+        only = ui.switch("Only what is not the default").props("dense")
         table = Table(_COLUMNS, "path", "No setting fits", wrap=True)
 
     async def show() -> None:

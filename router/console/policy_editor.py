@@ -161,7 +161,7 @@ class Editor:
             text(f"{one.path} (line {one.place.line})", classes="mono")
             text(said, classes=kind)
             if one.allowed:
-                text(f"allowed: {one.allowed}", classes="quiet small")
+                text(f"{'there are' if one.is_warning else 'allowed'}: {one.allowed}", classes="quiet small")
             if one.mended:
                 ui.button(f"Use “{one.nearest}”", on_click=lambda: self._mend(one)).props("flat dense no-caps size=sm")
 

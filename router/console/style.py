@@ -3,6 +3,7 @@
 STYLE = """
 :root { --page:#f5f6f8; --card:#fff; --line:#e2e6ec; --text:#1b2330; --quiet:#5b6675; --accent:#1d5fd6;
   --good:#0b7a55; --warn:#8a5a00; --bad:#c0272d; --soft:rgba(29,95,214,.09) }
+body.body--dark { color-scheme:dark }
 body.body--dark { --page:#0d1117; --card:#151b23; --line:#2a323d; --text:#e4e9f0; --quiet:#98a3b3; --accent:#6ea8ff;
   --good:#3ecf96; --warn:#e3b341; --bad:#ff7b72; --soft:rgba(110,168,255,.13) }
 body { background:var(--page) !important; color:var(--text); font:14px/1.5 system-ui,sans-serif }
@@ -117,7 +118,8 @@ table.grid { border-collapse:collapse; width:100%; font-variant-numeric:tabular-
 .q-dialog .q-card { background:var(--card); color:var(--text); border-radius:12px; max-width:min(680px,94vw);
   width:100%; padding:18px; box-shadow:0 12px 48px rgba(0,0,0,.35); gap:12px }
 .nicegui-echart { width:100% }
-body.body--dark .q-btn--outline, body.body--dark .q-btn--flat { color:var(--accent) !important }
+.q-btn--outline, .q-btn--flat { --q-primary:var(--accent) }
+.q-option-group > div { padding:3px 0 }
 .q-btn-toggle .q-btn { padding:2px 12px }
 @media (max-width:899px) {
   .side { grid-template-columns:minmax(0,1fr) }
