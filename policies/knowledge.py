@@ -74,7 +74,7 @@ class Knowledge:
     _families: dict[tuple[str, str], Family] = field(default_factory=dict)
     _keys: dict[str, Key] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)
-    _own: Counter[str] = field(default_factory=Counter)
+    _own: dict[str, float] = field(default_factory=dict)
     """Answers that this router taught an acceptance record since it was last read."""
     _others: dict[str, float] = field(default_factory=dict)
     """Answers that other routers taught it between the last two times that it was read."""
@@ -100,7 +100,8 @@ class Knowledge:
         """Apply our own deltas to the local copy."""
         for delta in deltas:
             self._replace(delta.key, apply(self.records.get(delta.key, EMPTY), delta, now_s))
-            self._own[delta.key] += TOLD in delta.add
+            if TOLD in delta.add:
+                self._own[delta.key] = self._own.get(delta.key, 0.0) + delta.add[TOLD]
         self._refit(now_s)
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -127,7 +128,7 @@ class Knowledge:
 
         `known` is the share of the traffic that is this router's own.
         """
-        supposed = (self._own[key] + 1) * (1 / max(known, LEAST_KNOWN) - 1)
+        supposed = (self._own.get(key, 0.0) + 1) * (1 / max(known, LEAST_KNOWN) - 1)
         return min(supposed, self._others.get(key, supposed))
 
     def _heard(self, key: str, record: Record) -> None:

@@ -2,6 +2,8 @@
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +16,7 @@ from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.mechanisms import Guard
 from policies.policy import POLICIES
-from policies.records import Delta, Record
+from policies.records import Delta, Record, apply
 from policies.words import Choice, Event, Outcome, Pool, Reason, Replica, Request, StepTime
 
 ADAPTIVE = POLICIES["adaptive"]
@@ -26,7 +28,15 @@ VANILLA, SPEC = Pool("vanilla", "m", "t@1"), Pool("spec", "m", "t@1", "d@1", "dr
 FLEET = [Replica("v0", VANILLA, probe=PROBE), Replica("s0", SPEC, probe=PROBE)]
 
 
-def teach(knowledge: Knowledge, task: str, h: float, rng: random.Random, now_s: float, step_ms: float = 12.0) -> Lesson:
+def teach(
+    knowledge: Knowledge,
+    task: str,
+    h: float,
+    rng: random.Random,
+    now_s: float,
+    step_ms: float = 12.0,
+    known: float = 1.0,
+) -> Lesson:
     """One finished answer of a task with acceptance h at k = 4, learnt and absorbed."""
     request = Request("m", task, temperature=0)
     accepted = []
@@ -38,7 +48,8 @@ def teach(knowledge: Knowledge, task: str, h: float, rng: random.Random, now_s: 
     key = knowledge.acceptance_key(request, SPEC, now_s)
     choice = Choice(FLEET[1], 4, Reason.FASTEST, key, 5e-3, 5e-3, 8e-3, 8e-3)
     tokens = 1 + 40 + sum(accepted)
-    outcome = Outcome(request, choice, tokens, 40 * step_ms / 1e3, 0.1, (4,) * 40, tuple(accepted), 1.0, 4, 4)
+    seconds = 40 * step_ms / 1e3
+    outcome = Outcome(request, choice, tokens, seconds, 0.1, (4,) * 40, tuple(accepted), 1.0, 4, 4, known=known)
     lesson = ADAPTIVE.learn(outcome, knowledge, now_s)
     knowledge.absorb(lesson.deltas, now_s)
     return lesson
@@ -84,6 +95,56 @@ def test_tasks_that_drift_together_accuse_the_drafter_once() -> None:
         events += teach(knowledge, tasks[i % 4], 0.3, rng, NOW + 160 + i).events
     assert [e.kind for e in events].count("drafter_stale") == 1
     assert [e.kind for e in events].count("drift") >= 3
+
+
+def exchanged(fleet: list[Knowledge], store: dict[str, Record], lessons: list[list[Delta]], now_s: float) -> None:
+    """Every router's deltas reach the store, and everybody reads it."""
+    for delta in (delta for deltas in lessons for delta in deltas):
+        store[delta.key] = apply(store.get(delta.key, Record()), delta, now_s)
+    for knowledge in fleet:
+        knowledge.install(store, now_s)
+
+
+def fleet_of(routers: int, h: Sequence[float], each: int = 4) -> list[list[Event]]:
+    """Drift events of every second in which each router teaches `each` answers of one task, before they exchange."""
+    fleet, store, rng = [Knowledge() for _ in range(routers)], dict[str, Record](), random.Random(7)
+    found: list[list[Event]] = []
+    for second, now in enumerate(h):
+        lessons = [
+            [teach(knowledge, "translation", now, rng, NOW + second, known=1 / routers) for _ in range(each)]
+            for knowledge in fleet
+        ]
+        exchanged(fleet, store, [[d for one in own for d in one.deltas] for own in lessons], NOW + second + 1)
+        found.append([e for own in lessons for one in own for e in one.events if e.kind == "drift"])
+    return found
+
+
+def test_routers_that_start_from_one_prior_do_not_take_its_error_for_a_drift() -> None:
+    """Thirty routers whose copies are a second old, at a task far below its prior: no alarm."""
+    assert not any(fleet_of(30, [0.5] * 6))
+
+
+def test_a_collapse_that_many_routers_notice_is_one_happening() -> None:
+    """All raise the alarm, each at once, and all call it by one name; afterwards there is none."""
+    before, fall, *after = fleet_of(12, [0.75, 0.75, 0.75, 0.75, 0.25, 0.25, 0.25, 0.25], each=8)[3:]
+    assert not before
+    assert len(fall) >= 6
+    assert len({event.once for event in fall}) == 1
+    assert not any(after)
+
+
+def test_a_router_alone_shares_its_belief_with_nobody() -> None:
+    """Nothing is beside its answers; of others it supposes as many as its share says, or as it last heard of."""
+    knowledge, rng, request = Knowledge(), random.Random(8), Request("m", "translation", temperature=0)
+    key = knowledge.acceptance_key(request, SPEC, NOW)
+    for _ in range(2):
+        teach(knowledge, "translation", 0.7, rng, NOW)
+    assert knowledge.beside(key, 1.0) == 0
+    assert knowledge.beside(key, 0.25) == pytest.approx(9)
+    record = knowledge.record(key)
+    knowledge.install({key: replace(record, fields={**record.fields, "+told": 7.0})}, NOW)
+    assert knowledge.beside(key, 0.25) == pytest.approx(3)
+    assert knowledge.beside(key, 0.1) == pytest.approx(5)
 
 
 def test_a_replica_that_turns_slow_is_told_and_relearnt() -> None:
