@@ -101,7 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         "--calibration", action="append", help="a shipped calibration or a YAML file; repeat for several"
     )
     parser.add_argument("--policy", action="append", help=f"one of {', '.join(e.name for e in ENTRANTS)}; repeat")
-    parser.add_argument("--traces", help="JSONL of recorded answers: task, prompt_tokens, accepted_if_verified_at[]")
+    parser.add_argument(
+        "--traces",
+        help="JSONL of recorded answers: task, prompt_tokens, accepted_if_verified_at[]; outweighs a scenario's",
+    )
     parser.add_argument("--time-decisions", action="store_true", help="only time decisions, at 4 pools of 4 replicas")
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--plot", help="draw the figures into this PNG")

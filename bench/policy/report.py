@@ -53,7 +53,7 @@ def compare(
     calibration = scenario.loaded()
     capacity = capacity_tokens_s(scenario, calibration)
     workloads = [build(scenario, calibration, seed, capacity) for seed in seeds]
-    if traces is not None:
+    if traces := traces or scenario.traces:
         workloads = [
             from_traces(traces, w, next(iter(calibration.drafters)), seed)
             for w, seed in zip(workloads, seeds, strict=True)

@@ -39,6 +39,8 @@ class Phase(Part):
 class Scenario(Part):
     """One run. `load` is the offered share of the capacity that the same replicas would have without speculation.
 
+    `drafters` are in place of the calibration's: their costs, and per task the survival curve and the streaks. `traces`
+    is a file of recorded answers, in place of both.
     `noise` is the share of requests whose task label is wrong; with `doubts` labels come with calibrated probabilities.
     `temperatures` is a mix; `routers` share state through a store that they read every `refresh_s`; `burst` > 1 makes
     arrivals come in bursts of that mean size.
@@ -46,6 +48,8 @@ class Scenario(Part):
 
     name: str
     calibration: str = "h100-8b-eagle"
+    drafters: dict[str, Drafter] = Field(default_factory=dict)
+    traces: str | None = None
     requests: Annotated[int, Field(ge=10)] = 3000
     load: Annotated[float, Field(gt=0)] = 0.5
     pools: tuple[PoolSize, ...] | None = None
@@ -77,6 +81,8 @@ class Scenario(Part):
     def loaded(self) -> Calibration:
         """The calibration this scenario runs on; ValueError where the scenario names what it does not have."""
         found = load_calibration(self.calibration)
+        if self.drafters:
+            found = found.model_copy(update={"drafters": self.drafters})
         known("pools.drafter", [pool.drafter for pool in self.pools or () if pool.drafter], found.drafters)
         known("mix", self.mix, found.tasks)
         for i, phase in enumerate(self.phases):
@@ -102,11 +108,12 @@ class Scenario(Part):
 def load_scenario(name: str) -> Scenario:
     """Read a scenario from a YAML file; ValueError names what is wrong.
 
-    A calibration file that it names is looked for beside it first.
+    Files that it names, of a calibration and of traces, are looked for beside it first.
     """
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"scenario {name!r}: neither a name of the protocol nor a file")
     found = validated(Scenario, read_mapping(path), str(path))
-    beside = path.parent / found.calibration
-    return found.model_copy(update={"calibration": str(beside)}) if beside.is_file() else found
+    named = {"calibration": found.calibration, "traces": found.traces}
+    beside = {field: str(path.parent / name) for field, name in named.items() if name}
+    return found.model_copy(update={field: name for field, name in beside.items() if Path(name).is_file()})

@@ -15,7 +15,7 @@ from bench.policy.measure import Estimate, Seeded, false_alarms, ratio
 from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
 from bench.policy.result import Result, empty
-from bench.policy.scenario import Phase, Scenario
+from bench.policy.scenario import Phase, Scenario, load_scenario
 from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
 from policies.words import Event
@@ -319,6 +319,44 @@ def test_options_that_cannot_be_are_named(options: list[str], capsys: pytest.Cap
     """Before anything runs."""
     assert main([*options, "--scenario", "load20"]) == 2
     assert options[0] in capsys.readouterr().err
+
+
+OWN = """
+name: mine
+calibration: h100-8b-eagle
+load: 0.7
+burst: 5
+noise: 0.1
+pools: [{replicas: 1}, {drafter: sure, replicas: 2}, {drafter: poor, replicas: 1}]
+drafters:
+  sure: {method: eagle, streak: 0.6, tasks: {edits: [0.95, 0.9, 0.85], chat: [0.9, 0.8, 0.7]}}
+  poor: {method: ngram, coverage: 0.3, tasks: {edits: [0.1], chat: [0.05]}}
+"""
+
+
+def test_a_scenario_may_bring_its_own_drafters_and_traces(tmp_path: Path) -> None:
+    """Three pools and two tasks of its own; traces beside the file replace them."""
+    (tmp_path / "mine.yaml").write_text(OWN)
+    found = load_scenario(str(tmp_path / "mine.yaml"))
+    calibration = found.loaded()
+    assert calibration.tasks == ("edits", "chat")
+    assert [pool.drafter for pool in found.cluster(calibration)] == [None, "sure", "poor"]
+    recorded = {"task": "mail", "prompt_tokens": 9, "accepted_if_verified_at": [1] * 20}
+    (tmp_path / "recorded.jsonl").write_bytes(orjson.dumps(recorded))
+    (tmp_path / "mine.yaml").write_text(OWN + "traces: recorded.jsonl")
+    out = tmp_path / "out.json"
+    options = ["--scenario", str(tmp_path / "mine.yaml"), "--requests", "60", "--seeds", "1", "--policy", "adaptive"]
+    assert main([*options, "--json", str(out)]) == 0
+    assert orjson.loads(out.read_bytes())["mine"]["adaptive"]["speedup"]["value"] > 1
+
+
+def test_the_documented_scenario_runs(tmp_path: Path) -> None:
+    """The example of docs/policy.md, as it stands there."""
+    text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    (example,) = re.findall(r"```yaml\n(name: .*?)```", text, re.DOTALL)
+    (tmp_path / "documented.yaml").write_text(example)
+    options = ["--scenario", str(tmp_path / "documented.yaml"), "--requests", "60", "--seeds", "1"]
+    assert main([*options, "--policy", "adaptive"]) == 0
 
 
 def test_a_scenario_finds_the_calibration_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
