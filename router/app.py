@@ -140,5 +140,7 @@ def application_of(settings: Settings) -> ServeApplication:
         max_ongoing_requests=settings.router.max_ongoing_requests,
         ray_actor_options={"num_cpus": ROUTER_CPUS},
         graceful_shutdown_timeout_s=settings.router.drain_s,
+        # Serve's line per request says less than `logs.requests` does, and takes 3 % of a router's CPU under load.
+        logging_config={"enable_access_log": False},
     )
     return router.bind(settings, *pools)

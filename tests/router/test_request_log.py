@@ -123,3 +123,14 @@ async def test_a_trace_goes_from_the_client_s_span_to_the_engine_s() -> None:
 def test_no_endpoint_is_no_tracing() -> None:
     """Nothing is there that a request could ask."""
     assert tracing(TracingSettings()) is None
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray's own import
+def test_serve_writes_no_line_of_its_own_per_request() -> None:
+    """It would say less than ours, whether or not anybody wants one."""
+    from router.app import build_app
+
+    settings = settings_with([VANILLA], auth={"allow_anonymous": True}, redis={"url": "redis://127.0.0.1:1/0"})
+    logging_config = build_app(settings)._bound_deployment._deployment_config.logging_config
+    assert logging_config is not None
+    assert logging_config["enable_access_log"] is False
