@@ -32,6 +32,8 @@ DOES = {
     "reload": "Reload: finish what runs, restart the engine with the same settings, verify it, take it back.",
 }
 
+DONE = {"reload": "asked to reload; its state says how it goes"}
+
 
 def build(view: View) -> None:
     """The page."""
@@ -118,11 +120,14 @@ def _steer(view: View, name: str) -> None:
     with ui.dialog(value=True) as dialog, ui.card():
         text(name, "h2")
         does = ui.radio(DOES, value="drain")
+        force = ui.switch("Also where no other replica of its model gets requests meanwhile").props("dense")
+        force.bind_visibility_from(does, "value", value="reload")
         why = ui.input("Why", placeholder="for whoever asks later").props("outlined dense").classes("full-width")
 
         async def act() -> None:
-            await view.send("POST", f"/engines/{name}/{does.value}", {"why": why.value or ""})
-            ui.notify(f"{name}: done", type="positive", position="bottom-right")
+            asked = {"why": why.value or "", **({"force": force.value} if does.value == "reload" else {})}
+            await view.send("POST", f"/engines/{name}/{does.value}", asked)
+            ui.notify(f"{name}: {DONE.get(does.value or '', 'done')}", type="positive", position="bottom-right")
             dialog.close()
 
         with box("row2"):

@@ -39,6 +39,8 @@ class Routers:
         needed = Role.ADMIN if request.path.endswith("/keys") else Role.OPERATOR
         if not role.covers(needed):
             return web.json_response({"error": {"message": "no", "code": "forbidden"}}, status=403)
+        if not self.needs_keys and needed is Role.ADMIN:  # as a router that has no place for keys
+            return web.json_response({"error": {"message": "no place", "code": "no_keys"}}, status=409)
         return web.json_response({"active": 0})
 
 
@@ -191,7 +193,7 @@ async def test_what_is_not_the_console_is_not_here() -> None:
 
 
 async def test_a_service_without_keys_asks_for_none() -> None:
-    """As its API; that is asked anew every few seconds, for keys may come."""
+    """As its API, and whoever comes may all; that is asked anew every few seconds, for keys may come."""
     async with door(needs_keys=False) as there:
         assert (await there.get("/console/"))[1].startswith("admin")
         assert await there.get("/console/login") == (303, "/console/")

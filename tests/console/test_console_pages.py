@@ -37,6 +37,22 @@ def test_two_hundred_replicas_are_paged_and_found(service: Service) -> None:
         assert rows.count() == 5
 
 
+def test_an_engine_is_reloaded_from_its_row(service: Service) -> None:
+    """With the reason, and by force where that is chosen."""
+    with browsing(service.url) as browser:
+        page = browser.page()
+        page.goto(f"{service.url}/console/engines")
+        page.get_by_role("button", name="Steer draft-000").click()
+        dialog = page.get_by_role("dialog")
+        assert not dialog.get_by_text("Also where no other replica").is_visible()
+        dialog.get_by_text("Reload:").click()
+        dialog.get_by_text("Also where no other replica").click()
+        dialog.get_by_label("Why").fill("new weights")
+        dialog.get_by_role("button", name="Do it").click()
+        page.get_by_text("draft-000: asked to reload").wait_for()
+        assert service.changes.pop() == ("POST", "/engines/draft-000/reload", {"why": "new weights", "force": True})
+
+
 def test_fifty_tasks_are_paged_and_found(service: Service) -> None:
     """On the overview as on the page of acceptance; a chart has few enough curves to be read."""
     with browsing(service.url) as browser:

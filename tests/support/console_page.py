@@ -210,6 +210,7 @@ def large(tasks: int = 50, replicas: int = 200) -> Service:
             "/acceptance": acceptance(tasks),
             "/engines": engines(replicas),
             "/events": {"events": []},
+            "POST /engines/draft-000/reload": {},
             "/policies/status": STATUS,
             "/acceptance/history": {"series": [_series()]},
             "/keys": {"keys": [key("team-a", "client"), key("ana", "admin")]},
