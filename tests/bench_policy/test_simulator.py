@@ -353,7 +353,7 @@ def test_a_scenario_may_bring_its_own_drafters_and_traces(tmp_path: Path) -> Non
 def test_the_documented_scenario_runs(tmp_path: Path) -> None:
     """The example of docs/policy.md, as it stands there."""
     text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
-    (example,) = re.findall(r"```yaml\n(name: .*?)```", text, re.DOTALL)
+    (example,) = re.findall(r"```yml\n(name: .*?)```", text, re.DOTALL)
     (tmp_path / "documented.yaml").write_text(example)
     options = ["--scenario", str(tmp_path / "documented.yaml"), "--requests", "60", "--seeds", "1"]
     assert main([*options, "--policy", "adaptive"]) == 0
