@@ -26,6 +26,10 @@ APART = 2.0
 CALL_LIMIT_S = 900.0
 """How long a call waits for a replica before it is given up, and made again when the pool is still missed."""
 
+PAUSE_S = 5.0
+"""After a call, before the next: it takes a moment until the routers hear of who came, and a refusal would be told
+with every request."""
+
 
 class Sleepers:
     """Decides each request once more as if sleeping pools were awake, and calls those that would have been chosen."""
@@ -85,8 +89,8 @@ class Sleepers:
                 await self._call(pool)
         except Exception as error:
             logger.warning("pool %s did not wake: %s: %s", pool, type(error).__name__, error)
-        finally:
-            del self._calls[pool]
+        await asyncio.sleep(PAUSE_S)
+        del self._calls[pool]
 
     async def stop(self) -> None:
         """Give up the calls that are still out."""

@@ -21,6 +21,11 @@ SLOW = tuple(StepTime(batch, k, 20 + 60 * k) for batch in (1, 4) for k in range(
 REQUEST = Request("m", task="sql_generation", temperature=0, max_tokens=256)
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.traffic.sleepers.PAUSE_S", 0)
+
+
 def _pool(name: str, **fields: object) -> PoolSettings:
     return PoolSettings.model_validate({"name": name, "model": "m", "engine": "simulator", **fields})
 
@@ -60,6 +65,10 @@ class Scene:
         self.sleepers.heed(request, self.knowledge)
         await asyncio.sleep(0)
 
+    async def quiet(self) -> None:
+        """Until no call is out."""
+        await asyncio.gather(*self.sleepers._calls.values())
+
     def beat(self, name: str, **facts: object) -> Heartbeat:
         """One replica's word, as of now."""
         base = {"pool": name, "model": "m", "target": "t", "url": f"http://{name}", "clock_s": self.now_s}
@@ -75,8 +84,7 @@ async def test_a_pool_that_would_be_chosen_is_called_back_once() -> None:
         await scene.ask()
     assert scene.called == ["draft"]
     scene.woken.set()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await scene.quiet()
     await scene.ask()
     assert scene.called == ["draft", "draft"]
     await scene.sleepers.stop()
@@ -186,6 +194,19 @@ def test_a_pool_that_may_no_longer_sleep_is_not_listed() -> None:
     assert scene.fleet.heartbeats() == []
 
 
+async def test_calls_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that is called and not heard of yet is not called with every request."""
+    monkeypatch.setattr("router.traffic.sleepers.PAUSE_S", 60)
+    scene = Scene()
+    scene.woken.set()
+    scene.hear(scene.beat("vanilla"), scene.beat("draft", state="asleep"))
+    for _ in range(5):
+        await scene.ask()
+        await asyncio.sleep(0)
+    assert scene.called == ["draft"]
+    await scene.sleepers.stop()
+
+
 async def test_a_call_that_fails_can_be_made_again(caplog: pytest.LogCaptureFixture) -> None:
     """Serve may have no room for a replica now."""
     scene = Scene()
@@ -199,7 +220,7 @@ async def test_a_call_that_fails_can_be_made_again(caplog: pytest.LogCaptureFixt
     scene.hear(scene.beat("vanilla"), scene.beat("draft", state="asleep"))
     for _ in range(2):
         await scene.ask()
-        await asyncio.sleep(0)
+        await scene.quiet()
     assert scene.called == ["draft", "draft"]
     assert "did not wake: RuntimeError: no GPU" in caplog.text
 
