@@ -152,7 +152,7 @@ class ClassifierRoutes:
             raise Changed("Another operator chose a classifier meanwhile: look again.", code="choice_changed")
         taken_up = await self.kept.look()
         detail = f"{who} {what}" + (f": {why}" if why else "")
-        await self.store.emit([Event("classifier_chosen", sha256 or "settings", chosen.at_s, detail)])
+        await self.store.emit([Event("classifier_chosen", sha256[:12] if sha256 else "settings", chosen.at_s, detail)])
         return Said(self._view(taken_up))
 
     async def _whole(self, start: str) -> str:
