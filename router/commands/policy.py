@@ -114,7 +114,7 @@ def list_versions(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: Js
     table = Table("version", "state", "edited by", "at", "why", "active since", title="Policies")
     for one in found["versions"]:
         style = {"active": "bold green", "canary": "yellow", "shadow": "cyan"}.get(one["state"], "")
-        name = f"{one['version']}" + (" (file)" if one["version"] == 0 else "")
+        name = f"{one['version']}" + (" (settings or file)" if one["version"] == 0 else "")
         cells = (name, one["state"], one["by"] or "–", moment(one["at_s"]), one["why"], moment(one["activated_s"]))
         table.add_row(*(Text(cell) for cell in cells), style=style)
     stdout.print(table)
