@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 APP = "alpharoute"
 POLL_S = 0.5
 READY_LIMIT_S = 1200.0
+HEARD_LIMIT_S = 10.0
 DRAIN_POLL_S = 0.2
 DRAIN_MARGIN_S = 15.0
 """What Serve takes to stop a deployment beyond the time that its replicas may take."""
@@ -106,10 +107,27 @@ class LocalService:
             seen = self.look()
             show(seen)
             if seen.ready:
+                self._until_heard(min(deadline_s, time.monotonic() + HEARD_LIMIT_S))
                 return
             if time.monotonic() > deadline_s:
                 raise SetupError(f"Not ready after {limit_s:.0f} s: {dict(seen.phases)}")
             time.sleep(POLL_S)
+
+    def _until_heard(self, deadline_s: float) -> None:
+        """Until the routers have heard of the engines that Serve has started, which may be a heartbeat later.
+
+        A server by URL may not be there at all: the others must not wait for it.
+        """
+        ready = 0
+        while ready < self.settings.router.replicas and time.monotonic() < deadline_s:
+            ready = ready + 1 if self._is_ready() else 0
+            if not ready:
+                time.sleep(POLL_S)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/ready", timeout=2):
+            return True
+        return False
 
     def watch(self, tell: Callable[[str], None]) -> None:
         """Keep what this process itself runs alive, until it is interrupted; Serve looks after the rest."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,10 +20,10 @@ from engines.ports import free_port
 from router.config.settings import Settings
 from router.data_path import FASTEST_PATH, slower_path
 from router.errors import SetupError
-from router.local import embedded_redis
+from router.local import embedded_redis, service
 from router.local.embedded_redis import EmbeddedRedis
 from router.local.haproxy import configured_below
-from router.local.service import RAY_ENV, LocalService
+from router.local.service import RAY_ENV, LocalService, Seen
 
 
 def test_the_fastest_path_is_set_or_missed_aloud() -> None:
@@ -31,6 +32,41 @@ def test_the_fastest_path_is_set_or_missed_aloud() -> None:
     missing = slower_path({"RAY_SERVE_ENABLE_HA_PROXY": "0"})
     assert [name for name in FASTEST_PATH if any(name in line for line in missing)] == list(FASTEST_PATH)
     assert "22 ms" in missing[0]
+
+
+class _Booting(BaseHTTPRequestHandler):
+    """Routers that have not heard of an engine yet: the fourth and later questions find one that has."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        """What /ready says."""
+        type(self).asked += 1
+        self.send_response(200 if self.path == "/ready" and self.asked > 3 else 503)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_a_start_ends_when_the_routers_have_heard_of_engines() -> None:
+    """Serve has all of it running a heartbeat earlier, when requests would still be refused."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Booting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = settings_with(listen={"port": server.server_port}, router={"replicas": 2})
+    try:
+        with (
+            patch.object(LocalService, "look", lambda _: Seen({}, True)),
+            patch.object(service, "POLL_S", 0.01),
+        ):
+            LocalService(settings).wait(lambda seen: None)
+            assert _Booting.asked == 5, "each of the two routers was asked once more"
+            server.shutdown()
+            server.server_close()
+            with patch.object(service, "HEARD_LIMIT_S", 0.1):
+                LocalService(settings).wait(lambda seen: None)
+    finally:
+        server.server_close()
 
 
 def test_a_redis_that_does_not_end_is_killed() -> None:
