@@ -115,9 +115,9 @@ def test_a_threshold_that_is_no_probability_is_refused(least: float) -> None:
         Model(load().weights, min_confidence=least)
 
 
-@pytest.mark.parametrize(("name", "least"), [("untouched", 0.86), ("third", 0.87), ("fourth", 0.74)])
+@pytest.mark.parametrize(("name", "least"), [("untouched", 0.86), ("third", 0.87), ("fourth", 0.74), ("fifth", 0.88)])
 def test_prompts_that_were_never_trained_on(model: Model, name: str, least: float) -> None:
-    """Written for this alone, in many languages; the last set is meant to be hard."""
+    """Written for this alone, in many languages; the fourth set is meant to be hard."""
     examples = read_examples(Path(__file__).parent / f"prompts_{name}.jsonl")
     found = score(examples, [model.classify(example.prompt) for example in examples])
     assert found.macro_f1_tasks >= least
