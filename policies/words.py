@@ -178,18 +178,17 @@ class Reason(StrEnum):
 class Load:
     """What a replica's batch makes of one more request with k = 0, 1, … drafts, but for the request's own KV tokens.
 
-    `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `own_s[k]`
-    and `harmed_s[k]` both weighed by what they cost: the request with its wait, and everyone. `wait` and `weight` are
-    these weights, `queued` the waiting per place.
+    `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `cost_s[k]`
+    what both cost: the request, with its wait, and everyone. `weight` is what that makes of any second more per step,
+    `alone` says that nobody else is there, `queued` is the waiting per place.
     `per_kv_s` and `per_prefill_s` are the step time of a thousand tokens of context, and of prefill.
     """
 
     steps_s: Sequence[float]
     added_s: Sequence[float]
-    own_s: Sequence[float]
-    harmed_s: Sequence[float]
-    wait: float
+    cost_s: Sequence[float]
     weight: float
+    alone: bool
     queued: float
     per_kv_s: float = 0.0
     per_prefill_s: float = 0.0

@@ -105,7 +105,7 @@ def score(name: str, tpot_ms: tuple[float, ...], engine_ms: tuple[float, ...], w
     """A replica whose every k is allowed."""
     tpot, engine = tuple(t / 1e3 for t in tpot_ms), tuple(e / 1e3 for e in engine_ms)
     u_s = tuple(t + e for t, e in zip(tpot, engine, strict=True))
-    load = Load(tpot, engine, tpot, engine, 1.0, 1.0, 0.0)
+    load = Load(tpot, engine, tpot, 1.0, True, 0.0)
     return Score(Replica(name, SPEC), u_s, load, (1.0,) * 3, (0.0,) * 3, 0.0, wait_s, 0, len(tpot) - 1)
 
 

@@ -222,7 +222,7 @@ def test_each_trip_lasts_twice_as_long_up_to_a_limit() -> None:
 def parked() -> Knowledge:
     """A task whose acceptance is known to be poor, so that it is parked on vanilla."""
     knowledge = Knowledge(Document())
-    fields = {f"s{i}": 20.0 for i in range(1, 5)} | {f"e{i}": 200.0 for i in range(1, 5)}
+    fields = {f"s{i}": 10.0 for i in range(1, 5)} | {f"e{i}": 200.0 for i in range(1, 5)}
     key = Key("t@1", "d@1", "creative_writing", "default", "0").encode()
     knowledge.install({key: Record(fields | {"n": 8.0, "vv": 8.0, "vb": 8.0, "ee": 5000.0}, NOW)}, NOW)
     knowledge.absorb([Delta(budget_key(Request("m")), {"served": 1e5}, half_life_s=BUDGET_HALF_LIFE_S)], NOW)
