@@ -1,5 +1,6 @@
 """How the classifier is trained: scikit-learn's multinomial logistic regression over the blocks of features."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def featured(examples: Iterable[Example]) -> list[Featured]:
 
 def train(examples: Sequence[Featured], recipe: Recipe | None = None) -> Weights:
     """Weights fitted to the examples, with neither temperature nor tools bonus; raises ValueError for one task only."""
-    from sklearn.linear_model import LogisticRegression  # a second to import, and only training needs it
+    from sklearn.exceptions import ConvergenceWarning  # a second to import, and only training needs it
+    from sklearn.linear_model import LogisticRegression
 
     recipe = recipe or Recipe()
     tasks = tuple(sorted({item.example.task for item in examples}))
@@ -57,7 +59,9 @@ def train(examples: Sequence[Featured], recipe: Recipe | None = None) -> Weights
     matrix = _matrix(examples, vocabulary)
     labels = np.array([tasks.index(item.example.task) for item in examples])
     model = LogisticRegression(C=recipe.strength, max_iter=recipe.iterations, class_weight="balanced")
-    model.fit(matrix, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped early on purpose
+        model.fit(matrix, labels)
     columns, bias = _columns(model.coef_.astype(np.float32), model.intercept_.astype(np.float32))
     return Weights(tasks, vocabulary, columns[len(NAMES) :], columns[: len(NAMES)], bias)
 
