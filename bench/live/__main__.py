@@ -140,7 +140,8 @@ class Bench:
             capacity = await self._capacity(http) if any(load.share for load in loads) else 0.0
             for load in loads:
                 drafter = Drafter()
-                async with routers(self.settings, list(self.arms.values()), self.engines, drafter) as urls:
+                chosen = list(self.arms.values())
+                async with routers(self.settings, chosen, self.engines, drafter, alone=load.alone) as urls:
                     await self._warm_up(http, urls)
                     sessions.append(await self._session(http, urls, load, capacity, drafter))
                     if OURS in urls:
@@ -199,7 +200,7 @@ class Bench:
 
     async def _capacity(self, http: aiohttp.ClientSession) -> float:
         """Requests per second that always-vanilla serves with every place taken."""
-        async with routers(self.settings, [ARMS[VANILLA]], self.engines, Drafter()) as urls:
+        async with routers(self.settings, [ARMS[VANILLA]], self.engines, Drafter(), alone=False) as urls:
             hits: list[Hit] = []
             send = self._sender(http, ARMS[VANILLA], urls[VANILLA], 0, hits, lambda: None)
             await closed_loop(blocks(self.shots, Load(CAPACITY_CLIENTS))[0], CAPACITY_CLIENTS, send)

@@ -117,14 +117,22 @@ class Drafter:
     worn: bool = False
 
 
+IDLE = {"running": 0, "waiting": 0, "kv_usage": 0.0}
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of the registry that one arm may use: engines of its pools, as many as every other arm has."""
+    """The part of the registry that one arm may use: engines of its pools, as many as every other arm has.
+
+    `alone`: there is one client, so whenever an arm decides its engines are idle. A heartbeat may be half a second old
+    and tell of the request of the arm before, which would pass for traffic of other routers.
+    """
 
     registry: Registry
     arm: Arm
     engines: int
     drafter: Drafter
+    alone: bool = False
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
         """Not an arm's business."""
@@ -146,7 +154,8 @@ class Share:
         good = [beat for beat in beats if beat.k_max > 0 and beat.pool != WORN]
         drafting = [_in_place_of(g, w) for g, w in zip(good, worn, strict=True)] if self.drafter.worn else good
         by_role = {"vanilla": [beat for beat in beats if beat.k_max == 0], "speculative": drafting}
-        return [beat for role in self.arm.pools for beat in by_role[role][:each]]
+        found = [beat for role in self.arm.pools for beat in by_role[role][:each]]
+        return [beat.model_copy(update=IDLE) for beat in found] if self.alone else found
 
 
 def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
@@ -157,7 +166,7 @@ def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
 
 @asynccontextmanager
 async def routers(
-    settings: Settings, arms: Sequence[Arm], engines: int, drafter: Drafter
+    settings: Settings, arms: Sequence[Arm], engines: int, drafter: Drafter, *, alone: bool
 ) -> AsyncIterator[dict[str, str]]:
     """One router per arm in this process, from a cold start, over engines of the deployed service; URLs by arm."""
     cold = secrets.token_hex(4)
@@ -170,7 +179,7 @@ async def routers(
             own = settings.model_copy(update={"policy": arm.document})
             prefix = f"{settings.redis.prefix}-{cold}-{number}"
             urls[arm.name] = await stack.enter_async_context(
-                _serving(own, prefix, Share(registry, arm, engines, drafter))
+                _serving(own, prefix, Share(registry, arm, engines, drafter, alone))
             )
         yield urls
 

@@ -177,6 +177,16 @@ async def test_an_arm_sees_its_share_of_the_engines() -> None:
     }
 
 
+async def test_with_one_client_no_arm_sees_the_request_of_the_arm_before() -> None:
+    """It has ended; a heartbeat from while it ran would make a router careful for the sake of nobody."""
+    registry, arm = MemoryRegistry(time.monotonic), ARMS["always vanilla"]
+    beat = Heartbeat(replica="v", pool="v", model="m", target="t", url="http://127.0.0.1:1", running=1, waiting=2)
+    await registry.announce(beat, 60)
+    for alone, running in ((True, 0), (False, 3)):
+        (seen,) = await Share(registry, arm, 1, Drafter(), alone).replicas()
+        assert seen.running + seen.waiting == running
+
+
 async def test_a_worn_drafter_takes_the_place_and_the_name_of_the_good_one() -> None:
     """The router is not told: the replica, pool and drafter stay, only the address is another."""
     registry = MemoryRegistry(time.monotonic)
