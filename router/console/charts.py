@@ -1,6 +1,6 @@
 """Charts as ECharts options: plain data in, plain data out; every colour is readable on light and on dark."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 Options = dict[str, Any]
@@ -8,6 +8,7 @@ Points = Sequence[tuple[float, float | None]]
 
 BLUE, GREEN, AMBER, RED, VIOLET, GREY = "#3b82f6", "#10b981", "#f59e0b", "#ef4444", "#8b5cf6", "#8b95a5"
 PALETTE = [BLUE, GREEN, AMBER, VIOLET, RED, "#14b8a6", "#ec4899", "#84cc16", "#f97316", "#06b6d4"]
+ALONE_MS = 6e5
 _LINE = "rgba(139,149,165,.22)"
 
 
@@ -19,7 +20,8 @@ def lines(series: Mapping[str, Points], unit: str, *, low: float | None = None, 
         value_axis["min"] = low
     if high is not None:
         value_axis["max"] = high
-    return {**_frame(legend=len(drawn) > 1), "xAxis": _time_axis(), "yAxis": value_axis, "series": drawn}
+    times = {at_ms for points in series.values() for at_ms, _ in points}
+    return {**_frame(legend=len(drawn) > 1), "xAxis": _time_axis(times), "yAxis": value_axis, "series": drawn}
 
 
 def bars(shares: Mapping[str, float], unit: str, colour: str = BLUE) -> Options:
@@ -50,7 +52,7 @@ def band(points: Sequence[Mapping[str, float]], marks: Iterable[tuple[float, str
     }
     return {
         **_frame(legend=False),
-        "xAxis": {**_time_axis(), **({"min": at[0] - 6e5, "max": at[0] + 6e5} if len(at) == 1 else {})},
+        "xAxis": _time_axis(at),
         "yAxis": {**_value_axis(""), "min": 0, "max": 1},
         "series": [
             {"type": "line", "name": "low", "data": [list(one) for one in zip(at, lows, strict=True)], **invisible},
@@ -180,8 +182,10 @@ def _axis() -> Options:
     }
 
 
-def _time_axis() -> Options:
-    return {"type": "time", **_axis(), "splitLine": {"show": False}}
+def _time_axis(at_ms: Collection[float]) -> Options:
+    """Around a single point ten minutes each way: left alone, the axis would span two days."""
+    limits = {"min": min(at_ms) - ALONE_MS, "max": max(at_ms) + ALONE_MS} if len(at_ms) == 1 else {}
+    return {"type": "time", **_axis(), "splitLine": {"show": False}, **limits}
 
 
 def _value_axis(unit: str) -> Options:

@@ -14,6 +14,13 @@ def test_lines_have_their_points_and_gaps() -> None:
     assert options["legend"]["show"]
 
 
+def test_a_single_moment_is_drawn_within_minutes() -> None:
+    """Left alone the axis spans two days around it; two moments span their own time."""
+    alone = charts.lines({"a": [(1e9, 2.0)], "b": [(1e9, 3.0)]}, "ms")["xAxis"]
+    assert (alone["min"], alone["max"]) == (1e9 - charts.ALONE_MS, 1e9 + charts.ALONE_MS)
+    assert "min" not in charts.lines({"a": [(1e9, 2.0), (2e9, 2.0)]}, "ms")["xAxis"]
+
+
 def test_a_band_is_low_and_width() -> None:
     """ECharts stacks: the interval is drawn on its lower end. Drift is a line across, with its word."""
     point = {"at_s": 10.0, "alpha": 0.5, "low": 0.4, "high": 0.7, "drafts": 9.0}
