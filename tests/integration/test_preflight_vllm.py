@@ -13,6 +13,7 @@ def _pool(name: str) -> PoolSettings:
 
 
 @pytest.mark.vllm
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["vanilla", "draft"])
 async def test_the_cache_is_as_large_as_vllm_says(name: str) -> None:

@@ -103,6 +103,7 @@ async def test_a_second_service_on_the_port_is_told_so(service: Deployed) -> Non
     assert (await _ask(service.url)).status == 200
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_whole(tmp_path: Path, redis_url: str) -> None:
     """None of its processes is left, the embedded Redis included; `deployed` says the same of SIGTERM."""
     with deployed("embedded", tmp_path, "--engine", "sim") as running:

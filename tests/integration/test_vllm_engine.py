@@ -234,6 +234,7 @@ async def test_an_engine_that_hangs_is_found_out_and_one_that_is_idle_is_not(mat
     assert (await server.load()).tokens > before
 
 
+@pytest.mark.slow
 async def test_an_unrepaired_engine_is_caught_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
     """Without the plugin sampled speculation is garbage and the self-check says so; then the API server is killed."""
     settings = pool("draft_model", env={"VLLM_PLUGINS": "none"})
@@ -256,6 +257,7 @@ async def test_an_unrepaired_engine_is_caught_and_a_killed_one_leaves_nothing(tm
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_asynchronous_scheduling_drafts_each_requests_k() -> None:
     """GPUs schedule asynchronously: with two steps in flight each request drafts its own k and says the same text."""
     pair = tiny_pair()
