@@ -8,7 +8,7 @@ WINDOW_S = 60.0
 
 
 @dataclass(slots=True)
-class Demand:
+class PoolDemand:
     """Requests that a pool would be answering at a time, in a fading mean, and since when they are enough.
 
     Little's law: requests per second times the seconds that each is predicted to take. `level` is what is enough,

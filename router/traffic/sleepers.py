@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from engines.pool import PoolSettings
-from policies.demand import Demand
+from policies.demand import PoolDemand
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
 from policies.words import Request
@@ -49,7 +49,7 @@ class Sleepers:
         self._clock_s = clock_s
         self._call = call
         self._demands = {
-            pool.name: Demand(APART * pool.autoscaling.idle_requests / routers, pool.autoscaling.up_delay_s)
+            pool.name: PoolDemand(APART * pool.autoscaling.idle_requests / routers, pool.autoscaling.up_delay_s)
             for pool in pools
             if call is not None and pool.autoscaling.idle_s is not None
         }

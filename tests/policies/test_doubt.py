@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from policies.cells import demand, drafts_of, mixed
+from policies.cells import demand, drafts_of, mixed, score_of
 from policies.document import parse_document
 from policies.explore import budget_key
 from policies.keys import Key
@@ -12,6 +12,7 @@ from policies.knowledge import Knowledge
 from policies.learning import learn_acceptance
 from policies.policy import POLICIES
 from policies.records import Record
+from policies.terms import Range
 from policies.words import Choice, Outcome, Pool, Reason, Replica, Request, StepTime
 
 NOW = 1.7e9
@@ -102,6 +103,19 @@ def test_a_drafter_never_seen_is_trusted_less_with_others_time() -> None:
     gaps = [curve.careful[4] / curve.inverse[4] - 1 for curve in (unseen, others, seen)]
     assert gaps[0] > 1.5 * gaps[1] > 0
     assert gaps[2] == pytest.approx(0, abs=0.01)
+
+
+def test_alone_a_request_goes_by_expectation_and_in_company_with_care() -> None:
+    """A drafter never seen is tried deeper where nobody else pays for it."""
+    knowledge, request = knowing(), Request("m", SQL, temperature=0)
+    asked = demand(request, 100.0, 1.0)
+    drafts = drafts_of(knowledge.curve(request, SPEC, NOW), asked)
+    assert drafts.careful[4] > 1.1 * drafts.per_token[4]
+    for running, believed in ((0, drafts.per_token), (1, drafts.careful)):
+        replica = Replica("r", SPEC, running=running)
+        load = knowledge.load(replica, asked.harm, NOW)
+        score = score_of(asked, replica, load, drafts, Range(0, 4))
+        assert score.u_s == pytest.approx([cost * steps for cost, steps in zip(load.cost_s, believed, strict=True)])
 
 
 def test_what_is_known_of_one_position_says_something_of_the_next() -> None:
