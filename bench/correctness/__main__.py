@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.correctness.methods import K_MAX, RUNS, VANILLA, missing
 from bench.correctness.pair import ROLLS, Reference, correctness_models, dice
-from bench.correctness.verdict import Distribution, differing, distribution
+from bench.correctness.verdict import Distribution, differing, distribution, least_samples
 from bench.provenance import provenance
 from engines.demo.progress import reporting
 
@@ -27,26 +27,22 @@ LIMIT_S = 900
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 where a method changed what is said (with --unpatched: where none did)."""
+    """Run the command; 1 where a method changed what is said (with --unpatched: where one did not)."""
     options = _parser().parse_args(arguments)
     with reporting() as progress:
         models = correctness_models(options.methods, progress)
     reference = dice(models.target, options.temperature)
-    found: dict[str, Any] = {
-        "prompts": options.prompts,
-        "samples": options.samples,
-        "temperature": options.temperature,
-        "k": f"0 … {K_MAX}, mixed in each batch",
-        "rolls": ROLLS,
-        "repaired": not options.unpatched,
-        "methods": _kept(options.json) if options.add else {},
-    }
+    if options.samples < (least := least_samples(reference.chances)):
+        raise SystemExit(f"--samples {options.samples} is too few to compare: at least {least}")
+    found = _begun(options)
     vanilla: Mapping[str, Any] | None = None
     for name in (VANILLA, *options.methods):
         why = missing(name)
         if why is None:
             began_s = time.monotonic()
-            report = _run(name, options)
+            # vanilla is a control of the reference alone
+            samples = max(options.samples // 4, least) if name == VANILLA else options.samples
+            report = _run(name, samples, options)
             vanilla = vanilla or report
             told = _judged(report, vanilla, reference) | {"took_s": round(time.monotonic() - began_s, 1)}
             told["provenance"] = provenance()
@@ -56,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {_line(told)}", file=sys.stderr, flush=True)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(found, indent=1) + "\n")
-    right = [told["right"] for name, told in found["methods"].items() if "right" in told and name != VANILLA]
-    return int(any(right)) if options.unpatched else int(not all(right))
+            options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    return _status(found["methods"], unpatched=options.unpatched)
+
+
+def _status(methods: Mapping[str, Any], *, unpatched: bool) -> int:
+    """0 where vanilla and every method that ran are right; with --unpatched, where vanilla is and none of them."""
+    right = [told["right"] for name, told in methods.items() if "right" in told and name != VANILLA]
+    as_expected = not any(right) if unpatched else all(right)
+    return int(not (methods[VANILLA]["right"] and right and as_expected))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,15 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kept(file: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(file.read_text())["methods"] if file.exists() else {}
-    return kept
+def _begun(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked, and with --add the methods that were measured so already."""
+    asked = {
+        "prompts": options.prompts,
+        "samples": options.samples,
+        "temperature": options.temperature,
+        "k": f"0 … {K_MAX}, mixed in each batch",
+        "rolls": ROLLS,
+        "repaired": not options.unpatched,
+    }
+    kept = json.loads(options.json.read_text()) if options.add and options.json and options.json.exists() else {}
+    if other := [name for name, value in asked.items() if kept and kept[name] != value]:
+        raise SystemExit(f"{options.json} was measured with another {', '.join(other)}: it cannot be added to")
+    return asked | {"methods": kept.get("methods", {})}
 
 
-def _run(name: str, options: argparse.Namespace) -> Mapping[str, Any]:
+def _run(name: str, samples: int, options: argparse.Namespace) -> Mapping[str, Any]:
     """An engine's answers; a process each, for vLLM binds its kernels once."""
     command = [sys.executable, "-m", "bench.correctness.engine", name]
-    samples = options.samples // 4 if name == VANILLA else options.samples  # a control of the reference alone
     command += [str(options.prompts), str(samples), str(options.temperature)]
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -34,6 +34,15 @@ def test_methods_change_nothing_that_is_said(tmp_path: Path) -> None:
         assert methods[name]["sampled"]["accepted"] > 50
 
 
+def test_samples_that_prove_nothing_are_refused(tmp_path: Path) -> None:
+    """Too few of them end the command before an engine starts, with how many it takes."""
+    command = [sys.executable, "-m", "bench.correctness", "--samples", "100", "--json", str(tmp_path / "few.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "--samples 100 is too few to compare: at least " in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "few.json").exists()
+
+
 def test_the_fault_of_the_cpu_build_is_caught(tmp_path: Path) -> None:
     """Without the repair sampled text is garbage, and the run says so; greedy text is right all the same."""
     status, methods = run(tmp_path / "unpatched.json", "--samples", "1000", "--unpatched", "--methods", "draft_model")

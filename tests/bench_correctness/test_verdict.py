@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bench.correctness.verdict import differing, distribution
+from bench.correctness.verdict import LEAST_CELLS, differing, distribution, least_samples
 
 FACES = {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
 CHANCES: dict[tuple[int, ...], float] = {(a, b): FACES[a] * FACES[b] for a, b in product(FACES, repeat=2)}
@@ -29,6 +29,16 @@ def test_samples_of_the_right_distribution_pass() -> None:
     found = distribution(drawn(np.array(list(CHANCES.values())), 20_000), CHANCES)
     assert found.unchanged
     assert found.samples == 20_000
+
+
+def test_too_few_samples_are_no_verdict() -> None:
+    """One cell has no p: a count that leaves fewer than eight is refused, the least that leaves them is not."""
+    weights, least = np.array(list(CHANCES.values())), least_samples(CHANCES)
+    with pytest.raises(ValueError, match=f"at least {least}"):
+        distribution(drawn(weights, least - 1), CHANCES)
+    found = distribution(drawn(weights, least), CHANCES)
+    assert found.cells >= LEAST_CELLS
+    assert 0 <= found.p <= 1
 
 
 @pytest.mark.parametrize("fault", ["flatter", "greedy now and then", "elsewhere"])
