@@ -26,13 +26,14 @@ def provenance() -> dict[str, object]:
 
 
 def _commit() -> str:
-    """The commit, with a + where the tree holds changes to tracked files; empty outside a checkout."""
+    """The commit, with a + where tracked files differ from it, but for results; empty outside a checkout."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         )
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, capture_output=True, check=False)
+        diff = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)bench/results"]  # which runs write
+        changed = subprocess.run(diff, cwd=here, capture_output=True, check=False)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head.stdout.strip() + ("+" if changed.returncode else "")
