@@ -17,6 +17,7 @@ from engines.preflight.starting import refuse_unfit
 from engines.registry import Heartbeat, Registry, State
 from engines.sleep import fall_asleep, wake_up
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
+from engines.turn import Turn
 from engines.verification import Verified, verify
 from engines.vllm_command import max_running
 from engines.vllm_load import EngineLoad
@@ -183,7 +184,8 @@ class Member:
             await _ended(working, dying)
 
     async def _verify(self) -> None:
-        self._verified = await verify(self.name, self._pool, self._engine, self._max_running, self._enter)
+        turn = Turn(self.name, self._engine.url, self._registry)
+        self._verified = await verify(turn, self._pool, self._engine, self._max_running, self._enter)
 
     def _enter(self, phase: str) -> None:
         self._phase = phase

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engines.engine import Engine
 from engines.pool import PoolSettings
+from engines.turn import WAITING, Turn
 from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_models import read_context
 from engines.vllm_probe import probe
@@ -31,15 +32,15 @@ class Verified:
 
 
 async def verify(
-    name: str, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
+    turn: Turn, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
 ) -> Verified:
-    """Check and measure the engine of the replica `name`; `tell` hears what it is busy with.
+    """Check the engine of a replica and, when its `turn` has come, measure it; `tell` hears what it is busy with.
 
     Raises UnfitEngineError where it must not serve, and what its HTTP raises.
     """
     context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
-    sampled_ok = await _self_checked(name, pool, engine, tell)
-    return Verified(context_tokens, sampled_ok, await _measured(name, pool, engine, max_running, tell))
+    sampled_ok = await _self_checked(turn.name, pool, engine, tell)
+    return Verified(context_tokens, sampled_ok, await _measured(turn, pool, engine, max_running, tell))
 
 
 async def _self_checked(name: str, pool: PoolSettings, engine: Engine, tell: Callable[[str], None]) -> bool:
@@ -55,15 +56,18 @@ async def _self_checked(name: str, pool: PoolSettings, engine: Engine, tell: Cal
 
 
 async def _measured(
-    name: str, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
+    turn: Turn, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
 ) -> tuple[StepTime, ...]:
     if not pool.probe:
         return ()
+    if pool.engine == "vllm":  # one that another loads, or that simulates its steps, has nothing to wait for
+        tell(WAITING)
+        await turn.come()
     tell("measuring step times")
     batches = [batch for batch in PROBED_BATCHES if batch <= max_running]
     # Once where steps are simulated: nothing else on a machine slows these down.
     rounds = 1 if pool.engine == "simulator" else 2
     found = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds)
     if not found:
-        logger.warning("%s: no step time could be measured; is it started with %s?", name, METRICS_FLAG)
+        logger.warning("%s: no step time could be measured; is it started with %s?", turn.name, METRICS_FLAG)
     return found

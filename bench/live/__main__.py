@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, WORN, Arm, Drafter, Hit, fire, routers
+from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, WORN, Arm, Drafter, Hit, fire, probes, routers
 from bench.live.load import CAPACITY_CLIENTS, Load, Send, blocks, closed_loop, poisson
 from bench.live.plan import Shot, Workload, plan
 from bench.live.report import Session, summary, tables
@@ -66,6 +66,7 @@ def main(
             service.wait(progress.show)
         arms_of = service.settings.model_copy(update={"pools": settings.pools})
         bench = Bench(arms_of, chosen, shots, engines, seed, verbose)
+        measured = asyncio.run(probes(service.settings))
         sessions, acceptance = asyncio.run(bench.run(wanted))
     out = Console(width=None if Console().is_terminal else REPORT_WIDTH)
     if acceptance:
@@ -75,7 +76,7 @@ def main(
     if json is not None:
         found = summary(sessions, list(chosen), workload)
         json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"provenance": {**began, "ended": provenance()}, **found, "acceptance": acceptance}
+        result = {"provenance": {**began, "ended": provenance()}, **found, "acceptance": acceptance, "probes": measured}
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     if plot is not None:
         from bench.live.plot import draw

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import aiohttp
@@ -162,6 +162,16 @@ def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
     """The worn engine's address and state under the good one's name: nobody tells the router of the swap."""
     named = {name: getattr(good, name) for name in ("replica", "pool", "target", "drafter", "probe")}
     return worn.model_copy(update=named)
+
+
+async def probes(settings: Settings) -> dict[str, list[dict[str, float]]]:
+    """What each engine measured at its start, by replica: milliseconds per step for each batch and k."""
+    redis = connect_to(settings.redis)
+    try:
+        beats = await RedisRegistry(redis, Keys(settings.redis.prefix)).replicas()
+    finally:
+        await redis.aclose()
+    return {beat.replica: [asdict(point) for point in beat.probe] for beat in beats}
 
 
 @asynccontextmanager
