@@ -21,13 +21,15 @@ from bench.live.plan import Shot, Workload, plan
 from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
 from engines.demo.build import build_demo_pair, default_folder
-from engines.demo.workload import load_workload
+from engines.demo.workload import ExampleRequest, load_workload
 from engines.ports import free_port
 from router.cli import EngineChoice, build_demo, local_settings
 from router.commands.acceptance import acceptance_table, read_acceptance
 from router.config.settings import Settings
+from router.errors import SetupError
 from router.local.progress import StartProgress
 from router.local.service import LocalService
+from router.probe_prompts import AUTO, DEMO, probe_prompts
 
 console = Console(stderr=True)
 ROUNDS, QUICK_ROUNDS = 12, 4
@@ -49,23 +51,28 @@ def main(
     workload: Annotated[Workload, typer.Option(help=WORKLOADS)] = Workload.MIX,
     seed: Annotated[int, typer.Option(help="Order and choice of prompts, arrival times.")] = 0,
     engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
+    model: Annotated[str | None, typer.Option(help="Your own model in place of the demo pair.")] = None,
+    draft: Annotated[str | None, typer.Option(help="Its drafter; n-gram speculation unless set.")] = None,
+    prompts: Annotated[str, typer.Option(help='"demo", "own", or JSON lines of {"task", "prompt"}.')] = AUTO,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer to prompts that are not the demo's.")] = 256,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this folder.")] = None,
     verbose: Annotated[bool, typer.Option(help="Print each of our decisions.")] = False,
 ) -> None:
-    """Compare the arms on the demo pair at each load and print them side by side."""
+    """Compare the arms on the demo pair, or on your own, at each load and print them side by side."""
     count = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     degrees = [float(t) for t in temperatures.split(",")]
-    shots = list(plan(load_workload(), count, degrees, seed, workload))
     chosen, wanted = _arms(arms), _loads(loads)
     engines = 1 if all(load.alone for load in wanted) else 2
-    began, settings = provenance(), _settings(engine, engines)
+    began, settings = provenance(), _settings(engine, model, draft, engines)
+    examples = _examples(prompts, settings.pools[0].model, max_tokens)
+    shots = list(plan(examples, count, degrees, seed, workload))
     build_demo(settings)
     with TemporaryDirectory(prefix="ar-worn-") as folder, LocalService(_served(settings, workload, folder)) as service:
         with StartProgress(console) as progress:
             service.wait(progress.show)
         arms_of = service.settings.model_copy(update={"pools": settings.pools})
-        bench = Bench(arms_of, chosen, shots, engines, seed, verbose)
+        bench = Bench(arms_of, chosen, examples, shots, engines, seed, verbose)
         measured = asyncio.run(probes(service.settings))
         sessions, acceptance = asyncio.run(bench.run(wanted))
     out = Console(width=None if Console().is_terminal else REPORT_WIDTH)
@@ -99,8 +106,21 @@ def _loads(texts: str) -> list[Load]:
         raise typer.BadParameter(str(error), param_hint="--loads") from None
 
 
-def _settings(engine: EngineChoice, engines: int) -> Settings:
-    settings = local_settings(None, engine, None, None, free_port())
+def _examples(prompts: str, model: str, max_tokens: int) -> Sequence[ExampleRequest]:
+    if prompts in (AUTO, DEMO) and model == DEMO:
+        return load_workload()
+    try:
+        found = probe_prompts(prompts, model)
+    except SetupError as error:
+        raise typer.BadParameter(str(error), param_hint="--prompts") from None
+    return [ExampleRequest(task, text, max_tokens) for task, texts in found.items() for text in texts]
+
+
+def _settings(engine: EngineChoice, model: str | None, draft: str | None, engines: int) -> Settings:
+    try:
+        settings = local_settings(None, engine, model, draft, free_port())
+    except SetupError as error:
+        raise typer.BadParameter(str(error), param_hint="--draft") from None
     pools = tuple(pool.model_copy(update={"replicas": engines}) for pool in settings.pools)
     return settings.model_copy(update={"pools": pools})
 
@@ -110,12 +130,12 @@ def _served(settings: Settings, workload: Workload, folder: str) -> Settings:
     if workload is not Workload.COLLAPSE:
         return settings
     draft = next(pool for pool in settings.pools if pool.k_max)
-    if draft.engine == "vllm":
+    if draft.engine == "vllm" and draft.model == DEMO:
         from bench.live.worn import worn_copy
 
         drafter = str(worn_copy(build_demo_pair(default_folder()).draft, Path(folder)))
     else:
-        raise typer.BadParameter("needs real vLLM: the simulator has no weights to wear", param_hint="--workload")
+        raise typer.BadParameter("needs the demo pair on real vLLM: it wears its weights", param_hint="--workload")
     worn = draft.model_copy(update={"name": WORN, "drafter": drafter})
     return settings.model_copy(update={"pools": (*settings.pools, worn)})
 
@@ -126,6 +146,7 @@ class Bench:
 
     settings: Settings
     arms: dict[str, Arm]
+    examples: Sequence[ExampleRequest]
     shots: list[Shot]
     engines: int
     seed: int
@@ -151,7 +172,7 @@ class Bench:
 
     async def _warm_up(self, http: aiohttp.ClientSession, urls: dict[str, str]) -> None:
         """Other prompts of the same tasks for the arms that are to know them; what they take is not recorded."""
-        others = list(plan(load_workload(), WARM_ROUNDS, sorted({s.temperature for s in self.shots}), self.seed + 1))
+        others = list(plan(self.examples, WARM_ROUNDS, sorted({s.temperature for s in self.shots}), self.seed + 1))
         for name, arm in self.arms.items():
             if arm.warm:
                 await closed_loop(others, 1, self._sender(http, arm, urls[name], 0, [], lambda: None))

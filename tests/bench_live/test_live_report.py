@@ -11,8 +11,11 @@ from typing import Any
 import orjson
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from bench.live.__main__ import _examples, main
 from bench.live.arms import ARMS, OURS, WORN, Drafter, Hit, Share
 from bench.live.load import Load, blocks, closed_loop
 from bench.live.plan import Shot, Workload, plan
@@ -31,7 +34,7 @@ from bench.live.report import (
     summary,
 )
 from bench.live.worn import worn_copy
-from engines.demo.workload import ExampleRequest
+from engines.demo.workload import ExampleRequest, load_workload
 from engines.registry import Heartbeat
 from router.state.store import MemoryRegistry
 
@@ -251,3 +254,30 @@ def test_a_worn_copy_differs_in_its_layers_alone(tmp_path: Path) -> None:
         "model.embed_tokens.weight": True,
         "model.layers.0.mlp.up_proj.weight": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--draft", "org/drafter"], "--draft needs --model"),
+        (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--model", "org/model", "--workload", "collapse"], "needs the demo pair"),
+        (["--arms", "best of all"], "'best of all'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_starts(options: list[str], named: str) -> None:
+    """A GPU-hour is not spent on a typing error."""
+    app = typer.Typer()
+    app.command()(main)
+    found = CliRunner().invoke(app, [*options, "--engine", "sim"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert found.exit_code == 2
+    assert named in found.output
+
+
+def test_a_model_of_ones_own_is_asked_ones_own_prompts(tmp_path: Path) -> None:
+    """The demo's prompts mean nothing to another model; lines of a file are taken as they are."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"task": "sql_generation", "prompt": "list the users"}\n')
+    assert _examples(str(file), "org/model", 40) == [ExampleRequest("sql_generation", "list the users", 40)]
+    assert {example.max_tokens for example in _examples("auto", "org/model", 40)} == {40}
+    assert _examples("auto", "demo", 40) == load_workload()
