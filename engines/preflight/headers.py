@@ -1,6 +1,5 @@
 """The tensors of safetensors files, from their headers: 8 bytes of length, then JSON; the weights are not read."""
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.preflight.errors import DamagedModelError, PreflightError
+from engines.preflight.files import parse_json, read_mapping, unreadable
 
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -55,16 +55,18 @@ def read_tensors(folder: Path) -> tuple[Tensor, ...]:
 def read_header(path: Path) -> tuple[Tensor, ...]:
     """The tensors of one file, checked against its size; raises PreflightError as `read_tensors` does."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise PreflightError(f"{path} is no plain file; download the model again")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = file.read(8)
             header_bytes = struct.unpack("<Q", length)[0] if len(length) == 8 else size
             if header_bytes > min(LARGEST_HEADER, size - 8):
                 raise _cut_off(path, f"its header should have {header_bytes:,} bytes, the file has {size:,}")
-            header = json.loads(file.read(header_bytes))
+            header = parse_json(file.read(header_bytes))
     except OSError as error:
-        raise PreflightError(f"{path} cannot be read: {error.strerror}; make it readable for this user") from None
-    except (UnicodeDecodeError, ValueError):
+        raise unreadable(path, error) from None
+    except ValueError:
         raise DamagedModelError(f"{path} is damaged: its safetensors header is not JSON; download it again") from None
     tensors, end = _tensors(path, header)
     if size != 8 + header_bytes + end:
@@ -84,14 +86,18 @@ def _tensors(path: Path, header: object) -> tuple[tuple[Tensor, ...], int]:
     for name, entry in header.items():
         if name != "__metadata__":
             found.append(_tensor(path, name, entry))
-            end = max(end, int(entry["data_offsets"][1]))
+            end = max(end, entry["data_offsets"][1])
+    if sum(tensor.size_bytes for tensor in found) != end:
+        raise DamagedModelError(f"{path} is damaged: its tensors overlap or leave gaps; download it again")
     return tuple(found), end
 
 
 def _tensor(path: Path, name: str, entry: Mapping[str, Any]) -> Tensor:
     try:
-        begin, end = (int(offset) for offset in entry["data_offsets"])
-        dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
+        begin, end = entry["data_offsets"]
+        dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
+        if any(type(number) is not int or number < 0 for number in (begin, end, *shape)):
+            raise ValueError(name)
     except (KeyError, TypeError, ValueError):
         raise DamagedModelError(f"{path} is damaged: tensor {name!r} is not described; download it again") from None
     if dtype not in BITS:
@@ -107,7 +113,7 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     try:
         if index.is_file():
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            names = sorted(set(read_mapping(index)["weight_map"].values()))
             missing = [name for name in names if not (folder / name).is_file()]
             if len(missing) == len(names):
                 return []  # the configuration alone was fetched
@@ -118,6 +124,6 @@ def _files(folder: Path) -> list[Path]:
         single = folder / "model.safetensors"  # beside it, some repositories keep a second copy in another layout
         return [single] if single in files else files
     except OSError as error:
-        raise PreflightError(f"{folder} cannot be read: {error.strerror}; make it readable for this user") from None
+        raise unreadable(folder, error) from None
     except (ValueError, KeyError, AttributeError, TypeError):
         raise DamagedModelError(f"{index} is damaged: it has no weight_map; download it again") from None

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from engines.preflight.errors import PreflightError
+from engines.preflight.files import unreadable
 
 CONFIG = "config.json"
 SMALL_FILES = (
@@ -23,7 +24,7 @@ def find_model(name: str) -> Path:
     Raises PreflightError for GGUF files, folders without config.json, ids that are not cached and cannot be fetched,
     and what this user may not read.
     """
-    path = Path(name).expanduser()
+    path = _home(name)
     if name.lower().endswith(".gguf"):
         raise PreflightError(
             f"{name!r} is a GGUF file: give the folder or hub id of the safetensors model it was made from"
@@ -32,11 +33,18 @@ def find_model(name: str) -> Path:
         if path.is_dir() or name.startswith(("/", "./", "../", "~")):
             return _checked(path)
     except OSError as error:
-        raise PreflightError(f"{name!r} cannot be read: {error.strerror}; make it readable for this user") from None
+        raise unreadable(path, error) from None
     repository, _, revision = name.partition("@")
     if not HUB_ID.match(repository):
         raise PreflightError(f"{name!r} is neither a folder nor a hub id (organization/model, or with @revision)")
     return cached(repository, revision or "main") or _fetched(repository, revision or None)
+
+
+def _home(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise PreflightError(f"{name!r} names the home of a user that is not known here") from None
 
 
 def cached(repository: str, revision: str) -> Path | None:
@@ -50,7 +58,7 @@ def cached(repository: str, revision: str) -> Path | None:
         snapshot = home / "snapshots" / commit
         return snapshot if (snapshot / CONFIG).is_file() else None
     except OSError as error:
-        raise PreflightError(f"{home} cannot be read: {error.strerror}; make it readable for this user") from None
+        raise unreadable(home, error) from None
 
 
 def hub_cache() -> Path:

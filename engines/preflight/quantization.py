@@ -43,7 +43,10 @@ def read_quantization(config: object, where: str) -> Quantization | None:
         raise PreflightError(f"{where}: quantization_config is {config!r}, it must be a mapping")
     method = str(config.get("quant_method") or config.get("quant_algo") or "").lower()
     if method in ("awq", "gptq", "awq_marlin", "gptq_marlin", "auto-round"):
-        return Quantization(method, _grouped(int(config.get("bits", 4)), int(config.get("group_size", 128))))
+        bits, group = config.get("bits", 4), config.get("group_size", 128)
+        if type(bits) is not int or type(group) is not int or not 0 < bits <= 16:
+            raise PreflightError(f"{where}: quantization_config has bits {bits!r} in groups of {group!r}")
+        return Quantization(method, _grouped(bits, group))
     if method == "bitsandbytes":
         return Quantization(method, 4.5 if config.get("load_in_4bit") else 8.0)
     if method == "compressed-tensors":

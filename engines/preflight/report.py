@@ -7,6 +7,7 @@ from engines.preflight.activations import four_times_rule_bytes
 from engines.preflight.advice import Payoff, Situation, Suggestion, payoffs, suggestions
 from engines.preflight.cache import caches, kv_bytes, token_bytes
 from engines.preflight.errors import PreflightError
+from engines.preflight.files import printable
 from engines.preflight.findings import Finding, Level
 from engines.preflight.headers import read_tensors
 from engines.preflight.memory import Account, Model, Plan, Verdict, account, run_dtype
@@ -159,7 +160,7 @@ def _facts(name: str, model: Model, plan: Plan, gpus: int) -> ModelFacts:
     shape = model.shape
     layers = caches(shape, kv_bytes(plan.kv_dtype, model.dtype), gpus)
     return ModelFacts(
-        name=name,
+        name=printable(name),
         family=shape.family,
         parameters=parameters(shape),
         active_parameters=active_parameters(shape),
@@ -181,6 +182,9 @@ def _cost(target: Shape, draft: Model | None, method: str | None) -> float | Non
 
 def _parallel(target: Shape, plan: Plan) -> list[Finding]:
     gpus = plan.tensor_parallel
+    if plan.pipeline_parallel > target.layers:
+        text = f"{target.layers} layers cannot be cut into {plan.pipeline_parallel:,} stages"
+        return [Finding(Level.REFUSAL, "pipeline parallel", text)]
     if gpus > 1 and target.heads % gpus:
         text = f"{target.heads} attention heads cannot be spread over {gpus} GPUs: vLLM wants a divisor"
         return [Finding(Level.REFUSAL, "tensor parallel", text)]

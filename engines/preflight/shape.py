@@ -1,12 +1,12 @@
 """A model's shape: what its config.json says that memory and fit depend on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.preflight.errors import PreflightError
+from engines.preflight.files import printable, read_mapping
 from engines.preflight.quantization import Quantization, read_quantization
 
 DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0, "float": 4.0}
@@ -67,16 +67,7 @@ class Shape:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder; raises PreflightError where it is missing, unreadable or no JSON mapping."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except OSError as error:
-        raise PreflightError(f"{path} cannot be read: {error.strerror}; make it readable for this user") from None
-    except ValueError:
-        raise PreflightError(f"{path} is not JSON; download the model again") from None
-    if not isinstance(config, dict):
-        raise PreflightError(f"{path} holds no mapping; download the model again")
-    return config
+    return read_mapping(folder / "config.json")
 
 
 def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
@@ -87,7 +78,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     field = _Fields(text, where)
     hidden, heads = field.counted("hidden_size", "n_embd", "d_model"), field.counted("num_attention_heads", "n_head")
     layers = field.counted("num_hidden_layers", "n_layer", "num_layers", largest=MOST_LAYERS)
-    family = str(text.get("model_type", "unknown"))
+    family = printable(str(text.get("model_type", "unknown")))
     return Shape(
         family=family,
         architecture=_architecture(config),
@@ -120,7 +111,7 @@ MOST_LAYERS, MOST = 10_000, 10**9
 
 def _architecture(config: Mapping[str, Any]) -> str:
     named = config.get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else "unknown"
+    return printable(str(named[0])) if isinstance(named, list) and named else "unknown"
 
 
 def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -142,8 +133,11 @@ def _context(field: "_Fields") -> int | None:
     scaling = field.values.get("rope_scaling") or field.values.get("rope_parameters")
     if isinstance(scaling, Mapping):
         kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-        if kind in ("yarn", "linear", "dynamic") and isinstance(factor, int | float):
-            longest = int(factor * int(scaling.get("original_max_position_embeddings") or longest))
+        if kind in ("yarn", "linear", "dynamic") and factor is not None:
+            if type(factor) not in (int, float) or not 0 < factor <= MOST:
+                raise PreflightError(f"{field.where}: the factor of rope_scaling is {factor!r}, it must be above 0")
+            unscaled = _Fields(scaling, field.where).number("original_max_position_embeddings", default=0)
+            longest = int(factor * (unscaled or longest))
     return longest or None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.preflight.errors import PreflightError
+from engines.preflight.files import read_bytes, read_mapping
 from engines.preflight.findings import Finding, Level
 
 PROBE = (
@@ -52,7 +53,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         _digest(json.dumps(cutting, sort_keys=True).encode()) if content else None,
         {name: _token(settings.get(name)) for name in SPECIAL},
         _template(folder, settings),
-        _digest(_bytes(model)) if model.is_file() else None,
+        _digest(read_bytes(model)) if model.is_file() else None,
     )
 
 
@@ -151,30 +152,17 @@ def _token(value: object) -> str | None:
 def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return _digest(_bytes(path).strip())
+        return _digest(read_bytes(path).strip())
     template = settings.get("chat_template")
     return (
         None
         if template is None
-        else _digest((template if isinstance(template, str) else json.dumps(template)).strip().encode())
+        else _digest((template if isinstance(template, str) else json.dumps(template)).strip().encode(errors="replace"))
     )
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(_bytes(path))
-    except ValueError:
-        raise PreflightError(f"{path} is not JSON; download the model again") from None
-    return found if isinstance(found, dict) else {}
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PreflightError(f"{path} cannot be read: {error.strerror}; make it readable for this user") from None
+    return read_mapping(path) if path.is_file() else {}
 
 
 def _digest(content: bytes) -> str:

@@ -23,6 +23,7 @@ from engines.preflight.report import ModelFacts, Report, Wanted, examine
 GIB = 1024**3
 USAGE_ERROR, UNFIT = 2, 1
 STYLE = {Level.OK: "green", Level.NOTE: "cyan", Level.WARNING: "yellow", Level.REFUSAL: "red"}
+LARGEST = 1024 * GIB
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": GIB, "T": 1024**4}
 
 
@@ -97,6 +98,8 @@ def size_bytes(text: str) -> float:
     if found is None or float(found[1]) <= 0:
         raise PreflightError(f"--gpu-memory {text!r} is no size: write it as 80GB, 24GiB or 81559MiB")
     size = float(found[1]) * UNITS[found[2].upper()]
+    if size > LARGEST:
+        raise PreflightError(f"--gpu-memory {text!r} is more than any GPU has: write it as 80GB, 24GiB or 81559MiB")
     if size < GIB:
         raise PreflightError(f"--gpu-memory {text!r} is below 1 GiB: write the unit too, as in 80GB")
     return size

@@ -169,10 +169,10 @@ def test_a_tokenizer_of_another_form_is_damaged(tmp_path: Path, target: Path, co
 def test_what_may_not_be_read_is_named(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file, and what to do; root may read all, so the system's answer is played."""
 
-    def forbidden(path: Path, *_: object, **__: object) -> str:
+    def forbidden(path: Path, *_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(PreflightError, match=r"config\.json cannot be read: Permission denied; make it readable"):
         _report(target)
 
