@@ -46,6 +46,7 @@ BY_SCHEMA: list[tuple[Values, str]] = [
     (_pools({**BY_URL, "urls": ["http://a", "http://a"]}), "/pools/0/urls'.*equal"),
     (_pools({**BY_URL, "apiKeySecret": {"name": "x"}}), "/pools/0/apiKeySecret': missing property 'key'"),
     (_pools({**VANILLA, "replicas": 3}), "/pools/0/replicas': got number, want object"),
+    (_pools({**VANILLA, "replicas": {"idleSeconds": 0}}), "/pools/0/replicas/idleSeconds': exclusiveMinimum"),
     ({"accelerators": {"GPU": {"resources": {}}}}, "'GPU' does not match pattern"),
     ({"accelerators": {"gpu": {"resources": {}, "gpus": 1}}}, "/accelerators/gpu'.*'gpus' not allowed"),
     ({"models": {"w": {"nfs": {"server": "x"}}}}, "/models/w'.*'nfs' not allowed"),
@@ -71,6 +72,12 @@ BY_SCHEMA: list[tuple[Values, str]] = [
 
 BY_GUARD: list[tuple[Values, str]] = [
     (_pools(VANILLA, VANILLA), r'pools\[1\] \("v"\): the name is given twice'),
+    (
+        _pools({**VANILLA, "replicas": {"idleSeconds": 60}}, {**DRAFTED, "replicas": {"idleSeconds": 60}}),
+        r'pools\[0\] \("v"\): replicas.idleSeconds is set for every pool of model "m": one must stay awake',
+    ),
+    (_pools({**VANILLA, "replicas": {"idleRequests": 1}}), "idleRequests 1 without replicas.idleSeconds"),
+    (_pools({**VANILLA, "settings": {"autoscaling": {"idle_s": 9}}}), "settings.autoscaling: .* use replicas: min,"),
     (_pools({**DRAFTED, "k_max": 0}), 'method "draft_model" without k_max'),
     (_pools({**VANILLA, "k_max": 4}), "k_max 4 without method"),
     (_pools({**VANILLA, "drafter": "x"}), 'drafter "x" without a method'),

@@ -5,7 +5,10 @@ import re
 from collections.abc import Mapping
 
 import pytest
+import yaml
 from chart import (
+    CHART,
+    ROOT,
     VALUES_FILES,
     Object,
     Values,
@@ -20,8 +23,11 @@ from chart import (
     serve_config,
     values_of,
 )
-from serve_build import ServeDeploySchema, build_app
+from manifests import check
+from serve_build import AutoscalingConfig, ServeDeploySchema, build_app
 
+from engines.plan import serve_options
+from engines.vllm_methods import METHODS
 from router.config.settings import Settings
 
 ALL = ("default", *VALUES_FILES)
@@ -127,6 +133,72 @@ def test_pools_scale_by_what_their_engines_report() -> None:
     assert (eagle["min_replicas"], eagle["max_replicas"]) == (2, 6)
     assert eagle["policy"] == {"policy_function": "engines.autoscaling:by_load"}
     assert application({})["deployments"][1]["num_replicas"] == 1
+
+
+SLEEPER: Object = {
+    "name": "draft",
+    "model": "demo",
+    "target": "demo",
+    "drafter": "demo",
+    "method": "draft_model",
+    "k_max": 4,
+    "accelerator": "spare",
+    "replicas": {"min": 2, "max": 3, "idleSeconds": 900, "upDelaySeconds": 5, "downDelaySeconds": 60},
+}
+AWAKE: Object = {"name": "vanilla", "model": "demo", "target": "demo", "accelerator": "cpu"}
+SPARE: Object = {"resources": {"limits": {"cpu": "1", "memory": "4Gi"}}}
+
+
+def _sleeping(**replicas: object) -> Object:
+    """A pool that stays and one, on pods of its own, that may sleep."""
+    sleeper = {**SLEEPER, "replicas": {**SLEEPER["replicas"], **replicas}}
+    return {"pools": [AWAKE, sleeper], "accelerators": {"spare": SPARE}}
+
+
+@pytest.mark.usefixtures("pod_environment")
+def test_a_pool_that_sleeps_is_what_the_product_deploys() -> None:
+    """Its replicas and routers know that it may sleep, and Serve is told what `alpharoute serve` tells it."""
+    settings, deployments = _built(_sleeping())
+    vanilla, draft = settings.pools
+    assert (vanilla.autoscaling.idle_s, draft.autoscaling.idle_s, draft.autoscaling.up_delay_s) == (None, 900, 5)
+    least = {"replicas": 2, "autoscaling": draft.autoscaling.model_copy(update={"max_replicas": 3, "down_delay_s": 60})}
+    expected = serve_options(draft.model_copy(update=least))["autoscaling_config"]
+    assert deployments["engine-draft"]["autoscaling_config"] == expected
+    assert AutoscalingConfig.model_validate(expected).min_replicas == 0
+
+
+def test_a_pool_that_sleeps_needs_no_pod_at_the_least() -> None:
+    """Its group is there and may shrink to nothing; without Ray's autoscaler nobody would bring its pods back."""
+    for document in objects(_sleeping()):
+        check(document)
+    group = groups(_sleeping())["spare"]
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (0, 0, 6)
+    fixed = groups(merged(_sleeping(), {"autoscaling": {"enabled": False}}))["spare"]
+    assert (fixed["minReplicas"], fixed["replicas"], fixed["maxReplicas"]) == (0, 3, 3)
+
+
+@pytest.mark.usefixtures("pod_environment")
+def test_values_in_the_guide_are_valid() -> None:
+    """Every block of values there renders over those for two kinds of GPUs, and the product takes what comes out."""
+    blocks = re.findall(r"^```yml\n(.*?)^```", (ROOT / "docs" / "kubernetes.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        _built(merged(values_of("multi-gpu"), yaml.safe_load(block)))
+
+
+def test_how_idle_is_idle_may_be_said() -> None:
+    """The same number for those who count (Serve's policy) and those who call back (the routers); 0 is one too."""
+    for given, said in ({}, 0.1), ({"idleRequests": 0}, 0), ({"idleRequests": 2.5}, 2.5):
+        found = application(_sleeping(**given))
+        draft = next(d for d in found["deployments"] if d["name"] == "engine-draft")
+        assert draft["autoscaling_config"]["policy"]["policy_kwargs"]["idle_requests"] == said
+        assert found["args"]["pools"][1]["autoscaling"]["idle_requests"] == said
+
+
+def test_the_chart_names_every_method_of_the_product() -> None:
+    """A method that the schema does not know could not be deployed."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(schema["properties"]["pools"]["items"]["properties"]["method"]["enum"]) == set(METHODS)
 
 
 def test_new_replicas_start_before_old_ones_end() -> None:

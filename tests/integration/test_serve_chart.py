@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def head(redis_url: str, policy_file: Path) -> Iterator[RayHead]:
         "ALPHAROUTE_REDIS__PREFIX": f"chart-{uuid.uuid4().hex[:8]}",
         # Load balancers of a cluster learn slowly that a router ends; here HAProxy is told at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     }
     resources = {"alpharoute_router": 1000, "alpharoute_on_cpu": 1000}
     with ray_head(resources, {**_pod_environment(_values()), **own}) as running:
@@ -79,9 +80,10 @@ def deployed(head: RayHead, first_deployed: Object) -> RayHead:
     return head
 
 
-async def _ask(session: aiohttp.ClientSession) -> tuple[str, str]:
+async def _ask(session: aiohttp.ClientSession, speculation: str = "auto") -> tuple[str, str]:
     """The pool that answered and why it; raises where any of the answer is missing."""
-    async with session.post("/v1/chat/completions", json=CHAT) as answer:
+    headers = {"x-alpharoute-task": "sql_generation", "x-alpharoute-speculation": speculation}
+    async with session.post("/v1/chat/completions", json=CHAT, headers=headers) as answer:
         body = await answer.text()
     assert answer.status == 200, body
     assert body.rstrip().endswith("data: [DONE]")
@@ -165,3 +167,30 @@ async def test_a_second_deploy_under_load_loses_no_request(deployed: RayHead, po
     )
     assert not before & _replicas(seen), "a change of the arguments replaces every replica"
     print(f"{answered} requests answered, none lost")
+
+
+async def test_a_pool_that_sleeps_ends_its_last_replica_and_is_called_back(
+    deployed: RayHead, policy_file: Path
+) -> None:
+    """`replicas.idleSeconds`: no replica while nobody wants it, with the application as healthy as before; one again
+    once requests would choose it. No request fails."""
+    idle = {"idleSeconds": 1, "idleRequests": 0, "upDelaySeconds": 0, "downDelaySeconds": 1}
+    deployed.deploy(_config(policy_file, pools=[VANILLA, {**DRAFT, "replicas": idle}]))
+    await asyncio.to_thread(deployed.until_running, READY_LIMIT_S)
+    await _until(deployed, "off", lambda pool, replicas: replicas == 0)
+    slept = await asyncio.to_thread(deployed.until_running, READY_LIMIT_S)
+    assert len(slept["deployments"]["engine-vanilla"]["replicas"]) == 1
+    await _until(deployed, "auto", lambda pool, replicas: pool == "draft" and replicas == 1)
+
+
+async def _until(head: RayHead, speculation: str, good: Callable[[str, int], bool]) -> None:
+    """Ask until the pool that answered and the replicas of `draft` are as wanted."""
+    deadline = time.monotonic() + READY_LIMIT_S
+    while True:
+        async with aiohttp.ClientSession(head.url) as session:
+            pool, _ = await _ask(session, speculation)
+        replicas = len((await asyncio.to_thread(head.application))["deployments"]["engine-draft"]["replicas"])
+        if good(pool, replicas):
+            return
+        assert time.monotonic() < deadline, f"{pool} answers, draft has {replicas} replicas"
+        await asyncio.sleep(0.2)

@@ -4,8 +4,9 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
     from router.app import build_app
 
-__all__ = ["ServeDeploySchema", "build_app"]
+__all__ = ["AutoscalingConfig", "ServeDeploySchema", "build_app"]

@@ -9,6 +9,8 @@
 
 {{- define "alpharoute.checks.pools" -}}
 {{- $names := list -}}
+{{- $awake := dict -}}
+{{- range .Values.pools -}}{{- if not (default dict .replicas).idleSeconds -}}{{- $_ := set $awake .model true -}}{{- end -}}{{- end -}}
 {{- range $i, $pool := .Values.pools -}}
 {{- $at := printf "pools[%d] (%q)" $i $pool.name -}}
 {{- $engine := default "vllm" $pool.engine -}}
@@ -31,6 +33,11 @@
 {{- end -}}
 {{- $replicas := default dict $pool.replicas -}}
 {{- if gt (int (default 1 $replicas.min)) (int (default (default 1 $replicas.min) $replicas.max)) -}}{{- fail (printf "%s: replicas.min %v is above replicas.max %v" $at $replicas.min $replicas.max) -}}{{- end -}}
+{{- if not $replicas.idleSeconds -}}
+{{- if hasKey $replicas "idleRequests" -}}{{- fail (printf "%s: replicas.idleRequests %v without replicas.idleSeconds: the pool never sleeps" $at $replicas.idleRequests) -}}{{- end -}}
+{{- end -}}
+{{- if not (hasKey $awake $pool.model) -}}{{- fail (printf "%s: replicas.idleSeconds is set for every pool of model %q: one must stay awake to answer while the others sleep" $at $pool.model) -}}{{- end -}}
+{{- if hasKey (default dict $pool.settings) "autoscaling" -}}{{- fail (printf "%s: settings.autoscaling: the chart sets it itself, use replicas: min, max, targetRequests, upDelaySeconds, downDelaySeconds, idleSeconds, idleRequests" $at) -}}{{- end -}}
 {{- range $flag := (default dict (default dict $pool.settings).vllm).args -}}
 {{- if and (not $pool.method) (has (index (splitList "=" $flag) 0) (list "--per-request-spec-decode-metrics" "--speculative-config" "--spec-method")) -}}{{- fail (printf "%s: settings.vllm.args holds %q, which vLLM refuses in a pool without speculation" $at $flag) -}}{{- end -}}
 {{- end -}}

@@ -17,13 +17,14 @@
 
 {{- define "alpharoute.poolCpus" -}}{{ default 1 .cpus }}{{- end }}
 
-{{/* Pods for (dict "root" $ "accelerator" name "bound" "min"|"max"). */}}
+{{/* Pods for (dict "root" $ "accelerator" name "bound" "min"|"max"); a pool that may sleep needs none at the least. */}}
 {{- define "alpharoute.podsFor" -}}
 {{- $cpus := 0.0 -}}{{- $gpus := 0.0 -}}
 {{- range $pool := .root.Values.pools -}}
 {{- if eq (default "" $pool.accelerator) $.accelerator -}}
 {{- $replicas := default dict $pool.replicas -}}
 {{- $min := int (ternary $replicas.min 1 (hasKey $replicas "min")) -}}
+{{- if $replicas.idleSeconds -}}{{- $min = ternary 0 $min (eq $.bound "min") -}}{{- end -}}
 {{- $count := ternary $min (int (default $min $replicas.max)) (eq $.bound "min") -}}
 {{- $cpus = addf $cpus (mulf (include "alpharoute.poolCpus" $pool | float64) $count) -}}
 {{- $gpus = addf $gpus (mulf (default 0 $pool.gpus | float64) $count) -}}

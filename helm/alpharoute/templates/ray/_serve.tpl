@@ -1,11 +1,19 @@
 {{/* serveConfigV2: the product's settings and how many replicas of each deployment there are. */}}
 
 {{/* One pool as router.config.settings wants it. Replica counts are not in it: they stand under `deployments`, because a
-     change of `args` makes Serve restart every deployment and a change there only the one it names. */}}
+     change of `args` makes Serve restart every deployment and a change there only the one it names. That a pool sleeps
+     must be: its replicas leave word when they end, and the routers call it back. */}}
 {{- define "alpharoute.pool" -}}
 {{- $pool := . -}}
 {{- $own := pick $pool "name" "model" "engine" "target" "drafter" "method" "k_max" "urls" "loras" -}}
 {{- if hasKey $pool "drainSeconds" -}}{{- $_ := set $own "drain_s" $pool.drainSeconds -}}{{- end -}}
+{{- with $pool.replicas -}}
+{{- if .idleSeconds -}}
+{{- $scaling := dict "idle_s" .idleSeconds "idle_requests" (include "alpharoute.idleRequests" . | float64) -}}
+{{- if hasKey . "upDelaySeconds" -}}{{- $_ := set $scaling "up_delay_s" .upDelaySeconds -}}{{- end -}}
+{{- $_ := set $own "autoscaling" $scaling -}}
+{{- end -}}
+{{- end -}}
 {{- if $pool.apiKeySecret -}}{{- $_ := set $own "api_key_env" (include "alpharoute.engineKeyName" $pool) -}}{{- end -}}
 {{- toYaml (merge $own (default dict $pool.settings)) -}}
 {{- end }}
@@ -40,19 +48,36 @@ metrics_for: {{ .Values.auth.metricsFor }}
 {{- toYaml (mergeOverwrite $defaults (deepCopy .Values.settings) $own) -}}
 {{- end }}
 
-{{/* num_replicas or autoscaling_config: (dict "min" … "max" … "target" … "policy" …) */}}
+{{/* num_replicas or autoscaling_config: (dict "min" … "max" … "target" … and "pool", a pool's `replicas`, for pools). */}}
 {{- define "alpharoute.replicas" -}}
-{{- if eq (int .min) (int .max) }}
+{{- $pool := default dict .pool -}}
+{{- if and (eq (int .min) (int .max)) (not $pool.idleSeconds) }}
 num_replicas: {{ .min }}
 {{- else }}
 autoscaling_config:
-  min_replicas: {{ .min }}
+  min_replicas: {{ if $pool.idleSeconds }}0{{ else }}{{ .min }}{{ end }}
   max_replicas: {{ .max }}
   target_ongoing_requests: {{ .target }}
-  {{- with .policy }}
-  policy: {policy_function: {{ . | quote }}}
+  {{- if hasKey $pool "upDelaySeconds" }}
+  upscale_delay_s: {{ $pool.upDelaySeconds }}
+  {{- end }}
+  {{- if hasKey $pool "downDelaySeconds" }}
+  downscale_delay_s: {{ $pool.downDelaySeconds }}
+  {{- end }}
+  {{- if $pool.idleSeconds }}
+  initial_replicas: {{ .min }}
+  downscale_to_zero_delay_s: {{ $pool.idleSeconds }}
+  policy:
+    policy_function: engines.autoscaling:ByLoadOrNone
+    policy_kwargs: {least: {{ .min }}, idle_requests: {{ include "alpharoute.idleRequests" $pool }}}
+  {{- else if hasKey . "pool" }}
+  policy: {policy_function: "engines.autoscaling:by_load"}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "alpharoute.idleRequests" -}}
+{{ ternary .idleRequests 0.1 (hasKey . "idleRequests") }}
 {{- end }}
 
 {{- define "alpharoute.deployment.router" -}}
@@ -70,7 +95,7 @@ ray_actor_options:
 {{- $replicas := default dict $pool.replicas -}}
 {{- $min := default 1 $replicas.min -}}
 name: engine-{{ $pool.name }}
-{{- include "alpharoute.replicas" (dict "min" $min "max" (default $min $replicas.max) "target" (default 32 $replicas.targetRequests) "policy" "engines.autoscaling:by_load") }}
+{{- include "alpharoute.replicas" (dict "min" $min "max" (default $min $replicas.max) "target" (default 32 $replicas.targetRequests) "pool" $replicas) }}
 max_surge_percent: {{ ternary 100 0 (and .root.Values.upgrade.surge (or .root.Values.autoscaling.enabled (eq "url" (default "vllm" $pool.engine)))) }}
 ray_actor_options:
 {{- if eq "url" (default "vllm" $pool.engine) }}
