@@ -11,6 +11,7 @@ from typing import Literal
 
 from router.access.credentials import check_head, shown_key, without_secrets
 from router.access.denials import Forbidden, KeysUnknown, limit_reached, no_key, not_your_role
+from router.access.foreign import check_foreign
 from router.access.keys import Key
 from router.access.known_keys import KnownKeys
 from router.access.ratelimit_headers import limit_headers
@@ -90,6 +91,7 @@ class Guard:
     def _admit(self, scope: Scope) -> Key | None:
         """The key behind a request that may go on; None where none is needed."""
         if not self.settings.needs_keys:
+            check_foreign(scope, anonymous=self.settings.allow_anonymous)
             return None
         method, path = scope["method"], scope["path"]
         needed = needed_role(method, path, self.settings.metrics_role)

@@ -71,6 +71,7 @@ class Admitted:
     rooms: Mapping[What, Room]
     account: Account
     estimate: int
+    at_s: float
 
 
 class Usage:
@@ -94,12 +95,17 @@ class Usage:
             return Refused(full, found)
         account.add(now_s, requests=1, tokens=estimate)
         account.running += 1
-        return Admitted(self._rooms(account, key, now_s), account, estimate)
+        return Admitted(self._rooms(account, key, now_s), account, estimate, now_s)
 
     def close(self, admitted: Admitted, tokens: int) -> None:
-        """The request is over and took so many tokens: what was estimated is put right in the minute that is now."""
+        """The request is over and took so many tokens: more than estimated count now, fewer are given back in the
+        minute of the estimate, for in a later one they would be credit."""
         admitted.account.running -= 1
-        admitted.account.add(self._clock_s(), tokens=tokens - admitted.estimate)
+        more = tokens - admitted.estimate
+        if more > 0:
+            admitted.account.add(self._clock_s(), tokens=more)
+        elif minute_of(admitted.at_s) in admitted.account.mine:
+            admitted.account.add(admitted.at_s, tokens=more)
 
     async def run(self, every_s: float = EXCHANGE_S) -> None:
         """Exchange with the other routers until cancelled."""

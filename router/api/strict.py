@@ -5,6 +5,7 @@ the first, and a third kind both. Where an unchecked value could hide in that ga
 """
 
 import json
+from collections import Counter
 
 import orjson
 
@@ -31,7 +32,6 @@ def check_strict(raw: bytes, body: dict[str, object]) -> None:
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)[:128]
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0][:128]
         raise BadRequest(f"The field {twice!r} is given twice.", param=twice, code="duplicate_field")
     return found

@@ -157,6 +157,33 @@ async def test_what_is_idle_is_forgotten() -> None:
     assert usage._accounts == {}
 
 
+async def test_an_estimate_that_was_too_high_is_no_credit_later() -> None:
+    """A large body whose answer takes minutes and few tokens must not open the limit for a burst."""
+    clock, key = At(), _limited(tokens_per_minute=10_000)
+    usage = Usage(MemoryUsageStore(), "r1", clock)
+    admitted = usage.admit(key, 1_000_000)
+    assert isinstance(admitted, Admitted)
+    for _ in range(3):
+        clock.now_s += 60
+        await usage.exchange()
+    usage.close(admitted, 100)
+    after = usage.admit(key, 1)
+    assert isinstance(after, Admitted)
+    assert after.rooms["tokens"].left == 9_999
+
+
+async def test_an_estimate_that_was_too_high_is_given_back_within_its_minute() -> None:
+    """Only tokens that were taken count against a key."""
+    clock, key = At(), _limited(tokens_per_minute=1_000)
+    usage = Usage(MemoryUsageStore(), "r1", clock)
+    admitted = usage.admit(key, 900)
+    assert isinstance(admitted, Admitted)
+    usage.close(admitted, 100)
+    after = usage.admit(key, 0)
+    assert isinstance(after, Admitted)
+    assert after.rooms["tokens"].left == 900
+
+
 @pytest.fixture
 def bearer(door: Doorway) -> dict[str, str]:
     """The limited client's header."""
