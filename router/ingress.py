@@ -159,6 +159,8 @@ class Ingress:
                 visit.answers(leg.answer.status)
                 with visit.waiting("pass_on"):
                     await pass_on(leg, asked, send, visit.headers())
+                if leg.broke is not None:
+                    visit.status = leg.broke.status
             finally:
                 leg.close()
                 self.recorder.answered(request, leg, visit.request_id)

@@ -13,8 +13,8 @@ from router.api.dialect import Dialect
 from router.api.head import passed_on
 from router.api.http import JSON, RawHeaders, Send
 from router.api.request import Generation
-from router.api.sse import EventStream
-from router.errors import DeadlineExceeded, EngineUnreachable
+from router.api.sse import EventStream, error_at_once
+from router.errors import DeadlineExceeded, EngineUnreachable, RequestError
 from router.traffic import metering
 from router.traffic.fleet import Endpoint, Flight
 from router.traffic.upstream import Answer, Upstream
@@ -40,7 +40,7 @@ class Leg:
     """One request at one engine: the choice, what is in flight, the answer and the first of its bytes (or all).
 
     `finished` turns True when the engine has sent everything; `metrics` is then what it said of the request.
-    `failure` is set where the engine broke off after bytes had reached the client.
+    `broke` is what cut the answer off after bytes had reached the client: the engine, or the deadline.
     """
 
     choice: Choice
@@ -49,7 +49,12 @@ class Leg:
     first: bytes
     finished: bool = False
     metrics: EngineMetrics | None = None
-    failure: EngineUnreachable | None = None
+    broke: RequestError | None = None
+
+    @property
+    def failure(self) -> EngineUnreachable | None:
+        """What the engine failed by after bytes had reached the client."""
+        return self.broke if isinstance(self.broke, EngineUnreachable) else None
 
     def close(self) -> None:
         """Give the connection back, or drop it: an engine aborts what nobody reads."""
@@ -104,6 +109,8 @@ async def open_leg(
     answer = await _open(upstream, endpoint, path, body, headers, deadline)
     try:
         first = await (answer.first() if answer.streams else answer.body())
+        if answer.streams and (failure := _failure(error_at_once(first))) is not None:
+            raise failure
     except BaseException:
         answer.close()
         raise
@@ -167,14 +174,28 @@ async def _pass_stream(leg: Leg, asked: Generation, send: Send, extra: RawHeader
             chunk = await leg.answer.chunk()
         last = stream.end()
         leg.finished = True
+        leg.broke = _failure(stream.error)
         leg.metrics = parse_metrics(stream.usage) if stream.usage is not None else None
         metering.report(stream.usage)
-    except DeadlineExceeded as error:
-        last = asked.route.dialect.event(error)
-    except EngineUnreachable as error:
+    except (DeadlineExceeded, EngineUnreachable) as error:
         # The head is out: the only way left to say it is an error event, which the clients raise.
-        leg.failure, last = error, asked.route.dialect.event(error)
+        leg.broke, last = error, asked.route.dialect.event(error)
+    except BaseException:
+        # Clients leave at an engine's error event, before the stream has ended.
+        leg.broke = _failure(stream.error)
+        raise
     await send({"type": "http.response.body", "body": last})
+
+
+def _failure(said: Mapping[str, object] | None) -> EngineUnreachable | None:
+    """What an error inside a stream says of the engine: None where there is none, or its code blames the request."""
+    if said is None:
+        return None
+    code = said.get("code")
+    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
+    if status < 500:
+        return None
+    return EngineUnreachable(f"The engine broke off with an error {status}.", code=f"engine_{status}")
 
 
 def _metrics(body: bytes) -> EngineMetrics | None:

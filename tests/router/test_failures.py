@@ -211,3 +211,57 @@ async def test_an_engine_that_falls_silent_is_given_up() -> None:
         assert (first + b"\n\n", end) == (EVENT, b"")
         assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == "engine_timeout"
         await service.until(lambda: engine.lost == 1)
+
+
+ENGINE_DEAD = (
+    b'data: {"error": {"message": "EngineCore died.", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
+)
+ANTHROPIC_DEAD = b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"died"}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(("path", "error"), [("/v1/chat/completions", ENGINE_DEAD), ("/v1/messages", ANTHROPIC_DEAD)])
+async def test_an_error_inside_a_stream_is_the_engine_s_failure(path: str, error: bytes) -> None:
+    """vLLM ends such a stream as it ends a good one, under the 200 of its head: breaker and metrics hear of it."""
+    engine = ScriptedEngine(stream(EVENT, error + DONE))
+    async with running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service:
+        body = {**ASKED, "stream": True}
+        async with service.session.post(path, json=body) as got:
+            assert (got.status, await got.read()) == (200, EVENT + error + DONE)
+        await service.until(lambda: service.total("requests_total", route=path, status="502") == 1)
+        assert service.total("requests_total", route=path) == 1
+        assert service.metric("engine_failures_total", pool="vanilla", code="engine_500") == 1
+        assert service.ingress.fleet.endpoint("vanilla-1").breaker.failures == 1
+        assert service.total("unmeasured_requests_total") == 0
+
+
+async def test_a_client_s_error_inside_a_stream_is_not_held_against_the_engine() -> None:
+    """Its code says whose it is."""
+    error = ENGINE_DEAD.replace(b"500", b"400")
+    engine = ScriptedEngine(stream(error + DONE))
+    async with running_service(settings_with([VANILLA]), {"vanilla-1": engine}) as service:
+        async with service.session.post("/v1/chat/completions", json={**ASKED, "stream": True}) as got:
+            assert (got.status, await got.read()) == (200, error + DONE)
+        assert service.total("engine_failures_total") == 0
+
+
+async def test_a_stream_that_begins_with_an_error_is_begun_elsewhere() -> None:
+    """Nothing has reached the client: another replica answers, and nobody notices."""
+    broken = ScriptedEngine(stream(ENGINE_DEAD + DONE))
+    engines: dict[str, EngineServer] = {"vanilla-1": broken, "vanilla-2": simulator(VANILLA)}
+    async with running_service(settings_with([VANILLA]), engines) as service:
+        for session in range(50):  # each has a replica of its own
+            assert await served_by(service, {**ASKED, "stream": True, "user": f"{session}"}) == "vanilla-2"
+            if broken.asked:
+                break
+        assert service.total("retries_total") == 1
+        assert service.metric("engine_failures_total", pool="vanilla", code="engine_500") == 1
+
+
+async def test_a_stream_that_breaks_counts_as_what_broke_it(two: Service) -> None:
+    """The head's 200 is not what became of the request."""
+    for name in two.engines:
+        fail(two, name, kind="die_mid_stream", after_chunks=3)
+    async with two.session.post("/v1/chat/completions", json={**ASKED, "stream": True}) as got:
+        await got.read()
+    await two.until(lambda: two.total("requests_total", status="502") == 1)

@@ -3,6 +3,7 @@
 import itertools
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +50,29 @@ def test_a_stream_cut_off_inside_an_event_keeps_what_came() -> None:
     stream = EventStream(wants_usage=False)
     assert stream.feed(b'data: {"choi') == b""
     assert stream.end() == b'data: {"choi'
+
+
+@given(cuts=st.lists(st.integers(min_value=0), max_size=8))
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'data: {"error": {"message": "EngineCore", "code": 500}}\n\n',
+        b'event: error\ndata: {"type":"error","error":{"message":"EngineCore","code":500}}\n\n',
+        b'event: error\r\ndata: {"type":"error","message":"EngineCore","code":500}\r\n\r\n',
+    ],
+)
+def test_an_engine_s_error_is_noted_and_passed_on(said: bytes, cuts: list[int]) -> None:
+    """In each API's words, however the bytes are cut: the client gets it, the router knows."""
+    sent = _content('"error"') + said + b"data: [DONE]\n\n"
+    stream = EventStream(wants_usage=False)
+    assert b"".join(stream.feed(chunk) for chunk in _cut(sent, cuts)) + stream.end() == sent
+    assert stream.error is not None
+    assert (stream.error["message"], stream.error["code"]) == ("EngineCore", 500)
+
+
+@pytest.mark.parametrize("body", [{"choices": [], "error": None}, {"type": "x", "text": "error"}, ["error"]])
+def test_a_word_is_no_error(body: object) -> None:
+    """Events that only name errors are none."""
+    stream = EventStream(wants_usage=False)
+    assert stream.feed(_event(body)) == _event(body)
+    assert stream.error is None
