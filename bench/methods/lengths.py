@@ -20,11 +20,13 @@ from rich.progress import track
 from bench.correctness.engine import ENVIRONMENT
 from bench.correctness.methods import K_MAX, RUNS, engine_options, missing
 from bench.correctness.pair import correctness_models
+from bench.methods.tables import lengths_table, write_table
 from bench.provenance import provenance
 from engines.demo.progress import silent
 from engines.demo.workload import ExampleRequest, load_workload
 
 PER_TASK = 20
+TABLE = "bench.methods.lengths"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.methods.lengths", description=__doc__)
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(RUNS)} (default: all)")
     parser.add_argument("--json", type=Path, help="write the results there, with where they come from")
+    parser.add_argument("--document", type=Path, help=f"write the table there, between comments <!-- {TABLE} -->")
     options = parser.parse_args(arguments)
     names = options.methods or list(RUNS)
     if unknown := set(names) - RUNS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(RUNS)}")
-    if len(names) == 1 and options.json is None:
+    if len(names) == 1 and options.json is options.document is None:
         print(json.dumps(measured(names[0])), flush=True)
         return 0
     found: dict[str, Any] = {}
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found[name] = {task: value for task, value in json.loads(line).items() if task != "method"}
         if options.json is not None:
             _write(options.json, found)
+    if options.document is not None:
+        write_table(options.document, TABLE, lengths_table(found))
     return 0
 
 

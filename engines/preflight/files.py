@@ -41,7 +41,7 @@ def printable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def unreadable(path: Path, error: OSError) -> PreflightError:
-    """An operating system's refusal in one line; damaged links are no question of rights."""
-    advice = "make it readable for this user" if isinstance(error, PermissionError) else "download the model again"
+def unreadable(path: Path, error: OSError, otherwise: str = "download the model again") -> PreflightError:
+    """An operating system's refusal in one line, with what to do; only some are a question of rights."""
+    advice = "make it readable for this user" if isinstance(error, PermissionError) else otherwise
     return PreflightError(f"{path} cannot be read: {error.strerror}; {advice}")

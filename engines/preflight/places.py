@@ -33,7 +33,7 @@ def find_model(name: str) -> Path:
         if path.is_dir() or name.startswith(("/", "./", "../", "~")):
             return _checked(path)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path, error, "give a model's folder or its hub id") from None
     repository, _, revision = name.partition("@")
     if not HUB_ID.match(repository):
         raise PreflightError(f"{name!r} is neither a folder nor a hub id (organization/model, or with @revision)")
