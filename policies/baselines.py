@@ -87,7 +87,8 @@ class Rule:
             reason = allowed.reason if allowed.k_max == 0 else Reason.OBSERVE
             replica = least_loaded(vanilla_of(ready), uniform)
             return placed(request, replica, 0, knowledge, now_s, reason or Reason.BASELINE)
-        return self.rule.choose(request, ready, knowledge, now_s, uniform)
+        within = [r for r in ready if allowed.pools is None or r.pool.name in allowed.pools]
+        return self.rule.choose(request, within or ready, knowledge, now_s, uniform)
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """What every policy learns, so that any can take over with warm records, and what the rule itself needs."""

@@ -56,7 +56,7 @@ def _parked(
     boosted = record.get("+boost", 0.0) >= 1.0 or knowledge.watched(request, found.replica.pool, now_s)
     if boosted and affordable(found, preferred, request, knowledge):
         return Trial(found, Reason.PROBE)
-    share = min(rules.share, rules.share_by_root_n / math.sqrt(max(1.0, record.get("n", 0.0)) * 1e4))
+    share = min(rules.share, rules.share_by_root_n / math.sqrt(max(1.0, record.get("n", 0.0))))
     share *= 1.0 if promising(found, preferred) else HOPELESS
     if uniform >= share or not affordable(found, preferred, request, knowledge):
         return None

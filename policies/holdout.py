@@ -57,7 +57,8 @@ def canary_fields(outcome: Outcome) -> dict[str, float]:
     if not outcome.timed or outcome.output_tokens < 2 or not choice.vanilla_tpot_s:
         return {}
     y = math.log(outcome.generation_s / (outcome.output_tokens - 1) / choice.vanilla_tpot_s)
-    if choice.reason not in (Reason.HOLD_OUT if choice.k == 0 else Reason.FASTEST, Reason.HELD):
+    # At k = 0 only what the draw sent there: a class whose habit is vanilla was not drawn.
+    if choice.reason not in ({Reason.HOLD_OUT} if choice.k == 0 else {Reason.FASTEST, Reason.HELD}):
         return {}
     arm = "0" if choice.k == 0 else "1"
     return {f"n{arm}": 1.0, f"y{arm}": y, f"q{arm}": y * y}

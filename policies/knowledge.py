@@ -19,6 +19,8 @@ from policies.words import OTHER, Bucket, Choice, Habit, Load, Pool, Replica, Re
 
 REFIT_S = 0.5
 MAX_SLOTS = 20_000
+GONE_S = 3600.0
+"""A replica that no decision looked at for so long is gone: its step times no longer tell of its pool's."""
 LENGTH_WEIGHT = 4.0
 
 TOLD = "+told"
@@ -46,6 +48,7 @@ class _ModelSlot:
     probe: Probe
     model: StepModel
     built_s: float
+    asked_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class Knowledge:
         slot = self._models.get(replica.name)
         if slot is None or slot.points is not replica.probe:
             slot = self._new_model(replica, slot, now_s)
+        slot.asked_s = now_s
         return slot.model
 
     def load(self, replica: Replica, harm: float, now_s: float) -> Load:
@@ -162,11 +166,11 @@ class Knowledge:
         if old is not None and old.points == replica.probe:
             old.points = replica.probe
             return old
-        if len(self._models) > MAX_SLOTS:
-            self._models.clear()
+        for name in [name for name, other in self._models.items() if now_s - other.asked_s > GONE_S]:
+            del self._models[name]
         keys, probe = cost.record_keys(replica.pool.name, replica.name), cost.solve_probe(replica.probe)
         pool = replica.pool.name
-        slot = _ModelSlot(keys, pool, replica.probe, probe, self._fit(keys, pool, probe), now_s)
+        slot = _ModelSlot(keys, pool, replica.probe, probe, self._fit(keys, pool, probe), now_s, now_s)
         self._models[replica.name] = slot
         return slot
 

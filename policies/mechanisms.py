@@ -21,8 +21,8 @@ class Exploration(Part):
     """Whether traffic is used to try what the scores do not prefer."""
     share: Share = 0.02
     """Largest share of a task parked on vanilla that tries speculation."""
-    share_by_root_n: Annotated[float, Field(ge=0)] = 4.0
-    """That share is at most this over the root of the requests seen."""
+    share_by_root_n: Annotated[float, Field(ge=0)] = 0.04
+    """That share is at most this over the root of the task's requests so far: 2 % up to four, .4 % from a hundred."""
     deeper_share: Share = 0.01
     """Share that tries one k more."""
     k: Annotated[int, Field(ge=1, le=32)] = 2

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 from deployed import Deployed, deployed
+from hypothesis import settings
 
 from engines.registry import Heartbeat
 from router.local.embedded_redis import EmbeddedRedis
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -300,3 +300,22 @@ def test_a_popular_prefix_spreads_over_replicas() -> None:
     assert _favoured(request, list(reversed(busy))) == {second}
     alike = [replace(one, running=8) for one in quiet]
     assert _favoured(request, alike) == {home}
+
+
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"adaptive", "always_vanilla"}))
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {"tasks": {"sql_generation": {"pools": ["b"]}}},
+        {"rules": [{"name": "r", "when": {"task": ["sql_generation"]}, "then": {"pools": ["b"]}}]},
+    ],
+    ids=["of a task", "of a rule"],
+)
+def test_every_policy_keeps_to_the_pools_that_the_operator_names(policy: str, allowed: dict[str, object]) -> None:
+    """A rule may change which replica of them it takes, not take another's."""
+    knowledge = Knowledge(parse_document({"policy": policy, **allowed}))
+    replicas = [Replica(f"{name}1", replace(SPEC, name=name)) for name in ("a", "b")]
+    request = Request("m", "sql_generation", temperature=0)
+    for uniform in (0.1, 0.5, 0.9):
+        choice = POLICIES[policy].decide(request, replicas, knowledge, NOW, uniform)
+        assert choice.pool == "b"

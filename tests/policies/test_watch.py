@@ -10,7 +10,7 @@ import pytest
 from policies.document import Document, parse_document
 from policies.evidence import Counts, counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_key
-from policies.holdout import canary_key, guard_key, is_off, off_s, verdict
+from policies.holdout import canary_fields, canary_key, guard_key, is_off, off_s, verdict
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
@@ -312,3 +312,25 @@ def test_an_answer_without_any_proposal_lowers_coverage() -> None:
     assert after.coverage < 0.2
     assert after.expected[2] < before.expected[2]
     assert after.h == before.h
+
+
+def test_only_what_the_draw_held_out_is_the_hold_out() -> None:
+    """A class whose habit is vanilla was not drawn at random: its answers must not pass for the hold-out's."""
+    request = Request("m", "sql_generation", temperature=0)
+
+    def fields(k: int, reason: Reason) -> set[str]:
+        choice = Choice(FLEET[1 if k else 0], k, reason, None, 8e-3, 8e-3, 8e-3, 8e-3)
+        return set(canary_fields(Outcome(request, choice, 50, 0.5, 0.1, (k,) * 20 if k else ())))
+
+    assert "n0" in fields(0, Reason.HOLD_OUT)
+    assert "n1" in fields(2, Reason.FASTEST) & fields(2, Reason.HELD)
+    assert not fields(0, Reason.HELD) | fields(0, Reason.FASTEST) | fields(2, Reason.EXPLORE)
+
+
+def test_replicas_that_are_gone_are_forgotten() -> None:
+    """A pool whose replicas come and go for weeks must not fit a model over all that it ever had."""
+    knowledge = Knowledge()
+    for number in range(50):
+        knowledge.step_model(replace(FLEET[1], name=f"s{number}"), NOW + 600 * number)
+    assert {f"s{number}" for number in range(44, 50)} <= set(knowledge._models) <= {f"s{n}" for n in range(42, 50)}
+    assert set(knowledge._models) - {"s49"}, "those asked of within the hour stay"
