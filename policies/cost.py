@@ -49,7 +49,7 @@ TIE = 0.5
 """Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
 
 HUBER = 2.0
-LEAST_KNOWN = 0.02
+LEAST_WEIGHT = 0.02
 """Weight of a row of whose batch next to nothing was ours: which k the others had is a guess, and guessed regressors
 make drafts look cheaper than they are."""
 UNSURE_ROWS = 10.0
@@ -136,7 +136,7 @@ def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
     predicted = max(model.step_s(seen.x), 1e-6)
     error = (seen.step_s - predicted) / predicted
     limit = HUBER * max(RELATIVE_NOISE, model.noise) if model.weight >= UNSURE_ROWS else math.inf
-    weight = max(LEAST_KNOWN, seen.known) * seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
+    weight = max(LEAST_WEIGHT, seen.known) * seen.steps / (seen.steps + 8) * min(1.0, limit / max(abs(error), 1e-9))
     # One stalled request must not stretch the scale: rows are divided by the larger of both times.
     scale = weight / max(predicted, seen.step_s) ** 2
     fields = _sums(seen.x, seen.step_s, scale)
