@@ -26,6 +26,7 @@ from router.api.http import (
     respond_error,
     while_connected,
 )
+from router.api.patience import PatientSend
 from router.api.request import ROUTES, Generation, Route, parse_generation
 from router.config.settings import Limits
 from router.distilling import PromptKeeper
@@ -158,7 +159,8 @@ class Ingress:
             try:
                 visit.answers(leg.answer.status)
                 with visit.waiting("pass_on"):
-                    await pass_on(leg, asked, send, visit.headers())
+                    async with PatientSend(send, until.at_s, limits.silence_s) as patient:
+                        await pass_on(leg, asked, patient, visit.headers())
                 if leg.broke is not None:
                     visit.status = leg.broke.status
             finally:

@@ -106,7 +106,9 @@ class Limits(Part):
         gt=0,
         description="Longest wait for an answer's first byte, the whole of one that does not stream.",
     )
-    silence_s: float = Field(default=120.0, gt=0, description="Longest silence of an engine within a stream.")
+    silence_s: float = Field(
+        default=120.0, gt=0, description="Longest silence of an engine within a stream, or of a client that reads none."
+    )
     request_s: float = Field(
         default=3600.0, gt=0, description="Longest time of a request in all; x-request-timeout-ms may ask for less."
     )
