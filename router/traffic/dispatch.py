@@ -24,6 +24,7 @@ from router.traffic.record import Recorder, Visit
 from router.traffic.retries import Retries
 from router.traffic.sleepers import Sleepers
 from router.traffic.upstream import Upstream
+from router.traffic.waiting import Place
 
 RETRY_AFTER_S = "5"
 UNCHANGED = Asked()
@@ -76,22 +77,22 @@ class Dispatch:
                 self.sleepers.heed(request, deciding.knowledge)
             choice = self._decide(request, tried, deciding)
             may_enter = self.gate.open(choice.pool)
-        number = None
+        place = None
         while not may_enter:
-            number = number or self.gate.waiting.number()
+            place = place or self.gate.waiting.place()
             with visit.waiting("queue"):
-                await self._wait(request, choice, number, deadline, deciding)
+                await self._wait(request, choice, place, deadline, deciding)
             with visit.stage("decide"):
                 choice = self._decide(request, tried, deciding)
                 may_enter = self.fleet.has_room(choice.pool, self.gate.concurrency)
         return choice
 
     async def _wait(
-        self, request: Request, choice: Choice, number: int, deadline: Deadline, deciding: Deciding
+        self, request: Request, choice: Choice, place: Place, deadline: Deadline, deciding: Deciding
     ) -> None:
         priority = self.asked(request, deciding.knowledge).priority
         try:
-            await self.gate.wait(choice.pool, request.segment, number, deadline, priority)
+            await self.gate.wait(choice.pool, request.segment, place, deadline, priority)
         except RequestError:
             self.recorder.witness.turned_away(request, choice)
             raise

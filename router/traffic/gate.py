@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router.api.deadline import Deadline
 from router.observe.telemetry import Telemetry
 from router.traffic.fleet import Fleet
-from router.traffic.waiting import Waiting
+from router.traffic.waiting import Place, Waiting
 
 
 @dataclass(slots=True)
@@ -26,7 +26,9 @@ class Gate:
         """Whether a newcomer may go in without waiting."""
         return not self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency)
 
-    async def wait(self, pool: str, segment: str, number: int, deadline: Deadline, priority: int | None = None) -> None:
+    async def wait(
+        self, pool: str, segment: str, place: Place, deadline: Deadline, priority: int | None = None
+    ) -> None:
         """Wait for a turn, by the segment's priority or the one given.
 
         Raises Overloaded, or DeadlineExceeded where the client's time ends first.
@@ -35,7 +37,7 @@ class Gate:
         self.telemetry.queued.labels(pool).inc()
         try:
             async with asyncio.timeout_at(deadline.at_s):
-                await self.waiting.join(pool, segment, number, began_s, priority)
+                await self.waiting.join(pool, segment, place, began_s, priority)
         except TimeoutError:
             raise deadline.exceeded() from None
         finally:

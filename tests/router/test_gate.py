@@ -34,11 +34,12 @@ async def test_who_leaves_lets_the_next_one_in_at_once() -> None:
     assert gate.open("p")
     flight = enter(gate)
     assert not gate.open("p")
-    waits = asyncio.create_task(gate.wait("p", "default", 1, UNBOUNDED))
+    waits = asyncio.create_task(gate.wait("p", "default", gate.waiting.place(), UNBOUNDED))
     await asyncio.sleep(0)
     gate.fleet.end(flight)
     assert not gate.open("p")
     gate.left("p")
+    assert not gate.open("p")  # it has its turn, and has not gone in yet
     await asyncio.wait_for(waits, 1)
     assert gate.open("p")
 
@@ -47,7 +48,7 @@ async def test_nobody_is_let_in_while_the_pool_is_full() -> None:
     """One of two leaves, and the pool still holds as many as it may."""
     gate = gate_before_one_place()
     flights = [enter(gate), enter(gate)]
-    waits = asyncio.create_task(gate.wait("p", "default", 1, UNBOUNDED))
+    waits = asyncio.create_task(gate.wait("p", "default", gate.waiting.place(), UNBOUNDED))
     await asyncio.sleep(0)
     gate.fleet.end(flights[0])
     gate.left("p")
@@ -64,5 +65,5 @@ async def test_a_wait_ends_with_the_client_s_time() -> None:
     enter(gate)
     until = Deadline(asyncio.get_running_loop().time() + 0.01, 10)
     with pytest.raises(DeadlineExceeded):
-        await gate.wait("p", "default", 1, until)
+        await gate.wait("p", "default", gate.waiting.place(), until)
     assert not gate.waiting.anyone("p")

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from router.errors import Overloaded
-from router.traffic.waiting import Waiting
+from router.traffic.waiting import Place, Waiting
 
 
-async def joined(waiting: Waiting, order: list[str], segment: str, number: int | None = None) -> "asyncio.Task[None]":
+async def joined(waiting: Waiting, order: list[str], segment: str, place: Place | None = None) -> "asyncio.Task[None]":
     """Somebody in the line who writes its name when its turn has come."""
 
-    given = waiting.number() if number is None else number
+    given = place or waiting.place()
 
     async def wait() -> None:
         await waiting.join("p", segment, given, 0.0)
@@ -39,7 +39,7 @@ async def test_a_full_line_turns_away_the_least_important() -> None:
     waiting, order = Waiting(2, 5, {"gold": 5}), list[str]()
     first, last = await joined(waiting, order, "a"), await joined(waiting, order, "b")
     with pytest.raises(Overloaded) as refused:
-        await waiting.join("p", "c", 9, 0.0)
+        await waiting.join("p", "c", waiting.place(), 0.0)
     assert 1 <= int(refused.value.headers["retry-after"]) <= 60
     gold = await joined(waiting, order, "gold")
     with pytest.raises(Overloaded):
@@ -54,9 +54,9 @@ async def test_a_full_line_turns_away_the_least_important() -> None:
 async def test_who_was_called_in_vain_keeps_its_place() -> None:
     """It waits on with its number, in front of those that came after it."""
     waiting, order = Waiting(9, 5, {}), list[str]()
-    number = waiting.number()
+    place = waiting.place()
     later = await joined(waiting, order, "later")
-    again = await joined(waiting, order, "again", number)
+    again = await joined(waiting, order, "again", place)
     for _ in range(2):
         waiting.wake("p")
         await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_a_wait_has_an_end() -> None:
     """After `wait_s` it is a 429, and nobody is left in the line."""
     waiting = Waiting(2, 0.01, {})
     with pytest.raises(Overloaded):
-        await waiting.join("p", "a", 1, 0.0)
+        await waiting.join("p", "a", waiting.place(), 0.0)
     assert not waiting.anyone("p")
 
 
@@ -92,3 +92,55 @@ async def test_the_time_to_come_back_follows_from_how_fast_requests_leave() -> N
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_turns_in_vain_do_not_lengthen_a_wait() -> None:
+    """Who finds no room again and again gets its 429 after `wait_s` from when it first stood in line."""
+    waiting, turns = Waiting(2, 0.05, {}), 0
+
+    async def in_vain() -> None:
+        nonlocal turns
+        place = waiting.place()
+        while True:
+            await waiting.join("p", "a", place, 0.0)
+            turns += 1
+
+    async def calls() -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            waiting.wake("p")
+
+    calling = asyncio.create_task(calls())
+    with pytest.raises(Overloaded):
+        await asyncio.wait_for(in_vain(), 5)
+    calling.cancel()
+    assert turns > 0
+
+
+async def test_no_line_is_too_long_for_one_that_had_its_turn() -> None:
+    """Younger ones may have filled the line meanwhile: it stands in front of them."""
+    waiting, order = Waiting(1, 5, {}), list[str]()
+    place = waiting.place()
+    called = await joined(waiting, order, "called", place)
+    waiting.wake("p")
+    await called
+    younger = await joined(waiting, order, "younger")
+    again = await joined(waiting, order, "again", place)
+    for _ in range(2):
+        waiting.wake("p")
+        await asyncio.sleep(0)
+    await asyncio.gather(again, younger)
+    assert order == ["called", "again", "younger"]
+
+
+async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
+    """Until it has acted on its turn, or left, a newcomer belongs behind it."""
+    waiting, order = Waiting(9, 5, {}), list[str]()
+    for leaves in (False, True):
+        called = await joined(waiting, order, "called")
+        waiting.wake("p")
+        if leaves:
+            called.cancel()
+        assert waiting.anyone("p")
+        await asyncio.wait({called}, timeout=1)
+        assert not waiting.anyone("p")
