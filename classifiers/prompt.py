@@ -13,6 +13,9 @@ CONTEXT_CHARS = 1_200
 CONTEXT_TURNS = 6
 TURN_HEAD_CHARS = 300
 TURN_TAIL_CHARS = 150
+FIRST_TURNS, LAST_TURNS = 8, 120
+"""Of a longer conversation: instructions stand first, what is asked last."""
+
 MAX_PARTS = 512
 
 Format = Literal["text", "json", "grammar"]
@@ -113,16 +116,22 @@ def _turns(body: Mapping[object, object]) -> Iterator[_Turn]:
         if isinstance(items, str):
             yield _turn("user", items)
         elif isinstance(items, list):
-            yield from (_message(item) for item in items)
+            yield from (_message(item) for item in _ends(items))
     if "prompt" in body:
         yield _turn("user", body["prompt"])
+
+
+def _ends(items: list[object]) -> list[object]:
+    if len(items) <= FIRST_TURNS + LAST_TURNS:
+        return items
+    return items[:FIRST_TURNS] + items[-LAST_TURNS:]
 
 
 def _message(item: object) -> _Turn:
     if isinstance(item, Mapping) and ("role" in item or "content" in item):
         role = item.get("role", "user")
         return _turn(role if isinstance(role, str) else "user", item.get("content"))
-    if isinstance(item, Mapping) and str(item.get("type")) in _NOT_ASKED:
+    if isinstance(item, Mapping) and item.get("type") in _NOT_ASKED:
         return _turn("tool", item.get("output"))
     return _turn("user", item)
 
@@ -136,7 +145,7 @@ def _turn(role: str, content: object) -> _Turn:
 
 def _is_tool_result(content: list[object]) -> bool:
     """Anthropic sends the results of tools as a user turn; the task is that of the turn before."""
-    return any(isinstance(part, Mapping) and part.get("type") == "tool_result" for part in content)
+    return any(isinstance(part, Mapping) and part.get("type") == "tool_result" for part in content[:MAX_PARTS])
 
 
 def _parts(content: object) -> tuple[list[str], int]:
@@ -153,7 +162,8 @@ def _parts(content: object) -> tuple[list[str], int]:
         elif isinstance(part, list):
             waiting.extend(reversed(part[:MAX_PARTS]))
         elif isinstance(part, Mapping):
-            images += "image" in str(part.get("type"))
+            kind = part.get("type")
+            images += isinstance(kind, str) and "image" in kind
             waiting.append(part.get("text"))
     return texts, images
 

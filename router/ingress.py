@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
@@ -49,6 +51,11 @@ logger = logging.getLogger("alpharoute.ingress")
 
 CHARS_PER_TOKEN = 4
 """Characters of a token in English text, roughly: prompt lengths are estimates, only their order matters."""
+
+ON_THE_LOOP_BYTES = 256 * 1024
+"""One string of this size is read in 0.1 ms, a hundred thousand token ids in 1 ms, 65,000 lists in 8 ms."""
+
+T = TypeVar("T")
 
 API_ROUTES: Mapping[str, Route | PlainRoute] = {**ROUTES, **PLAIN_ROUTES}
 """Every route that reaches an engine, by path."""
@@ -144,8 +151,9 @@ class Ingress:
         with visit.waiting("read"):
             raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
         with visit.stage("parse"):
-            asked = parse_generation(route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
-            asked = asked.under(self.catalogue.served(asked.model))
+            parse = partial(parse_generation, route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
+            asked = await _off_the_loop(parse, raw)
+            asked = await _off_the_loop(partial(asked.under, self.catalogue.served(asked.model)), raw)
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
             if asked.route.measured:  # the two APIs in which a target is asked for its answers
@@ -174,8 +182,8 @@ class Ingress:
         until = deadline(headers, limits.request_s, asyncio.get_running_loop().time())
         raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
         with visit.stage("parse"):
-            asked = parse_plain(route, raw, extra_fields=limits.extra_fields)
-            asked = asked.under(self.catalogue.served(asked.model))
+            asked = await _off_the_loop(partial(parse_plain, route, raw, extra_fields=limits.extra_fields), raw)
+            asked = await _off_the_loop(partial(asked.under, self.catalogue.served(asked.model)), raw)
         async with while_connected(receive):
             answer = await self.relay.ask(asked, headers, until)
             visit.answers(answer.status)
@@ -220,6 +228,11 @@ class Ingress:
             headers=tuple((name, headers[name][:64]) for name in self.pilot.header_names if name in headers),
             measured=asked.route.measured,
         )
+
+
+async def _off_the_loop(work: Callable[[], T], raw: bytes) -> T:
+    """Read a body: a large one in a thread, for others' streams stand still meanwhile."""
+    return work() if len(raw) <= ON_THE_LOOP_BYTES else await asyncio.to_thread(work)
 
 
 async def _refuse(send: Send, error: RequestError, visit: Visit) -> None:

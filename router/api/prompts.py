@@ -1,11 +1,16 @@
 """How long a prompt is, in characters, in each API's shape; what is no prompt is refused with its path.
 
-Lengths are estimates: only text is counted, and a token id as the four characters a token is on average.
+Lengths are estimates: only text is counted, a token id as the four characters a token is on average, and of a list
+longer than MAX_ITEMS the first ones stand for all. What is wrong further back the engine refuses.
 """
+
+from collections.abc import Callable
 
 from router.api.body import Body, wrong
 
 TOKEN_CHARS = 4
+MAX_ITEMS = 4096
+"""Messages, parts or prompts that are looked at: megabytes of tiny ones took a second."""
 
 
 def chat_chars(body: Body) -> int:
@@ -37,20 +42,21 @@ def responses_chars(body: Body) -> int:
         return length + len(given)
     if not isinstance(given, list) or not given:
         raise wrong("input", given, "a string or a list of at least one item")
-    return length + sum(_item_chars(item, f"input[{i}]") for i, item in enumerate(given))
+    return length + _sum_chars(given, "input", _item_chars)
 
 
 def text_or_tokens_chars(field: str, prompt: object) -> int:
     """Text, a list of token ids, or a list of these."""
     if isinstance(prompt, str):
         return len(prompt)
-    kinds = {type(part) for part in prompt} if isinstance(prompt, list) else set()
+    first = prompt[:MAX_ITEMS] if isinstance(prompt, list) else []
+    kinds = {type(part) for part in first}
     if isinstance(prompt, list) and kinds == {int}:
         return TOKEN_CHARS * len(prompt)
     if isinstance(prompt, list) and kinds == {str}:
-        return sum(map(len, prompt))
-    if isinstance(prompt, list) and kinds == {list} and all(type(token) is int for ids in prompt for token in ids):
-        return sum(TOKEN_CHARS * len(ids) for ids in prompt)
+        return _for_all(sum(map(len, first)), prompt)
+    if isinstance(prompt, list) and kinds == {list} and all(type(token) is int for ids in first for token in ids[:64]):
+        return _for_all(sum(TOKEN_CHARS * len(ids) for ids in first), prompt)
     raise wrong(field, prompt, "a string, a list of token ids, or a list of these")
 
 
@@ -62,7 +68,16 @@ def prompt_count(prompt: object) -> int:
 def _turns_chars(field: str, turns: object) -> int:
     if not isinstance(turns, list) or not turns:
         raise wrong(field, turns, "a list of at least one message")
-    return sum(_turn_chars(turn, f"{field}[{i}]") for i, turn in enumerate(turns))
+    return _sum_chars(turns, field, _turn_chars)
+
+
+def _sum_chars(items: list[object], field: str, chars: Callable[[object, str], int]) -> int:
+    return _for_all(sum(chars(item, f"{field}[{i}]") for i, item in enumerate(items[:MAX_ITEMS])), items)
+
+
+def _for_all(chars: int, items: list[object]) -> int:
+    """The characters of all items, from those of the first."""
+    return chars if len(items) <= MAX_ITEMS else chars * len(items) // MAX_ITEMS
 
 
 def _turn_chars(turn: object, path: str) -> int:
@@ -87,7 +102,7 @@ def _content_chars(path: str, content: object) -> int:
     if isinstance(content, str):
         return len(content)
     if isinstance(content, list):
-        return sum(_part_chars(part, f"{path}[{i}]") for i, part in enumerate(content))
+        return _sum_chars(content, path, _part_chars)
     raise wrong(path, content, "a string or a list of content parts")
 
 

@@ -8,6 +8,10 @@ SESSION_FIELDS = ("prompt_cache_key", "session_id", "user")
 PREFIX_CHARS = 512
 """Of each text that is looked at: beginnings that agree so far are taken to be the same."""
 
+PREFIX_TOKENS = 64
+PREFIX_PARTS = 8
+"""The same of token ids, and of content parts, where an image may stand before the text."""
+
 
 def affinity(headers: Mapping[str, str], body: Mapping[str, object]) -> str | None:
     """A short name for the request's session, or for the beginning of its prompt; None where it has neither.
@@ -36,6 +40,10 @@ def _text(content: object) -> str:
         return content[:PREFIX_CHARS]
     if isinstance(content, list) and content:
         first = content[0]
-        text = first.get("text") if isinstance(first, dict) else first
-        return text[:PREFIX_CHARS] if isinstance(text, str) else repr(content[:64])[:PREFIX_CHARS]
+        if isinstance(first, int):
+            return repr(content[:PREFIX_TOKENS])[:PREFIX_CHARS]
+        if isinstance(first, dict):
+            texts = (part.get("text") for part in content[:PREFIX_PARTS] if isinstance(part, dict))
+            first = next((text for text in texts if isinstance(text, str)), "")
+        return _text(first)
     return ""

@@ -1,5 +1,6 @@
 """Reading the prompt out of the bodies that clients send."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -135,3 +136,20 @@ def test_long_text_keeps_its_head_and_its_tail() -> None:
     assert sampled.endswith("Translate the above.")
     assert len(sampled) == HEAD_CHARS + TAIL_CHARS + 1
     assert read_prompt({"prompt": text}).chars == len(text)
+
+
+class Endless(list[object]):
+    """Parts of which only the first may be looked at."""
+
+    def __iter__(self) -> Iterator[object]:
+        raise AssertionError("all parts were looked at")
+
+
+def test_of_an_endless_conversation_its_ends_are_read() -> None:
+    """Instructions stand first, what is asked last; a million tiny parts are not looked at one by one."""
+    turn = {"role": "user", "content": "hello"}
+    system = {"role": "system", "content": "Be brief."}
+    prompt = read_prompt({"messages": [system, *[turn] * 100_000, {"role": "user", "content": ASKED}]})
+    assert (prompt.text, prompt.system) == (ASKED, "Be brief.")
+    assert 0 < prompt.turns < 1000
+    assert read_prompt({"messages": [turn, {"role": "user", "content": Endless([7] * 10)}]}).text == "hello"
