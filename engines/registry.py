@@ -11,6 +11,9 @@ from policies.words import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 
+TRYING_AGAIN = "trying again"
+"""The phase of a server that failed; why follows after a colon, in words that may be the server's own."""
+
 State = Literal["starting", "ready", "draining", "asleep"]
 
 

@@ -1,5 +1,6 @@
 """One request to an engine with everything pinned, for checking and measuring it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import aiohttp
 
 from engines.contract import SPEC_K, EngineMetrics, parse_metrics
+
+_LOGIN = re.compile(r"(?<=://).*@")
 
 PLAIN_SAMPLING: Mapping[str, object] = {
     "n": 1,
@@ -70,9 +73,14 @@ class Completer:
         async with self.session.post(f"{self.url}/v1/completions", json=body, headers=self.headers) as answer:
             if answer.status != 200:
                 text = (await answer.text())[:500]
-                raise aiohttp.ClientError(f"{self.url}/v1/completions answered {answer.status}: {text}")
+                raise aiohttp.ClientError(f"{without_login(self.url)}/v1/completions answered {answer.status}: {text}")
             content = await answer.json()
         return Completion(_positions(content["choices"][0].get("logprobs")), parse_metrics(content))
+
+
+def without_login(url: str) -> str:
+    """A server's URL as it may be shown: without the name and password that it may hold."""
+    return _LOGIN.sub("", url)
 
 
 def _positions(logprobs: Mapping[str, Sequence[Any]] | None) -> tuple[Position, ...]:

@@ -7,7 +7,8 @@ import os
 from engines.engine import UnreachableError, UrlEngine
 from engines.member import IDLE, Announcing, Member
 from engines.pool import PoolSettings
-from engines.registry import Heartbeat, Registry
+from engines.registry import TRYING_AGAIN, Heartbeat, Registry
+from engines.vllm_completion import without_login
 
 logger = logging.getLogger("alpharoute.engines")
 
@@ -69,8 +70,9 @@ class Watched:
                 failure = await self._member.failed()
                 await self._member.leave(drain_s=0)
             pause_s = _next_pause_s(pause_s, failure)
-            phase = f"trying again: {failure}"
-            logger.warning("%s (%s): %s; trying again in %.0f s", self.name, self._url, failure, pause_s)
+            phase = f"{TRYING_AGAIN}: {failure}"
+            place = without_login(self._url)
+            logger.warning("%s (%s): %s; trying again in %.0f s", self.name, place, failure, pause_s)
             self._settled.set()
 
 

@@ -71,7 +71,8 @@ async def running_ingress(
     may_sleep = frozenset(pool.name for pool in settings.pools if pool.autoscaling.idle_s is not None)
     fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience), may_sleep)
     sleepers = Sleepers(settings.pools, fleet, telemetry, clock_s, call_back, settings.router.replicas)
-    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call)
+    names = [pool.name for pool in settings.pools]
+    sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call, names)
     decisions = Decisions()
     part = helm(
         shared.steering,

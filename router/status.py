@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from engines.registry import TRYING_AGAIN
 from router.api.http import JSON
 from router.observe.overview import Decisions
 from router.observe.pages import Pages
@@ -79,7 +80,7 @@ class Status:
             "router": self._router,
             "engines": states,
             "replicas": [
-                {"name": beat.replica, "pool": beat.pool, "state": beat.state, "phase": beat.phase}
+                {"name": beat.replica, "pool": beat.pool, "state": beat.state, "phase": _open(beat.phase)}
                 for beat in self._fleet.heartbeats()
             ],
             "policy": self._policy(),
@@ -114,3 +115,8 @@ class Status:
     def metrics(self) -> Page:
         """Every router's metrics in Prometheus' text format."""
         return Page(self._metrics.page(), content_type=CONTENT_TYPE)
+
+
+def _open(phase: str) -> str:
+    """A phase as everybody may read it: words of a server that failed are for operators."""
+    return TRYING_AGAIN if phase.startswith(TRYING_AGAIN) else phase

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 import orjson
 
+from router.api.fields import OPERATORS_FIELDS
 from router.api.strict import check_strict
 from router.errors import BadRequest
 
@@ -55,6 +56,9 @@ def check_fields(body: Body, known: frozenset[str]) -> None:
         return
     # Finding the nearest name takes time quadratic in the length, so only the head of a long one is looked at.
     field = next(field for field in body if field not in known)[:MAX_NAME_CHARS]
+    if field in OPERATORS_FIELDS:
+        message = f"{field!r} is not allowed here: an operator may, by limits.extra_fields."
+        raise BadRequest(message, param=field, code="forbidden_field")
     near = get_close_matches(field, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise BadRequest(f"Unknown field {field!r}.{hint}", param=field, code="unknown_field")

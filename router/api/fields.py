@@ -5,9 +5,9 @@ vLLM 0.32's request models (a test compares them with the vLLM installed) and of
 """
 
 _BOTH = """
-    add_special_tokens allowed_token_ids bad_words cache_salt ec_transfer_params echo frequency_penalty
-    ignore_eos include_stop_str_in_output kv_transfer_params length_penalty logit_bias logprob_token_ids
-    logprobs max_tokens min_p min_tokens mm_payload model n presence_penalty priority prompt_logprobs
+    add_special_tokens allowed_token_ids bad_words cache_salt echo frequency_penalty
+    ignore_eos include_stop_str_in_output length_penalty logit_bias logprob_token_ids
+    logprobs max_tokens min_p min_tokens model n presence_penalty prompt_logprobs
     repetition_detection repetition_penalty request_id response_format return_mm_kwargs return_token_ids
     return_token_offsets return_tokens_as_token_ids routed_experts_prompt_start seed session_id
     skip_special_tokens spaces_between_special_tokens stop stop_token_ids stream stream_interval stream_options
@@ -35,10 +35,10 @@ COMPLETIONS_FIELDS = frozenset((_BOTH + _COMPLETIONS + _OPENAI).split())
 """Fields of POST /v1/completions."""
 
 _RESPONSES = """
-    background cache_salt chat_template_kwargs ec_transfer_params enable_response_messages frequency_penalty ignore_eos
-    include include_reasoning include_stop_str_in_output input instructions kv_transfer_params logit_bias
-    max_output_tokens max_tool_calls media_io_kwargs metadata min_p mm_payload mm_processor_kwargs model
-    parallel_tool_calls presence_penalty previous_input_messages previous_response_id priority prompt prompt_cache_key
+    background cache_salt chat_template_kwargs enable_response_messages frequency_penalty ignore_eos
+    include include_reasoning include_stop_str_in_output input instructions logit_bias
+    max_output_tokens max_tool_calls media_io_kwargs metadata min_p mm_processor_kwargs model
+    parallel_tool_calls presence_penalty previous_input_messages previous_response_id prompt prompt_cache_key
     reasoning repetition_penalty request_id return_mm_kwargs seed service_tier session_id skip_special_tokens stop
     stop_token_ids store stream structured_outputs temperature text tool_choice tools top_k top_logprobs top_p
     truncation user vllm_xargs watermarking
@@ -51,7 +51,7 @@ _COUNT = """
     chat_template_kwargs messages model output_config system thinking tool_choice tools
 """
 _MESSAGES = """
-    cache_salt ec_transfer_params kv_transfer_params max_tokens metadata mm_payload return_mm_kwargs stop_sequences
+    cache_salt max_tokens metadata return_mm_kwargs stop_sequences
     stream temperature top_k top_p vllm_xargs watermarking
 """
 # Anthropic's own fields that vLLM takes and ignores.
@@ -62,7 +62,7 @@ _ANTHROPIC = """
 _EMBEDDINGS = """
     add_generation_prompt add_special_tokens cache_salt chat_template chat_template_kwargs continue_final_message
     dimensions embed_dtype encoding_format endianness input media_io_kwargs messages mm_processor_kwargs model padding
-    priority request_id truncate_prompt_tokens truncation_side use_activation user
+    request_id truncate_prompt_tokens truncation_side use_activation user
 """
 _TOKENIZE = """
     add_generation_prompt add_special_tokens chat_template chat_template_kwargs continue_final_message media_io_kwargs
@@ -83,6 +83,9 @@ EMBEDDINGS_FIELDS = frozenset(_EMBEDDINGS.split())
 
 TOKENIZE_FIELDS = frozenset(_TOKENIZE.split())
 """Fields of POST /tokenize."""
+
+OPERATORS_FIELDS = frozenset(("ec_transfer_params", "kv_transfer_params", "mm_payload", "priority"))
+"""Fields of vLLM that say where engines fetch caches from, or who is served first: for operators to allow."""
 
 DETOKENIZE_FIELDS = frozenset(("model", "tokens"))
 """Fields of POST /detokenize."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from router.config.check import API_KEY, SERVICE_URL
+from router.direct import open_url
 from router.errors import SetupError
 
 stderr = Console(stderr=True)
@@ -90,7 +91,7 @@ class Client:
         address = f"{self.url.rstrip('/')}/admin/v1{path}"
         try:
             asked = urllib.request.Request(address, data, headers, method=method)
-            with urllib.request.urlopen(asked, timeout=LIMIT_S) as answer:
+            with open_url(asked, LIMIT_S) as answer:
                 raw = answer.read()
                 return Reply(orjson.loads(raw) if raw else {}, answer.headers.get("etag", ""))
         except urllib.error.HTTPError as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -22,6 +23,7 @@ from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables
 from router.commands.evaluation_store import Identity, find_engine, store_samples
 from router.config.check import ENGINE_KEY, OTHER_KEY, VANILLA_KEY
+from router.config.masking import masked_command
 from router.config.settings import load_settings
 from router.errors import SetupError
 from router.evaluation import fingerprint
@@ -86,7 +88,11 @@ def evaluate(
             raise SetupError("--once needs --vanilla, for times to be compared with, and --rounds 1")
         before = earlier(compare) if compare is not None else None
         named = [one for one in (engine, other, vanilla) if one and not one.startswith(("http://", "https://"))]
-        keys = {engine: api_key, other: other_api_key or api_key, vanilla: vanilla_api_key or api_key}
+        host = urlsplit(engine).hostname  # its key goes to no other
+        keys = {
+            one: own or (api_key if urlsplit(one or "").hostname == host else None)
+            for one, own in ((engine, api_key), (other, other_api_key), (vanilla, vanilla_api_key))
+        }
         beats = {one: asyncio.run(find_engine(load_settings(config), one)) for one in named}
         places = {FIRST: engine} | ({SECOND: other} if other else {}) | ({VANILLA: vanilla} if vanilla else {})
         urls = {
@@ -154,7 +160,7 @@ async def _measured(asked: Asked, choice: Choice, plan: Plan) -> Found:
         with _bar() as done:
             samples = await run(replace(plan, prompts=texts), targets, done)
     head = {
-        "command": " ".join(["alpharoute", *sys.argv[1:]]),
+        "command": masked_command(["alpharoute", *sys.argv[1:]]),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "engines": [{"name": one.name, "url": one.client.url, "model": one.client.model} for one in targets],
         "identity": None if asked.identity is None else asdict(asked.identity),

@@ -22,6 +22,7 @@ from engines.preflight.starting import StartCheck, check_pool
 from router.commands.preflight import UNFIT, USAGE_ERROR, size_bytes
 from router.config.check import API_KEY
 from router.config.settings import load_settings
+from router.direct import open_url
 from router.errors import SetupError
 
 
@@ -71,7 +72,7 @@ def read_metrics(url: str, key: str = "") -> str:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         asked = urllib.request.Request(f"{url.rstrip('/')}/metrics", headers=headers)
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with open_url(asked, 10) as answer:
             return str(answer.read(), "utf-8")
     except urllib.error.HTTPError as error:
         raise SetupError(f"{url}/metrics answers {error.code}: set {API_KEY} where it wants a key.") from None

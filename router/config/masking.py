@@ -64,6 +64,11 @@ def _after_login(rest: str) -> str:
     return place_shown + (f"?{query if _DATABASE.fullmatch(query) else STARS}" if has_query else "")
 
 
+def masked_command(arguments: Sequence[str]) -> str:
+    """A command line as a report may hold it."""
+    return " ".join(_arguments(arguments))
+
+
 def _arguments(arguments: Sequence[object]) -> list[str]:
     """Command-line arguments, with stars in place of what an option that names a secret is given."""
     shown_arguments: list[str] = []

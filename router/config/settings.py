@@ -112,7 +112,9 @@ class Limits(Part):
     request_s: float = Field(
         default=3600.0, gt=0, description="Longest time of a request in all; x-request-timeout-ms may ask for less."
     )
-    extra_fields: frozenset[str] = Field(default=frozenset(), description="Further body fields to pass on.")
+    extra_fields: frozenset[str] = Field(
+        default=frozenset(), description="Further body fields to pass on, as priority."
+    )
     xargs: frozenset[str] = Field(default=frozenset(), description="vllm_xargs keys that clients may set.")
     segments: frozenset[str] = Field(
         default=frozenset({"default"}), description="Segments that clients may name; each keeps its own acceptance."

@@ -8,7 +8,6 @@ import shutil
 import socket
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 from router.access.exposure import check_local
 from router.config.settings import EMBEDDED, Settings
 from router.data_path import FASTEST_PATH
+from router.direct import open_url
 from router.errors import SetupError
 from router.local.embedded_redis import EmbeddedRedis
 from router.local.haproxy import end_haproxies, serve_variables
@@ -125,7 +125,7 @@ class LocalService:
                 time.sleep(POLL_S)
 
     def _is_ready(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/ready", timeout=2):
+        with contextlib.suppress(OSError), open_url(f"{self.url}/ready", 2):
             return True
         return False
 
@@ -273,7 +273,7 @@ class LocalService:
 
     def _engine_phases(self) -> dict[str, str]:
         try:
-            with urllib.request.urlopen(f"{self.url}/ready", timeout=2) as answer:
+            with open_url(f"{self.url}/ready", 2) as answer:
                 body = answer.read()
         except urllib.error.HTTPError as error:
             body = error.read()

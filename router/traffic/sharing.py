@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from uuid import uuid4
@@ -61,8 +61,11 @@ class Sharing:
         clock_s: Clock,
         marks: Marks | None = None,
         roll_call: Callable[[], Awaitable[list[Heartbeat]]] | None = None,
+        pools: Collection[str] = (),
     ) -> None:
-        """`roll_call` asks the engines themselves who is there, for as long as the registry cannot be read."""
+        """`roll_call` asks the engines themselves who is there, for as long as the registry cannot be read; `pools` are
+        those that should have replicas."""
+        self._pools = pools
         self._store = store
         self._registry = registry
         self._marks = marks or MemoryMarks()
@@ -251,6 +254,8 @@ class Sharing:
 
     def _count_replicas(self) -> None:
         self._telemetry.replicas.clear()
+        for pool in self._pools:
+            self._telemetry.replicas.labels(pool, "ready").set(0)  # one that has none is told of, too
         for heartbeat in self._fleet.heartbeats():
             self._telemetry.replicas.labels(heartbeat.pool, heartbeat.state).inc()
         self._telemetry.breakers.clear()

@@ -149,3 +149,17 @@ async def test_its_key_may_come_by_environment(
     await one.leave(1)
     with pytest.raises(ValidationError, match="exclude each other"):
         pool(api_key_env="THEIR_KEY")
+
+
+async def test_a_password_in_a_url_is_shown_to_nobody(
+    registry: MemoryRegistry, server: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the log nor what the server is announced to be busy with names how to get in."""
+    url = server.url.replace("://", "://svc:hunter2@")
+    kept_out = pool(api_key="another's", urls=[url], method="ngram", k_max=2)
+    watched = Watched("theirs-0", kept_out, url, registry, OFTEN)
+    await watched.join()
+    (down,) = await _until(lambda beats: bool(beats) and beats[0].phase.startswith("trying again: "), registry)
+    await watched.leave(1)
+    assert "trying again" in caplog.text
+    assert "hunter2" not in down.phase + caplog.text

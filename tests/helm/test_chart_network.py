@@ -222,7 +222,8 @@ def test_engines_outside_ray_are_scaled_by_their_requests() -> None:
 
 def test_objects_stay_in_the_release_and_its_namespace() -> None:
     """With the standard labels, and those of the values."""
-    values = {"commonLabels": {"team": "serving"}, "commonAnnotations": {"owner": "us"}}
+    own = {"admin": {"port": 9000, "annotations": {"load-balancer": "internal"}}}
+    values = {"commonLabels": {"team": "serving"}, "commonAnnotations": {"owner": "us"}, **own}
     for o in objects(values):
         assert o["metadata"]["namespace"] == NAMESPACE
         assert o["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"

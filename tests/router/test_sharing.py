@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
-from engines.registry import Heartbeat
+from engines.registry import TRYING_AGAIN, Heartbeat
 from policies.knowledge import Knowledge
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
@@ -242,6 +242,27 @@ async def test_a_router_that_starts_while_the_store_is_away_hears_of_engines_fro
     while [one.replica for one in fleet.heartbeats()] != ["b"]:
         assert time.monotonic() < deadline, "the registry is what counts when it can be read"
         await sharing.exchange()
+
+
+async def test_a_pool_without_a_replica_is_told_of(settings: Settings) -> None:
+    """The alarm of an empty pool compares a figure with 0: if it vanished with the pool, it would be silent."""
+    async with running_service(settings, {"vanilla-1": simulator(VANILLA)}) as service:
+        await service.until(lambda: service.metric("engine_replicas", pool="vanilla", state="ready") == 1)
+        assert service.metric("engine_replicas", pool="draft", state="ready") == 0
+
+
+async def test_what_a_failed_server_said_is_for_operators(settings: Settings) -> None:
+    """/ready needs no key: it says that a server is tried again, not the words it failed with."""
+    async with running_service(settings, {"vanilla-1": simulator(VANILLA)}) as service:
+        await service.announce("vanilla-1", state="starting", phase=f"{TRYING_AGAIN}: 500: secret-project")
+        beats = service.ingress.fleet.heartbeats
+        await service.until(lambda: [beat.state for beat in beats()] == ["starting"])
+        async with service.session.get("/ready") as got:
+            said = await got.text()
+        assert f'"phase":"{TRYING_AGAIN}"' in said
+        assert "secret-project" not in said
+        async with service.session.get("/admin/v1/engines") as got:
+            assert "secret-project" in await got.text()
 
 
 @pytest.fixture
