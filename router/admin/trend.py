@@ -76,13 +76,17 @@ class Trend:
     _seen: dict[str, Record] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Write once a minute until cancelled; a store that is away costs the minute."""
-        while True:
+        """Write once a minute until cancelled; a store that is away, or any fault, costs the minute."""
+        task = asyncio.current_task()
+        # Asked each round: redis-py may swallow a cancellation that meets one of its own timeouts.
+        while task is not None and not task.cancelling():
             await asyncio.sleep(SLOT_S - self.clock_s() % SLOT_S)
             try:
                 await self.write()
             except StoreError as error:
                 logger.debug("a minute of acceptance is not written: %s", error)
+            except Exception:
+                logger.exception("a minute of acceptance is not written")
 
     async def write(self) -> None:
         """Write what changed since the last time."""

@@ -73,12 +73,16 @@ class Pages:
 
     async def run(self) -> None:
         """Exchange pages until cancelled."""
-        while True:
+        task = asyncio.current_task()
+        # Asked each round: redis-py may swallow a cancellation that meets one of its own timeouts.
+        while task is not None:
             try:
                 await self.exchange()
             except Exception as error:
                 # Whatever another version posted must not end this loop; that Redis is away is told by others.
                 logger.debug("metrics pages are not exchanged: %s: %s", type(error).__name__, error)
+            if task.cancelling():
+                return
             await asyncio.sleep(EVERY_S)
 
     async def exchange(self) -> None:
