@@ -5,6 +5,7 @@ was lost may be repeated, and data that Redis lost is there again with the next 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -19,7 +20,10 @@ from router.state.store import Clock, StoreError
 logger = logging.getLogger("alpharoute.usage")
 
 EXCHANGE_S = 0.025
-"""How often use is exchanged: what other routers admit meanwhile is what a limit may be exceeded by."""
+"""How often use is exchanged while it changes: what other routers admit meanwhile may exceed a limit."""
+
+QUIET_S = 0.25
+"""How often while nothing changes here, as in long streams: a round costs 0.8 ms, at every 25 ms 3 % of a core."""
 
 EACH_S = 0.0004
 """Added to that for every key in use: an exchange costs some 15 µs for each, and may take 5 % of a router's time."""
@@ -85,6 +89,7 @@ class Usage:
         self._routers = 1
         self._heard_s = clock_s()
         self._quiet_until_s = 0.0
+        self._changed = asyncio.Event()
 
     def admit(self, key: Key, estimate: int) -> Admitted | Refused:
         """Count one more request and its tokens as estimated, or say which limit it does not fit."""
@@ -95,6 +100,7 @@ class Usage:
             return Refused(full, found)
         account.add(now_s, requests=1, tokens=estimate)
         account.running += 1
+        self._changed.set()
         return Admitted(self._rooms(account, key, now_s), account, estimate, now_s)
 
     def close(self, admitted: Admitted, tokens: int) -> None:
@@ -106,13 +112,18 @@ class Usage:
             admitted.account.add(self._clock_s(), tokens=more)
         elif minute_of(admitted.at_s) in admitted.account.mine:
             admitted.account.add(admitted.at_s, tokens=more)
+        self._changed.set()
 
-    async def run(self, every_s: float = EXCHANGE_S) -> None:
-        """Exchange with the other routers until cancelled."""
+    async def run(self, every_s: float = EXCHANGE_S, quiet_s: float = QUIET_S) -> None:
+        """Exchange with the other routers until cancelled; the first change after a quiet time is told at once."""
         task = asyncio.current_task()
         while task is not None and not task.cancelling():
+            self._changed.clear()
             await self.exchange()
             await asyncio.sleep(max(every_s, len(self._accounts) * EACH_S))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(quiet_s):
+                    await self._changed.wait()
 
     async def exchange(self) -> None:
         """One round; nothing is asked while no key with limits is in use."""

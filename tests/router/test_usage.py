@@ -157,6 +157,41 @@ async def test_what_is_idle_is_forgotten() -> None:
     assert usage._accounts == {}
 
 
+class Counting(MemoryUsageStore):
+    """A store that counts its exchanges."""
+
+    exchanges = 0
+
+    async def exchange(self, router: str, mine: Mapping[int, Sheet]) -> Mapping[int, Mapping[str, Sheet]]:
+        """See UsageStore."""
+        self.exchanges += 1
+        return await super().exchange(router, mine)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_only_what_changes_is_exchanged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long stream changes nothing between its begin and its end: each is told at once, and little in between."""
+    monkeypatch.setattr("router.access.usage.EACH_S", 0.0)
+    store, key = Counting(), _limited(requests_per_minute=10)
+    usage = Usage(store, "r1", At())
+    running = asyncio.create_task(usage.run(every_s=0, quiet_s=3600))
+    try:
+        await _turns(20)
+        admitted = usage.admit(key, 0)
+        assert isinstance(admitted, Admitted)
+        await _turns(50)
+        assert store.exchanges == 1
+        usage.close(admitted, 0)
+        await _turns(50)
+        assert store.exchanges == 2
+    finally:
+        running.cancel()
+
+
 async def test_an_estimate_that_was_too_high_is_no_credit_later() -> None:
     """A large body whose answer takes minutes and few tokens must not open the limit for a burst."""
     clock, key = At(), _limited(tokens_per_minute=10_000)
