@@ -20,7 +20,7 @@ from engines.registry import Registry
 from engines.replica import deployment_of
 from router.access.door import DoorStores, guarded
 from router.access.exposure import check_cluster
-from router.access.guard import Guard
+from router.access.guard import App
 from router.access.redis_door import RedisKeyStore, RedisUsageStore
 from router.admin.redis_trend import RedisTrend
 from router.admin.wiring import AdminStores
@@ -29,6 +29,7 @@ from router.data_path import slower_path
 from router.errors import SetupError
 from router.observe.logs import configure_logging
 from router.observe.redis_pages import RedisBoard
+from router.one_id import unnamed
 from router.service import Application, running_ingress
 from router.state.redis_choices import RedisChoices
 from router.state.redis_client import connect_to
@@ -36,6 +37,7 @@ from router.state.redis_marks import RedisMarks
 from router.state.redis_registry import RedisRegistry
 from router.state.redis_store import Keys, RedisStore
 from router.state.roll_call import RollCall
+from router.state.together import Together
 from router.steering.running import redis_stores
 from router.tasks import load_classifier
 
@@ -46,16 +48,17 @@ ROUTER_CPUS = 0.1
 
 
 @asynccontextmanager
-async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle]) -> AsyncIterator[Guard]:
+async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle]) -> AsyncIterator[App]:
     redis = connect_to(settings.redis)
     keys = Keys(settings.redis.prefix)
-    store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
+    together = Together(redis)
+    store, registry = RedisStore(redis, keys, together=together), RedisRegistry(redis, keys, together)
     try:
         classifier, name = load_classifier(settings.classifier), serve.get_replica_context().replica_id.unique_id[:6]
         stores = DoorStores(RedisKeyStore(redis, keys), RedisUsageStore(redis, keys))
         steering = redis_stores(redis, keys, settings.decisions)
         choices = RedisChoices(redis, keys)
-        shared = AdminStores(RedisMarks(redis, keys), RedisTrend(redis, keys), stores.keys, steering, choices)
+        shared = AdminStores(RedisMarks(redis, keys, together), RedisTrend(redis, keys), stores.keys, steering, choices)
         async with (
             running_ingress(
                 settings,
@@ -74,7 +77,7 @@ async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle])
         ):
             # One that knows no engine yet would answer 503 where others serve.
             await ingress.recorder.sharing.heard.wait()
-            yield guard
+            yield unnamed(guard)
     finally:
         await redis.aclose()
 

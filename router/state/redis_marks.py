@@ -9,6 +9,7 @@ import orjson
 
 from router.state.marks import Mark
 from router.state.redis_store import AsyncRedis, Keys, or_store_error
+from router.state.together import Together
 
 logger = logging.getLogger("alpharoute.marks")
 
@@ -19,15 +20,16 @@ COUNT: Final = "@changes"
 class RedisMarks:
     """`router.state.marks.Marks` over one hash; what Redis lost is given back from this router's copy."""
 
-    def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
+    def __init__(self, redis: AsyncRedis, keys: Keys, together: Together | None = None) -> None:
         self._redis = redis
+        self._together = together or Together(redis)
         self._key = keys.marks
         self._held: Mapping[str, Mark] = {}
 
     async def all(self) -> Mapping[str, Mark]:
         """See Marks."""
         async with or_store_error():
-            rows = await self._redis.hgetall(self._key)
+            (rows,) = await self._together.ask(("HGETALL", self._key))
             if COUNT not in rows and self._held:
                 rows = await self._give_back()
         self._held = {name: mark for name, text in rows.items() if (mark := _mark(name, text)) is not None}

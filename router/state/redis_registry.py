@@ -7,13 +7,15 @@ import orjson
 from engines.registry import Heartbeat, HeartbeatReader
 from router.state.redis_client import AsyncRedis
 from router.state.redis_store import AT_ONCE, Keys, or_store_error
+from router.state.together import Command, Together
 
 
 class RedisRegistry:
     """`engines.registry.Registry` over Redis, of which replicas of other versions may be part too."""
 
-    def __init__(self, redis: AsyncRedis, keys: Keys) -> None:
+    def __init__(self, redis: AsyncRedis, keys: Keys, together: Together | None = None) -> None:
         self._redis = redis
+        self._together = together or Together(redis)
         self._keys = keys
         self._reader = HeartbeatReader()
         self._read: dict[str, Heartbeat | None] = {}
@@ -62,11 +64,8 @@ class RedisRegistry:
     async def _texts(self) -> dict[str, str | None]:
         """The heartbeats by name: None where one has expired."""
         guessed = self._names
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.smembers(self._keys.replicas)
-            if guessed:
-                pipe.execute_command("MGET", *map(self._keys.replica, guessed))
-            there, *read = await pipe.execute()
+        beats: list[Command] = [("MGET", *map(self._keys.replica, guessed))] if guessed else []
+        there, *read = await self._together.ask(("SMEMBERS", self._keys.replicas), *beats)
         names = self._names = sorted(there)
         if names != guessed:
             read = [await self._redis.mget([*map(self._keys.replica, names)])] if names else []

@@ -17,6 +17,7 @@ from policies.words import Event
 from router.state.redis_client import AsyncRedis as AsyncRedis
 from router.state.redis_client import connect as connect
 from router.state.store import Changes, Copies, Cursor, Logged, LostError, Restored, StoreError, new_generation
+from router.state.together import Together
 
 RECORD_EXPIRY_S: Final = 14 * 24 * 3600
 """A record nobody adds to for two weeks is gone: tasks and segments that no longer exist must not pile up."""
@@ -160,8 +161,15 @@ async def or_store_error() -> AsyncIterator[None]:
 class RedisStore:
     """`router.state.store.Store` over Redis; `clock_s` replaces the server's clock in tests."""
 
-    def __init__(self, redis: AsyncRedis, keys: Keys, clock_s: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        redis: AsyncRedis,
+        keys: Keys,
+        clock_s: Callable[[], float] | None = None,
+        together: Together | None = None,
+    ) -> None:
         self._redis = redis
+        self._together = together or Together(redis)
         self._keys = keys
         self._clock_s = clock_s
         scripts = resources.files("router.state")
@@ -172,11 +180,11 @@ class RedisStore:
 
     async def position(self) -> Cursor:
         """See Store; Redis refuses the SET, though it would change nothing, where it takes no writes."""
-        async with or_store_error(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(self._keys.generation, new_generation(), nx=True)
-            pipe.get(self._keys.generation)
-            pipe.get(self._keys.version)
-            _, generation, version = await pipe.execute()
+        key = self._keys.generation
+        async with or_store_error():
+            _, generation, version = await self._together.ask(
+                ("SET", key, new_generation(), "NX"), ("GET", key), ("GET", self._keys.version)
+            )
         return Cursor(generation, int(version or 0))
 
     async def merge(self, deltas: Sequence[Delta], batch: str = "", generation: str = "") -> Sequence[int]:

@@ -15,7 +15,7 @@ from policies.learning import Lesson
 from policies.records import Delta, Record
 from policies.words import Event
 from router.observe.telemetry import Telemetry
-from router.state.marks import Marks, MemoryMarks
+from router.state.marks import Mark, Marks, MemoryMarks
 from router.state.outage import Outage, logger
 from router.state.pending import Batch, Pending, Writing, Written
 from router.state.store import Changes, Clock, Copies, Cursor, LostError, Store, StoreError
@@ -109,7 +109,11 @@ class Sharing:
         """One round: read, then write; a store that is away, or makes no sense, is counted and said once a minute."""
         try:
             # A store that takes no writes hears no heartbeats either: that none is in it says nothing of the engines.
-            now = await self._store.position()
+            now, beats, marks = await asyncio.gather(
+                self._store.position(), self._registry.replicas(), self._marks.all()
+            )
+            # Engines first: records that cannot be read must not hide them.
+            self._meet(beats, marks)
             if self._outage.lasts or self._fell_behind(now):
                 await self._write_again()
             await self._finish()
@@ -154,12 +158,13 @@ class Sharing:
             with contextlib.suppress(LostError):
                 await self._write()
 
-    async def _read(self, now: Cursor) -> None:
-        # Engines first: records that cannot be read must not hide them.
-        self._fleet.update(await self._registry.replicas())
-        self._fleet.marks = await self._marks.all()
+    def _meet(self, beats: list[Heartbeat], marks: Mapping[str, Mark]) -> None:
+        self._fleet.update(beats)
+        self._fleet.marks = marks
         self.heard.set()
         self._count_replicas()
+
+    async def _read(self, now: Cursor) -> None:
         if self._clock_s() - self._read_all_s > READ_ALL_S:
             self._cursor = Cursor(self._cursor.generation)
         if now == self._cursor and self._restoring is None:
