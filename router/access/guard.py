@@ -178,14 +178,15 @@ def _counted(receive: Receive, meter: Meter) -> Receive:
 def _metered(send: Send, meter: Meter, admitted: Admitted) -> Send:
     """A `send` that tells the client how its limits stand, and the meter what goes out."""
 
-    async def metered(message: Message) -> None:
+    # No coroutine of its own around the server's: every chunk of a stream passes here.
+    def metered(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             meter.status = message["status"]
             headers: RawHeaders = [*message.get("headers", ()), *limit_headers(admitted.rooms)]
             message = {**message, "headers": headers}
         else:
             meter.passes(message.get("body", b""))
-        await send(message)
+        return send(message)
 
     return metered
 

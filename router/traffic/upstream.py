@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import aiohttp
 
 from router.api.deadline import UNBOUNDED, Deadline
-from router.errors import EngineTimeout, EngineUnreachable, NotConnected
+from router.errors import EngineUnreachable, NotConnected
 from router.traffic.running_time import RunningTime
+from router.traffic.vigil import Vigil, silent
 
 # vLLM's server closes an idle connection after 5 s: leaving it first avoids writing into a closed one.
 _KEEPALIVE_S = 4.0
@@ -72,7 +73,7 @@ async def _within(until_s: float, deadline: Deadline, waiting: Awaitable[_T]) ->
             raise  # one of aiohttp's own
         if deadline.at_s <= until_s:
             raise deadline.exceeded() from None
-        raise EngineTimeout("The engine took the request and fell silent.", code="engine_timeout") from None
+        raise silent() from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Answer:
 
     connect_s: float
     _response: aiohttp.ClientResponse
-    _deadline: Deadline
+    _vigil: Vigil
     _first_by_s: float
     _silence_s: float
 
@@ -107,14 +108,14 @@ class Answer:
 
     async def first(self) -> bytes:
         """The first bytes of the body, none where it is empty; raises as `chunk` does."""
-        return await self._read(self._first_by_s)
+        return await self._read(first=True)
 
     async def chunk(self) -> bytes:
         """The next bytes as they arrive, none at the end.
 
         Raises EngineUnreachable where the engine breaks off, EngineTimeout where it falls silent, DeadlineExceeded.
         """
-        return await self._read(None)
+        return await self._read(first=False)
 
     async def body(self) -> bytes:
         """The whole body; raises as `chunk` does."""
@@ -123,24 +124,24 @@ class Answer:
             parts.append(await self.chunk())
         return b"".join(parts)
 
-    async def _read(self, until_s: float | None) -> bytes:
+    async def _read(self, *, first: bool) -> bytes:
         content = self._response.content
         try:
-            # A timer costs as much as a chunk: only for bytes that are not here yet.
             if (arrived := content.read_nowait()) or content.at_eof():
                 return arrived
-            if until_s is None:
-                until_s = asyncio.get_running_loop().time() + self._silence_s
-            return await _within(until_s, self._deadline, content.readany())
+            with self._vigil.until(self._first_by_s) if first else self._vigil.within(self._silence_s):
+                return await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(f"The engine broke off: {_said(error)}.", code="engine_lost") from error
 
     def close(self) -> None:
         """Drop the connection unless the body was read to its end; an engine aborts what nobody reads."""
+        self._vigil.end()
         self._response.close()
 
     def release(self) -> None:
         """Give the connection back after the whole body was read."""
+        self._vigil.end()
         self._response.release()
 
 
@@ -185,7 +186,8 @@ class Upstream:
             raise NotConnected(why, code="engine_not_connected") from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(f"The engine broke off: {_said(error)}.", code="engine_lost") from error
-        return Answer(_CONNECT_S.get(), response, deadline, first_by_s, self._patience.silence_s)
+        vigil = Vigil(response.content, deadline)
+        return Answer(_CONNECT_S.get(), response, vigil, first_by_s, self._patience.silence_s)
 
 
 def _said(error: BaseException) -> str:
