@@ -1,4 +1,6 @@
-"""HAProxy as Ray Serve configures it, made safer: side ports for this machine alone, heads of requests in time."""
+"""HAProxy as Ray Serve configures it, made safer and cheaper: side ports for this machine alone, heads of requests in
+time, ids that are ids, and one watch for clients that leave.
+"""
 
 import contextlib
 import os
@@ -11,20 +13,33 @@ from itertools import pairwise
 from pathlib import Path
 
 from engines.ports import free_port
+from router.api.head import MAX_ID_CHARS
 
 END_LIMIT_S = 5.0
 HEAD_S = 30
 """Longest time for a request's head to arrive: without it a client may hold a connection for an hour by half of one."""
 
-# Ray Serve renders two `bind` lines without a host, and no limit for heads, and has no setting for either: so the
-# program that it is given corrects the file it is started with, each time, and becomes HAProxy.
+MARK = "# added by alpharoute"
+RULES = f"""\
+    http-request del-header x-request-id unless {{ req.fhdr(x-request-id) -m reg '^[ -~]{{1,{MAX_ID_CHARS}}}$' }} {MARK}
+    http-request set-header x-request-disconnect-disabled ?1 {MARK}
+"""
+"""What the public port does with every request.
+
+Serve repeats any id in its answer, where the router takes a plain and short one alone: Serve then makes a new one for
+both. And it need not watch for clients that leave: the router does, and its watch costs two tasks for every request.
+"""
+
+# Ray Serve renders two `bind` lines without a host, no limit for heads and no such rules, and has no setting for any:
+# so the program that it is given corrects the file it is started with, each time, and becomes HAProxy.
 PROGRAM = """#!/bin/sh
 for argument; do
   [ "$previous" = -f ] && configuration=$argument
   previous=$argument
 done
 sed -i -E -e 's/^([[:space:]]*bind )[*]?:({ports})$/\\1127.0.0.1:\\2/' \\
-  -e '/timeout http-request/d' -e '/^defaults/a\\    timeout http-request {head_s}s' "$configuration"
+  -e '/timeout http-request/d' -e '/^defaults/a\\    timeout http-request {head_s}s' \\
+  -e '/{mark}$/d' -e '/^frontend http_frontend/r {rules}' "$configuration"
 exec {haproxy} "$@"
 """
 
@@ -37,10 +52,10 @@ def write_guarded_haproxy(folder: Path, side_ports: Sequence[int]) -> Path | Non
     haproxy = _installed()
     if haproxy is None:
         return None
-    program = folder / "haproxy"
-    program.write_text(
-        PROGRAM.format(ports="|".join(map(str, side_ports)), haproxy=shlex.quote(haproxy), head_s=HEAD_S)
-    )
+    program, rules = folder / "haproxy", folder / "rules.cfg"
+    rules.write_text(RULES)
+    ports = "|".join(map(str, side_ports))
+    program.write_text(PROGRAM.format(ports=ports, haproxy=shlex.quote(haproxy), head_s=HEAD_S, mark=MARK, rules=rules))
     program.chmod(0o700)
     return program
 

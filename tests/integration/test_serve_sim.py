@@ -62,6 +62,17 @@ async def test_two_routers_share_what_they_learn(service: Deployed) -> None:
         await asyncio.sleep(0.2)
 
 
+async def test_an_answer_has_one_request_id(service: Deployed) -> None:
+    """The client's own where it is one, else one that was made; in pages, refusals and answers alike."""
+    async with aiohttp.ClientSession(service.url) as session:
+        for path, body in (("/health", None), ("/v1/chat/completions", {}), ("/v1/chat/completions", CHAT)):
+            for given in ("r-1", "x" * 129, None):
+                method, headers = "GET" if body is None else "POST", {"x-request-id": given} if given else {}
+                async with session.request(method, path, json=body, headers=headers) as answer:
+                    (seen,) = answer.headers.getall("x-request-id")
+                    assert (seen == given) is (given == "r-1"), (path, given, seen)
+
+
 async def test_a_killed_engine_is_replaced_and_no_request_fails(service: Deployed) -> None:
     """Its process is killed: the other pool answers meanwhile, and Serve brings a new engine."""
     victim = next(beat for beat in await service.heartbeats() if beat.pool == "draft")

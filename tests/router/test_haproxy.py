@@ -14,7 +14,7 @@ from redises import until
 
 import router.local.haproxy
 from engines.ports import free_port
-from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
+from router.local.haproxy import RULES, configured_below, end_haproxies, serve_variables, write_guarded_haproxy
 
 WRITTEN = """defaults
     mode http
@@ -28,6 +28,7 @@ listen stats
 """
 STARTED = WRITTEN.replace("bind :9101", "bind 127.0.0.1:9101").replace("bind *:8404", "bind 127.0.0.1:8404")
 STARTED = STARTED.replace("defaults\n", "defaults\n    timeout http-request 30s\n")
+STARTED = STARTED.replace("frontend http_frontend\n", f"frontend http_frontend\n{RULES}")
 
 
 def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +141,32 @@ def _orphan(folder: Path, port: int | None = None, *arguments: str) -> tuple[int
     head = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     assert _answer(port, head).startswith(b"HTTP/1.1 200")
     return port, worker
+
+
+ECHO = """defaults
+    mode http
+    timeout client 5s
+    timeout connect 5s
+    timeout server 5s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request return status 200 content-type text/plain lf-string "%[req.hdr(x-request-id)]|%[req.hdr(x-request-disconnect-disabled)]"
+"""  # noqa: E501 - HAProxy knows no line that goes on
+
+
+def test_an_id_that_the_router_would_not_take_goes_no_further(tmp_path: Path) -> None:
+    """Ray Serve would repeat it beside the router's own; and Serve is told not to watch for clients that leave."""
+    port, configuration = free_port(), tmp_path / "haproxy.cfg"
+    configuration.write_text(ECHO.format(port=port))
+    program = write_guarded_haproxy(tmp_path, (1, 2))
+    assert program is not None
+    with subprocess.Popen([program, "-db", "-f", configuration], stderr=subprocess.DEVNULL) as running:
+        try:
+            for given, kept in ((b"r 1", b"r 1"), (b"x" * 128, b"x" * 128), (b"x" * 129, b""), ("ü".encode(), b"")):
+                head = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: %b\r\n\r\n" % given
+                assert _answer(port, head).endswith(b"\r\n\r\n%b|?1" % kept)
+        finally:
+            running.terminate()
 
 
 def _answer(port: int, sent: bytes, limit_s: float = 20) -> bytes:
