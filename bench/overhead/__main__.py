@@ -15,8 +15,8 @@ from rich.console import Console
 
 from bench.overhead.measure import INSTANT, PACED, Figures, Load, Target, measure
 from bench.overhead.others import installed_vllm_router, vllm_router
-from bench.overhead.report import DIRECT, summary, table
-from bench.overhead.targets import alone, engines, with_ray
+from bench.overhead.report import DIRECT, account, summary, table
+from bench.overhead.targets import alone, engines, simulated, with_ray
 from bench.provenance import provenance
 from engines.ports import free_port
 
@@ -43,7 +43,7 @@ def main(
             input(f"Engines: {urls}. Start the other router over them, then press Enter. ")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alpharoute-bench-")))
         own = stack.enter_context(alone(urls, folder))
-        targets = [Target(DIRECT, {INSTANT: urls["instant"], PACED: urls["paced"]}), own]
+        targets = [Target(DIRECT, {INSTANT: urls["instant"], PACED: urls["paced"]}, beside=simulated()), own]
         if ray or replicas > 1:
             targets.append(stack.enter_context(with_ray(urls, folder, free_port(), replicas)))
         if other := beside or installed_vllm_router():
@@ -53,7 +53,8 @@ def main(
             targets.append(Target(name, {INSTANT: url, PACED: url}))
         found = summary(asyncio.run(_measured(targets, rounds, load)))
         found[own.name]["stages"] = stages = _stages(own.urls[INSTANT])
-    Console(width=180).print(table(found), f"Stages of the router, µs on average: {stages}")
+    cores = len(os.sched_getaffinity(0))
+    Console(width=180).print(table(found), account(found, cores), f"Stages of the router, µs on average: {stages}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         ended = {"load_average": [round(one, 2) for one in os.getloadavg()]}

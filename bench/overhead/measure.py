@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -18,11 +18,21 @@ INSTANT, PACED = "instant", "paced"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a model is asked (base URL by model), and the router processes whose CPU time is counted, if known."""
+    """Where a model is asked (base URL by model), and the router processes whose CPU time is counted, if known.
+
+    `beside`: the other processes that work for a request, by what they are.
+    """
 
     name: str
     urls: dict[str, str]
     pids: tuple[int, ...] = ()
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def account(self) -> dict[str, tuple[int, ...]]:
+        """Every process that shares this machine's cores, the load generator's own among them."""
+        router = {"router": self.pids} if self.pids else {}
+        return {"load": (os.getpid(),), **self.beside, **router}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class Figures:
 
     `requests_per_s_with_cores`: what its router processes could answer with a core each, by the CPU time of the one
     that had most of it: requests answered per CPU second of that one. It does not depend on who else uses the cores.
+    `account_us`: CPU time per request of everything on the machine that works for it, router replicas together.
     """
 
     p50_ms: float
@@ -50,15 +61,17 @@ class Figures:
     cpu_us_per_chunk: float | None
     cpu_us_per_request: float | None
     requests_per_s_with_cores: float | None = None
+    account_us: Mapping[str, float] = field(default_factory=dict)
 
 
 async def measure(target: Target, load: Load) -> Figures:
     """Ask one target for everything, one thing after another."""
     took_ms = [took_s * 1000 for took_s in await _sequential(target, load.requests)]
     cuts = quantiles(took_ms, n=100)
-    before_s = cpu_s(target.pids)
+    before_s, account_s = cpu_s(target.pids), _account_s(target)
     answered, busy_s = await _answered(target, load.seconds)
     request_cpu_s = _since(before_s, target.pids)
+    account = {kind: spent_s - account_s[kind] for kind, spent_s in _account_s(target).items()}
     chunks, stream_s = await _streamed(target, INSTANT, load.stream_tokens)
     before_s = cpu_s(target.pids)
     paced, _ = await _streamed(target, PACED, load.paced_tokens)
@@ -71,6 +84,7 @@ async def measure(target: Target, load: Load) -> Figures:
         cpu_us_per_chunk=sum(chunk_cpu_s) / paced * 1e6 if chunk_cpu_s else None,
         cpu_us_per_request=sum(request_cpu_s) / answered * 1e6 if request_cpu_s else None,
         requests_per_s_with_cores=answered / max(request_cpu_s) if request_cpu_s else None,
+        account_us={kind: spent_s / answered * 1e6 for kind, spent_s in account.items()},
     )
 
 
@@ -82,6 +96,10 @@ def cpu_s(pids: tuple[int, ...]) -> tuple[float, ...]:
 
 def _since(before_s: tuple[float, ...], pids: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(now_s - then_s for then_s, now_s in zip(before_s, cpu_s(pids), strict=True))
+
+
+def _account_s(target: Target) -> dict[str, float]:
+    return {kind: sum(cpu_s(pids)) for kind, pids in target.account.items()}
 
 
 async def _sequential(target: Target, requests: int) -> list[float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 from rich.table import Table
 
@@ -43,7 +44,15 @@ def summary(rounds: Mapping[str, Sequence[Figures]]) -> dict[str, dict[str, obje
             "requests_per_s_with_cores": value([f.requests_per_s_with_cores for f in own]),
         }
         found[name] = {figure: asdict(one) if one else None for figure, one in values.items()}
+        found[name]["account_us"] = _account(own)
     return found
+
+
+def _account(rounds: Sequence[Figures]) -> dict[str, float]:
+    """The median of each kind of process, and of what all of them took."""
+    kinds = {kind: [one.account_us[kind] for one in rounds] for kind in rounds[0].account_us}
+    every = {**kinds, "all": [sum(one.account_us.values()) for one in rounds]}
+    return {kind: round(median(figures), 1) for kind, figures in every.items()}
 
 
 def table(found: Mapping[str, Mapping[str, object]]) -> Table:
@@ -60,6 +69,18 @@ def table(found: Mapping[str, Mapping[str, object]]) -> Table:
     shown = Table("target", *figures)
     for name, values in found.items():
         shown.add_row(name, *(_cell(values[figure]) for figure in figures))
+    return shown
+
+
+def account(found: Mapping[str, Mapping[str, Any]], cores: int) -> Table:
+    """Where a request's CPU time goes on this machine, and how many requests its cores could answer at most."""
+    kinds = list(dict.fromkeys(kind for values in found.values() for kind in values["account_us"]))
+    kinds = [*(kind for kind in kinds if kind != "all"), "all"]
+    shown = Table("CPU µs per request", *kinds, f"at most, on {cores} cores")
+    for name, values in found.items():
+        spent = values["account_us"]
+        most = f"{cores / spent['all'] * 1e6:.0f} requests/s"
+        shown.add_row(name, *(f"{spent[kind]:.0f}" if kind in spent else "–" for kind in kinds), most)
     return shown
 
 

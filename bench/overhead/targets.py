@@ -14,7 +14,7 @@ import yaml
 
 from bench.overhead.client import KEY
 from bench.overhead.measure import INSTANT, PACED, Target
-from bench.processes import router_processes
+from bench.processes import haproxies, router_processes, simulators
 from engines.child import die_with_parent
 from router.access.keys import hash_of
 from router.config.settings import load_settings
@@ -42,6 +42,11 @@ def engines() -> Iterator[dict[str, str]]:
         yield urls
 
 
+def simulated() -> dict[str, tuple[int, ...]]:
+    """The engines' processes, for the account of a request."""
+    return {"engines": tuple(process.pid for process in simulators())}
+
+
 def pools(urls: dict[str, str]) -> list[dict[str, Any]]:
     """The settings of pools over these engines."""
     shared = {"engine": "url", "self_check": False, "probe": False}
@@ -60,7 +65,7 @@ def alone(urls: dict[str, str], folder: Path) -> Iterator[Target]:
     with _process("bench.overhead.served", str(settings)) as (process, line):
         url = line.strip()
         until_answers(f"{url}/ready")
-        yield Target("router", {INSTANT: url, PACED: url}, (process.pid,))
+        yield Target("router", {INSTANT: url, PACED: url}, (process.pid,), simulated())
 
 
 @contextlib.contextmanager
@@ -71,7 +76,8 @@ def with_ray(urls: dict[str, str], folder: Path, port: int, routers: int = 1) ->
     with LocalService(settings) as service:
         service.wait(lambda seen: None)
         pids = tuple(process.pid for process in router_processes())
-        yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url}, pids)
+        proxy = {"proxy": tuple(process.pid for process in haproxies())}
+        yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url}, pids, {**proxy, **simulated()})
 
 
 def with_key(folder: Path) -> Path:
