@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.correctness.methods import RUNS, VANILLA, missing
-from bench.methods.tables import ALL, times_table, write_table
+from bench.document import write_table
+from bench.methods.tables import ALL, times_table
 from bench.provenance import provenance
 from engines.demo.build import DemoPair, build_demo_pair, default_folder
 from engines.demo.progress import reporting

@@ -20,7 +20,8 @@ from rich.progress import track
 from bench.correctness.engine import ENVIRONMENT
 from bench.correctness.methods import K_MAX, RUNS, engine_options, missing
 from bench.correctness.pair import correctness_models
-from bench.methods.tables import lengths_table, write_table
+from bench.document import write_table
+from bench.methods.tables import lengths_table
 from bench.provenance import provenance
 from engines.demo.progress import silent
 from engines.demo.workload import ExampleRequest, load_workload

@@ -1,8 +1,9 @@
-"""The measurements of `bench.methods` as tables, and where a document holds them."""
+"""The measurements of `bench.methods` as tables."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from bench.document import markdown_table
 
 ALL = "all"
 TASKS = {
@@ -59,18 +60,4 @@ def _with_interval(one: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Mapping[str, Sequence[str]], heads: Sequence[str]) -> str:
-    lines = [["", *heads], ["---"] * (1 + len(heads)), *([NAMES[name], *rows[name]] for name in NAMES if name in rows)]
-    return "\n".join(f"|{'|'.join(line)}|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_table(document: Path, name: str, table: str) -> None:
-    """Put a table between the comments `<!-- NAME -->` and `<!-- /NAME -->` of a document.
-
-    ValueError where the document has no such place.
-    """
-    text = document.read_text(encoding="utf-8")
-    before, opened, rest = text.partition(f"<!-- {name} -->\n")
-    _, closed, after = rest.partition(f"<!-- /{name} -->\n")
-    if not opened or not closed:
-        raise ValueError(f"{document} has no place for a table between <!-- {name} --> and <!-- /{name} -->")
-    document.write_text(f"{before}{opened}\n{table}\n\n{closed}{after}", encoding="utf-8")
+    return markdown_table(["", *heads], [[NAMES[name], *rows[name]] for name in NAMES if name in rows])

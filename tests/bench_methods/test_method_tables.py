@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.methods.tables import ALL, TASKS, lengths_table, times_table, write_table
+from bench.document import write_table
+from bench.methods.tables import ALL, TASKS, lengths_table, times_table
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = ROOT / "bench" / "results" / "lengths" / "demo.json"
