@@ -69,7 +69,7 @@ async def running_ingress(
     telemetry = Telemetry()
     knowledge = Knowledge(settings.policy)
     may_sleep = frozenset(pool.name for pool in settings.pools if pool.autoscaling.idle_s is not None)
-    fleet = Fleet(clock_s, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience), may_sleep)
+    fleet = Fleet(time.monotonic, settings.router.heartbeat_ttl_s, _tolerance(settings.resilience), may_sleep)
     sleepers = Sleepers(settings.pools, fleet, telemetry, clock_s, call_back, settings.router.replicas)
     names = [pool.name for pool in settings.pools]
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call, names)
@@ -91,7 +91,7 @@ async def running_ingress(
     pages = Pages(name, telemetry, board or MemoryBoard())
     gate = _gate(settings.queue, fleet, telemetry)
     recorder = Recorder(telemetry, sharing, part.pilot, part.witness, fleet, gate, decisions, clock_s)
-    retries = Retries(settings.router.retries, _budget(settings.resilience), telemetry, clock_s)
+    retries = Retries(settings.router.retries, _budget(settings.resilience), telemetry, time.monotonic)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
     async with (
         Upstream(patience) as upstream,
@@ -108,7 +108,7 @@ async def running_ingress(
         tasks = [
             asyncio.create_task(sharing.run(settings.router.sync_s)),
             asyncio.create_task(gate.watch(settings.router.sync_s)),
-            asyncio.create_task(Probes(fleet, upstream, telemetry, clock_s).watch(settings.router.sync_s)),
+            asyncio.create_task(Probes(fleet, upstream, telemetry).watch(settings.router.sync_s)),
             asyncio.create_task(pages.run()),
             asyncio.create_task(scheduled(settings, fleet, knowledge, sharing, clock_s).run()),
         ]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from engines.registry import Heartbeat
+from engines.registry import Heartbeat, Sampling
 from policies.occupancy import Batch, Occupancy, Ticket, Usual
 from policies.words import Choice, Pool, Replica, Request
 from router.state.marks import Mark
@@ -72,10 +72,11 @@ class Fleet:
     ) -> None:
         """`grace_s`: how long a replica that vanished from the registry is still tried; a wiped Redis loses nobody.
 
-        `tolerance` is that of each replica's breaker, `sleepers` are the pools that may have no replica.
+        `clock_s` only measures how long things last, so it must not be one that is set, back or forth; breakers go by
+        it. `tolerance` is that of each replica's breaker, `sleepers` are the pools that may have no replica.
         """
         self._sleepers = sleepers
-        self._clock_s = clock_s
+        self.clock_s = clock_s
         self._grace_s = grace_s
         self._tolerance = tolerance
         self._entries: dict[str, _Entry] = {}
@@ -85,7 +86,7 @@ class Fleet:
 
     def update(self, heartbeats: Sequence[Heartbeat], *, complete: bool = True) -> None:
         """Take over what the registry holds now; unless `complete`, others may be there that were not heard."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         # Words of pools that are no longer, or may no longer sleep, stay for weeks.
         heartbeats = [beat for beat in heartbeats if beat.state != "asleep" or beat.pool in self._sleepers]
         for heartbeat in heartbeats:
@@ -129,6 +130,11 @@ class Fleet:
     def serves(self, model: str) -> bool:
         """Whether a replica of the model is known, in whatever state."""
         return any(_serves(entry.heartbeat, model) for entry in self._entries.values())
+
+    def sampling(self, model: str) -> Sampling:
+        """How the model's engines sample where a request does not say; vLLM's way where none is known."""
+        known = (entry.heartbeat.sampling for entry in self._entries.values() if _serves(entry.heartbeat, model))
+        return next(known, Sampling())
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
@@ -174,7 +180,7 @@ class Fleet:
 
     def suspects(self) -> list[Suspect]:
         """Replicas that a probe should try now."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         return [
             Suspect(name, entry.heartbeat.pool, entry.heartbeat.model, _endpoint(entry))
             for name, entry in self._entries.items()
@@ -196,18 +202,18 @@ class Fleet:
         """A request goes out; its context grows to prompt and answer, so that half the answer is its mean."""
         entry = self._entries[choice.replica]
         context_tokens = request.prompt_tokens + choice.expected_output_tokens / 2
-        ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self._clock_s())
+        ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self.clock_s())
         entry.view = None
         return Flight(ticket, entry.breaker, entry)
 
     def end(self, flight: Flight) -> Batch:
         """The request is over, however it ended; what its batch was like meanwhile."""
         flight._entry.view = None
-        return flight._entry.occupancy.leave(flight.ticket, self._clock_s())
+        return flight._entry.occupancy.leave(flight.ticket, self.clock_s())
 
     def circuits(self) -> list[tuple[str, str, Circuit]]:
         """Pool, replica and breaker of every replica known."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         entries = self._entries.items()
         return [(entry.heartbeat.pool, name, entry.breaker.circuit(now_s)) for name, entry in entries]
 

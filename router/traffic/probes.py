@@ -9,7 +9,6 @@ import orjson
 from router.api.deadline import Deadline
 from router.errors import NotConnected, RequestError
 from router.observe.telemetry import Telemetry
-from router.state.store import Clock
 from router.traffic.breaker import Circuit
 from router.traffic.fleet import Fleet, Suspect
 from router.traffic.forward import ask_whole
@@ -34,7 +33,6 @@ class Probes:
     fleet: Fleet
     upstream: Upstream
     telemetry: Telemetry
-    clock_s: Clock
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def watch(self, every_s: float) -> None:
@@ -56,7 +54,7 @@ class Probes:
                 good = await self._answers(suspect)
             except NotConnected:
                 connected = False
-            suspect.endpoint.breaker.probed(self.clock_s(), good=good, connected=connected)
+            suspect.endpoint.breaker.probed(self.fleet.clock_s(), good=good, connected=connected)
             turned = Circuit.CLOSED if good else Circuit.OPEN
             self.telemetry.breaker_turns.labels(suspect.pool, str(turned)).inc()
             if good:

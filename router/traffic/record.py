@@ -203,7 +203,7 @@ class Recorder:
     def failed(self, pool: str, replica: str, breaker: Breaker, error: EngineUnreachable) -> None:
         """A replica failed a request."""
         self.telemetry.engine_failures.labels(pool, error.code or "unknown").inc()
-        if breaker.failed(self.clock_s(), at_once=isinstance(error, NotConnected)):
+        if breaker.failed(self.fleet.clock_s(), at_once=isinstance(error, NotConnected)):
             self.telemetry.breaker_turns.labels(pool, str(Circuit.OPEN)).inc()
             logger.warning("replica %s is left out for a while: %s", replica, error)
 

@@ -77,7 +77,7 @@ class Sleepers:
         """A request wants the pool for `busy_s` seconds; None: it cannot do without."""
         if pool in self._calls:
             return
-        if busy_s is None or self._demands[pool].missed(busy_s, self._clock_s()):
+        if busy_s is None or self._demands[pool].missed(busy_s, self._fleet.clock_s()):
             self._calls[pool] = asyncio.create_task(self._called(pool))
 
     async def _called(self, pool: str) -> None:
