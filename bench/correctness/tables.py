@@ -39,14 +39,7 @@ def _methods(file: Path) -> dict[str, Any]:
 
 
 def _table(methods: Mapping[str, Any]) -> str:
-    heads = (
-        "method",
-        "greedy answers that differ",
-        "drafts accepted",
-        "p of the samples",
-        "no rolls",
-        "drafts accepted",
-    )
+    heads = ("method", "greedy answers that differ", "drafts accepted", "p of the samples", "no rolls", "their drafts")
     return markdown_table(heads, [(NAMES[name], *_cells(methods[name])) for name in NAMES if name in methods])
 
 
@@ -67,5 +60,5 @@ def _accepted(counts: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     for place, table in tables(RESULTS).items():
-        print(table)
         write_table(DOCUMENT, place, table)
+        print(table)
