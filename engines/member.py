@@ -13,8 +13,9 @@ import aiohttp
 from engines.engine import Engine
 from engines.pool import PoolSettings
 from engines.preflight.revision import revision_of
+from engines.preflight.sampling import sampling_of
 from engines.preflight.starting import refuse_unfit
-from engines.registry import Heartbeat, Registry, State
+from engines.registry import Heartbeat, Registry, Sampling, State
 from engines.sleep import fall_asleep, wake_up
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.turn import Turn
@@ -63,6 +64,7 @@ class Member:
         self._verified = Verified(pool.vllm.max_model_len)
         self._ready_since_s = 0.0
         self._revisions: tuple[str | None, str | None] = (None, None)
+        self._sampling = Sampling()
         self._warned = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
@@ -94,7 +96,7 @@ class Member:
     async def _start(self) -> None:
         await self._examine()
         await self._engine.start()
-        await self._find_revisions()
+        await self._read_models()
         await self._while_alive(self._verify())
         if self._state == "starting":
             self._still.reset()
@@ -129,13 +131,14 @@ class Member:
             self._warned = f" (preflight: {warnings[0]})" if warnings else ""
             self._phase = ""
 
-    async def _find_revisions(self) -> None:
-        """Which weights the engine has loaded; after its start, for vLLM may have fetched them."""
+    async def _read_models(self) -> None:
+        """Which weights the engine has loaded, and how it samples; after its start, for vLLM may have fetched them."""
         pool = self._pool
         if pool.engine == "vllm":
             drafter = pool.drafter if pool.method != "custom_class" else None
             target = await asyncio.to_thread(revision_of, pool.target)
             self._revisions = target, await asyncio.to_thread(revision_of, drafter) if drafter else None
+            self._sampling = await asyncio.to_thread(sampling_of, pool.target, pool.vllm.args)
 
     async def leave(self, drain_s: float) -> None:
         """Say that it drains, let running requests finish for `drain_s`, then end the engine and be forgotten."""
@@ -276,6 +279,7 @@ class Member:
             kv_usage=load.kv_usage,
             max_running=self._max_running,
             max_context_tokens=self._verified.context_tokens,
+            sampling=self._sampling,
             sampled_speculation=self._verified.sampled_speculation,
             probe=self._verified.probe,
             reloadable=self._reloadable,

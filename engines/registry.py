@@ -17,6 +17,15 @@ TRYING_AGAIN = "trying again"
 State = Literal["starting", "ready", "draining", "asleep"]
 
 
+class Sampling(BaseModel):
+    """How an engine samples where a request does not say."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, ge=0, le=1)
+
+
 class Heartbeat(BaseModel):
     """What a replica announces every interval; it vanishes from the registry when it stops announcing.
 
@@ -49,6 +58,7 @@ class Heartbeat(BaseModel):
     kv_usage: float = Field(default=0.0, ge=0, le=1)
     max_running: int = Field(default=256, ge=1)
     max_context_tokens: int | None = None
+    sampling: Sampling = Sampling()
     sampled_speculation: bool = True
     probe: tuple[StepTime, ...] = ()
     reloadable: bool = False

@@ -154,6 +154,8 @@ class Ingress:
             parse = partial(parse_generation, route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
             asked = await _off_the_loop(parse, raw)
             asked = await _off_the_loop(partial(asked.under, self.catalogue.served(asked.model)), raw)
+        sampling = self.catalogue.sampling(asked.model)
+        asked = asked.sampled_as(sampling.temperature, sampling.top_p)
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
             if asked.route.measured:  # the two APIs in which a target is asked for its answers

@@ -16,8 +16,7 @@ def capped(asked: Generation, temperature_max: float | None, top_p_max: float | 
     several = asked.choices > 1 and temperature_max == 0
     if temperature_max is not None and temperature > temperature_max and not several:
         changed["temperature"] = temperature = temperature_max
-    top_p = asked.body.get("top_p")
-    if top_p_max is not None and (not isinstance(top_p, int | float) or top_p > top_p_max):
+    if top_p_max is not None and asked.top_p > top_p_max:
         changed["top_p"] = top_p_max
     if not changed:
         return asked, ""

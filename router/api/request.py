@@ -62,6 +62,7 @@ class Generation:
     stream: bool
     wants_usage: bool
     temperature: float
+    top_p: float
     max_tokens: int | None
     choices: int
     tools: bool
@@ -72,6 +73,15 @@ class Generation:
     def asks_usage(self) -> bool:
         """Whether the router has to ask for the usage chunk itself, which it then keeps."""
         return self.stream and self.route.measured and not self.wants_usage
+
+    def sampled_as(self, temperature: float, top_p: float) -> "Generation":
+        """The same where an engine that samples like this answers it: what the client did not say is the engine's."""
+        said = self.body.get
+        return replace(
+            self,
+            temperature=temperature if said("temperature") is None else self.temperature,
+            top_p=top_p if said("top_p") is None else self.top_p,
+        )
 
     def under(self, model: str) -> "Generation":
         """The same for the name under which engines serve the model."""
@@ -99,12 +109,19 @@ def parse_generation(route: Route, raw: bytes, *, xargs: frozenset[str], extra_f
         stream=stream,
         wants_usage=_wants_usage(body, stream=stream),
         temperature=read_number(body, "temperature", default=1.0, low=0.0, high=MAX_TEMPERATURE),
+        top_p=_top_p(body),
         max_tokens=_max_tokens(body, route.max_tokens_fields),
         choices=_choices(body) if route.measured else 1,
         tools=bool(read_list(body, "tools") or read_list(body, "functions")),
         grammar=route.has_grammar(body),
         prompt_chars=route.prompt_chars(body),
     )
+
+
+def _top_p(body: Body) -> float:
+    """A figure that is none, or out of range, is the engine's to refuse."""
+    said = body.get("top_p")
+    return float(said) if isinstance(said, int | float) else 1.0
 
 
 def _refuse_state(route: Route, body: Body) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.pool import PoolSettings
+from engines.registry import Sampling
 from router.errors import NotFound
 from router.traffic.fleet import Fleet
 
@@ -27,6 +28,10 @@ class Catalogue:
             return model
         names = ", ".join(sorted({*self.models, *self.loras, *self.aliases}))
         raise NotFound(f"There is no model {asked!r} here; there are {names}.", param="model", code="model_not_found")
+
+    def sampling(self, served: str) -> Sampling:
+        """How a model, by the name under which engines serve it, samples where a request does not say."""
+        return self.fleet.sampling(served)
 
     def cards(self) -> list[dict[str, object]]:
         """OpenAI's model objects, with vLLM's `root`, `parent` and `max_model_len` (the longest any engine takes)."""

@@ -304,6 +304,31 @@ async def test_caps_reach_the_engine_and_the_client() -> None:
                 assert service.recent(got.headers["x-alpharoute-replica"])["temperature"] == temperature
 
 
+async def test_what_a_client_does_not_say_is_the_model_s_own() -> None:
+    """A model that samples at .6 by itself is neither capped upwards to .8 nor counted among the hot ones."""
+    rule = {"name": "cool", "when": {}, "then": {"temperature_max": 0.8, "top_p_max": 0.9}}
+    async with routers(1, memory_stores(), policy={**QUIET, "rules": [rule]}) as (service,):
+        for name in service.engines:
+            await service.announce(name, sampling={"temperature": 0.6, "top_p": 0.95})
+        await service.until(lambda: service.ingress.fleet.sampling("demo").temperature == 0.6)
+        for said, told, meant in (
+            ({}, "top_p=0.9", 0.6),
+            ({"temperature": 1.5, "top_p": 0.5}, "temperature=0.8", 0.8),
+        ):
+            async with service.session.post("/v1/chat/completions", json={**CHAT, "max_tokens": 4, **said}) as got:
+                assert got.status == 200, await got.text()
+                assert got.headers["x-alpharoute-capped"] == told
+                asked = service.recent(got.headers["x-alpharoute-replica"])
+            assert asked["temperature"] == (0.8 if said else 1.0), "what was not capped is the engine's to choose"
+            number = got.headers["x-request-id"]
+
+            async def told_of(number: str = number, meant: float = meant) -> bool:
+                async with service.session.get(f"/admin/v1/decisions/{number}") as explained:
+                    return explained.status == 200 and f"temperature {meant:g}," in await explained.text()
+
+            await service.until_async(told_of)
+
+
 async def test_a_rule_may_ask_for_a_header() -> None:
     """Only headers that rules name are looked at."""
     rule = {"when": {"headers": {"X-Team": ["search"]}}, "then": {"speculation": "off"}}
