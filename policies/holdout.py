@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.mechanisms import Guard
-from policies.words import Choice, Event, Outcome, Reason, Request
+from policies.words import Event, Outcome, Reason, Request
 
 HALF_LIFE_S = 3600.0
 MIXTURE = 0.1
@@ -112,10 +112,3 @@ def guard_event(request: Request, found: Verdict, epoch: int, seconds: float, no
     against = f"its hold-out of {found.held_out:.0f} requests"
     detail = f"speculation was {slower:.0%} slower than {against}; off for {seconds:.0f} s"
     return Event("guard_tripped", f"{request.model}/{request.task}", now_s, detail, f"{canary_key(request)}@{epoch}")
-
-
-def vanilla_excess(choice: Choice) -> float:
-    """Vanilla's predicted seconds per token over the choice's, less 1; infinite where there is no vanilla."""
-    if choice.vanilla_u_s is None or choice.u_s <= 0:
-        return math.inf
-    return choice.vanilla_u_s / choice.u_s - 1

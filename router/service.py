@@ -20,7 +20,6 @@ from router.distilling import kept_prompts
 from router.evaluation import scheduled
 from router.feedback import kept_feedback
 from router.ingress import Ingress
-from router.observe.overview import Decisions
 from router.observe.pages import Board, MemoryBoard, Pages
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import tracing
@@ -73,7 +72,6 @@ async def running_ingress(
     sleepers = Sleepers(settings.pools, fleet, telemetry, clock_s, call_back, settings.router.replicas)
     names = [pool.name for pool in settings.pools]
     sharing = Sharing(store, registry, knowledge, fleet, telemetry, clock_s, shared.marks, roll_call, names)
-    decisions = Decisions()
     part = helm(
         shared.steering,
         settings.decisions,
@@ -90,7 +88,7 @@ async def running_ingress(
     traces = tracing(settings.tracing)
     pages = Pages(name, telemetry, board or MemoryBoard())
     gate = _gate(settings.queue, fleet, telemetry)
-    recorder = Recorder(telemetry, sharing, part.pilot, part.witness, fleet, gate, decisions, clock_s)
+    recorder = Recorder(telemetry, sharing, part.pilot, part.witness, fleet, gate, clock_s)
     retries = Retries(settings.router.retries, _budget(settings.resilience), telemetry, time.monotonic)
     patience = Patience(limits.connect_s, limits.first_byte_s, limits.silence_s)
     async with (
@@ -136,7 +134,7 @@ async def running_ingress(
                     draws=random.Random(),
                 ),
                 recorder=recorder,
-                status=Status(name, catalogue, part.pilot, fleet, sharing, decisions, pages, clock_s),
+                status=Status(name, catalogue, part.pilot, fleet, sharing, pages, clock_s),
                 admin=admin,
                 tracing=traces,
                 logged=settings.logs.requests,

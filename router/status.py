@@ -8,7 +8,6 @@ import orjson
 
 from engines.registry import TRYING_AGAIN
 from router.api.http import JSON
-from router.observe.overview import Decisions
 from router.observe.pages import Pages
 from router.observe.telemetry import CONTENT_TYPE
 from router.openapi import openapi_document
@@ -40,14 +39,12 @@ class Status:
         pilot: Pilot,
         fleet: Fleet,
         sharing: Sharing,
-        decisions: Decisions,
         metrics: Pages,
         clock_s: Clock,
     ) -> None:
         self._router = router
         self._catalogue = catalogue
         self._pilot = pilot
-        self._decisions = decisions
         self._fleet = fleet
         self._sharing = sharing
         self._metrics = metrics

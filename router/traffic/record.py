@@ -13,7 +13,6 @@ from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
 from router.errors import EngineUnreachable, NotConnected, RequestError
 from router.observe.logs import FIELDS
-from router.observe.overview import Decisions
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
 from router.state.store import Clock
@@ -140,14 +139,11 @@ class Recorder:
     witness: Witness
     fleet: Fleet
     gate: Gate
-    decisions: Decisions
     clock_s: Clock
 
     def chosen(self, request: Request, choice: Choice) -> Flight:
         """A choice is acted on."""
-        now_s = self.clock_s()
-        self.pilot.knowledge_of(choice).commit(request, choice, now_s)
-        self.decisions.add(request, choice, now_s)
+        self.pilot.knowledge_of(choice).commit(request, choice, self.clock_s())
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
         if choice.vanilla_tpot_s and choice.tpot_s > 0:
