@@ -5,10 +5,12 @@ import contextlib
 import json
 import logging
 import random
+import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
+
+import orjson
 
 from classifiers.feedback import opted_out
 from classifiers.line_file import LineFile
@@ -21,7 +23,9 @@ from router.errors import SetupError
 logger = logging.getLogger("alpharoute.distillation")
 
 FLUSH_S = 1.0
-MAX_WAITING = 200
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Of requests that wait for the next flush, as their clients sent them."""
+
 FIELDS = ("messages", "prompt", "tools")
 """What is kept of a request's body: with these a target can be asked again."""
 
@@ -36,24 +40,36 @@ class PromptKeeper:
         self._file = file
         self._share = share
         self._draw = draw
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[tuple[Request, bytes]] = []
+        self._waiting_bytes = 0
+        self._turn = threading.Lock()
 
-    def offer(self, body: Mapping[str, Any], headers: Mapping[str, str], request: Request) -> None:
-        """Remember a request's prompt until the next flush, unless its client opted out; never waits."""
-        if self._file is None or request.task not in self.wanted or len(self._waiting) >= MAX_WAITING:
+    def offer(self, raw: bytes, headers: Mapping[str, str], request: Request) -> None:
+        """Remember a request's body until the next flush, unless its client opted out; never waits, reads nothing."""
+        if self._file is None or request.task not in self.wanted:
             return
         if opted_out(headers) or self._draw() >= self._share:
             return
-        kept = {name: body[name] for name in FIELDS if name in body}
-        if "messages" in kept or isinstance(kept.get("prompt"), str):
-            line = {"task": request.task, "model": request.model, **kept}
-            self._waiting.append(json.dumps(line).encode() + b"\n")
+        with self._turn:
+            if self._waiting_bytes + len(raw) <= MAX_WAITING_BYTES:
+                self._waiting.append((request, raw))
+                self._waiting_bytes += len(raw)
 
     def flush(self) -> None:
-        """Write what waits; raises OSError, and what was taken to be written is lost."""
-        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        """Write what waits; raises OSError, and what was taken to be written is lost. For a thread: bodies are long."""
+        with self._turn:
+            taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        lines = b"".join(_line(request, orjson.loads(raw)) for request, raw in taken)
         if lines and self._file is not None:
-            self._file.append(b"".join(lines))
+            self._file.append(lines)
+
+
+def _line(request: Request, body: Mapping[str, Any]) -> bytes:
+    """What is kept of a body; nothing where its prompt is token ids, which mean nothing to another tokenizer."""
+    kept = {name: body[name] for name in FIELDS if name in body}
+    if "messages" not in kept and not isinstance(kept.get("prompt"), str):
+        return b""
+    return json.dumps({"task": request.task, "model": request.model, **kept}).encode() + b"\n"
 
 
 @contextlib.asynccontextmanager

@@ -159,7 +159,7 @@ class Ingress:
         with visit.stage("classify"):
             request = visit.request = self._request(asked, headers, self._label(asked, headers))
             if asked.route.measured:  # the two APIs in which a target is asked for its answers
-                self.distilling.offer(asked.body, headers, request)
+                self.distilling.offer(asked.raw, headers, request)
             rules = self.dispatch.asked(request, self.pilot.deciding(request, visit.request_id).knowledge)
             if rules.caps:
                 asked, visit.capped = capped(asked, rules.temperature_max, rules.top_p_max)

@@ -20,11 +20,12 @@ from policies.words import Request
 from router.cli import app
 from router.commands.distill import Collecting, collected, read_prompts
 from router.config.distillation import DistillationSettings
-from router.distilling import PromptKeeper, kept_prompts
+from router.distilling import MAX_WAITING_BYTES, PromptKeeper, kept_prompts
 from router.errors import SetupError
 
 SQL = Request("m", "sql_generation")
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 1, "user": "somebody"}
+RAW = json.dumps(BODY).encode()
 
 
 async def _until_written(path: Path) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ async def test_nothing_is_kept_unless_the_operator_says_so() -> None:
     """Off by default: prompts are offered and go nowhere."""
     async with kept_prompts(DistillationSettings(), Knowledge()) as keeper:
         keeper.wanted = frozenset({"sql_generation"})
-        keeper.offer(BODY, {}, SQL)
+        keeper.offer(RAW, {}, SQL)
         assert not keeper._waiting
 
 
@@ -49,10 +50,10 @@ async def test_prompts_of_the_tasks_named_are_kept(tmp_path: Path) -> None:
     settings = DistillationSettings(prompts=path, tasks=frozenset({"sql_generation"}), share=1.0)
     async with kept_prompts(settings, Knowledge(), every_s=0.01) as keeper:
         await _until_wanted(keeper)
-        keeper.offer(BODY, {}, Request("m", "translation"))
-        keeper.offer(BODY, {"x-alpharoute-feedback": "off"}, SQL)
-        keeper.offer({"model": "m", "prompt": [1, 2, 3]}, {}, SQL)  # token numbers mean nothing to another tokenizer
-        keeper.offer(BODY, {}, SQL)
+        keeper.offer(RAW, {}, Request("m", "translation"))
+        keeper.offer(RAW, {"x-alpharoute-feedback": "off"}, SQL)
+        keeper.offer(b'{"model":"m","prompt":[1,2,3]}', {}, SQL)  # token numbers mean nothing to another tokenizer
+        keeper.offer(RAW, {}, SQL)
         (kept,) = await _until_written(path)
     assert kept == {"task": "sql_generation", "model": "m", "messages": BODY["messages"]}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -82,9 +83,22 @@ def test_a_share_is_kept(tmp_path: Path) -> None:
     keeper = PromptKeeper(LineFile(path, 1 << 20), 0.05, lambda: next(draws))
     keeper.wanted = frozenset({"sql_generation"})
     for _ in range(4):
-        keeper.offer(BODY, {}, SQL)
+        keeper.offer(RAW, {}, SQL)
     keeper.flush()
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_what_waits_is_bounded_in_bytes(tmp_path: Path) -> None:
+    """Long prompts must not fill a router's memory between two flushes; after one there is room again."""
+    path = tmp_path / "p.jsonl"
+    keeper = PromptKeeper(LineFile(path, 1 << 30), 1.0)
+    keeper.wanted = frozenset({"sql_generation"})
+    long = json.dumps({"prompt": "x" * (MAX_WAITING_BYTES // 4)}).encode()
+    for _ in range(2):
+        for _ in range(9):
+            keeper.offer(long, {}, SQL)
+        keeper.flush()
+    assert len(path.read_text().splitlines()) == 2 * 3
 
 
 async def test_a_file_that_cannot_be_written_is_a_setup_error(tmp_path: Path) -> None:
