@@ -27,8 +27,8 @@ class LineFile:
             if found.st_size and found.st_size + len(content) > self._max_bytes:
                 if found.st_ino == self._path.stat().st_ino:  # else another process has just done it
                     self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-                os.close(file)
-                file = self._open()
+                full, file = file, self._open()
+                os.close(full)
             os.write(file, content[: self._max_bytes].rpartition(b"\n")[0] + b"\n")
         finally:
             os.close(file)
