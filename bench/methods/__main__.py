@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.methods", description=__doc__)
     parser.add_argument("--methods", nargs="+", choices=tuple(RUNS), default=METHODS, metavar="METHOD")
-    parser.add_argument("--per-task", type=int, default=12, help=f"prompts of each task, {PER_TASK} at most")
+    parser.add_argument("--per-task", type=int, default=10, help=f"of {PER_TASK} prompts (default: %(default)s)")
     parser.add_argument("--k", nargs="+", type=int, default=[2, 4], help="numbers of drafts (default: 2 4)")
     parser.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
     parser.add_argument("--at-once", type=int, default=3, help="engines beside the vanilla one (default: %(default)s)")
