@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in options.methods if _runs(name)]
         asyncio.run(_measure(pair, drafters, names, options, found))
     table = times_table(found["methods"], max(found["ks"]))
-    print(table)
     if options.document:
         write_table(options.document, TABLE, table)
+    print(table)
     return 0
 
 
