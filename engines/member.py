@@ -27,6 +27,9 @@ logger = logging.getLogger("alpharoute.engines")
 
 IDLE = EngineLoad(0, 0, 0.0)
 
+LOG_EVERY_S = 60.0
+"""How often it is told that a replica is not announced: routers forget it meanwhile."""
+
 
 class LeftEarlyError(Exception):
     """A replica that was told to leave before it was ready."""
@@ -71,6 +74,7 @@ class Member:
         self._reloading: asyncio.Task[None] | None = None
         self._still = StillWatch()
         self._failed = asyncio.Event()
+        self._quiet_until_s = 0.0
         self.load = IDLE
         self.said: Heartbeat | None = None
         """The last announcement, whether the registry heard it or not."""
@@ -234,7 +238,9 @@ class Member:
             try:
                 await self._say(IDLE if self._state == "starting" else await self._load())
             except Exception as error:
-                logger.debug("%s is not announced: %s", self.name, error)
+                if time.monotonic() >= self._quiet_until_s:
+                    self._quiet_until_s = time.monotonic() + LOG_EVERY_S
+                    logger.warning("%s is not announced: %s: %s", self.name, type(error).__name__, error)
             await asyncio.sleep(self._announcing.every_s)
 
     async def _load(self) -> EngineLoad:

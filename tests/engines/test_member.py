@@ -207,3 +207,25 @@ async def test_a_replica_that_is_not_the_last_leaves_no_word(registry: MemoryReg
     await first.leave(drain_s=0)
     assert [beat.replica for beat in await registry.replicas()] == ["draft-2"]
     await second.leave(drain_s=0)
+
+
+async def test_that_nobody_hears_it_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """Routers forget such a replica: its log says why, and is not filled by it."""
+    tried = asyncio.Event()
+
+    class AwayTwice(Away):
+        tries = 0
+
+        async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
+            self.tries += 1
+            if self.tries > 2:
+                tried.set()
+            return await super().announce(heartbeat, ttl_s)
+
+    member = Member("draft-1", POOL, SimulatorEngine(POOL, "127.0.0.1", "key"), AwayTwice(time.monotonic), OFTEN)
+    with caplog.at_level("WARNING", logger="alpharoute.engines"):
+        announcing = asyncio.create_task(member._announce())
+        await asyncio.wait_for(tried.wait(), 5)
+        announcing.cancel()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "draft-1 is not announced: ConnectionError: redis is away"
