@@ -12,6 +12,7 @@ from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
 from policies.words import Request
+from router.access.guard import WHO
 from router.admin.api import AdminApi
 from router.admin.routes import PREFIX
 from router.api import head
@@ -98,7 +99,8 @@ class Ingress:
         known = path in API_ROUTES or path in self.status.pages
         headers = header_map(scope)
         headers[head.REQUEST_ID] = request_id = head.request_id(headers)
-        visit = Visit(path if known else "other", self.recorder.telemetry, request_id, logged=self.logged)
+        named, key = path if known else "other", scope.get(WHO)
+        visit = Visit(named, self.recorder.telemetry, request_id, logged=self.logged, key=key)
         if self.tracing is not None and path in API_ROUTES:
             visit.span = self.tracing.begin(path, headers)
         self.running += 1

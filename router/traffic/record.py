@@ -35,7 +35,7 @@ CLIENT_GONE = 499
 class Visit:
     """One request on its way: what was asked, what was decided, how long the router's own stages took.
 
-    `capped` is what the policy changed of it.
+    `capped` is what the policy changed of it, `key` the id of the client's key where one is needed.
 
     `answering` turns True when the head of an answer goes out: from there on no other answer can be given.
     """
@@ -45,6 +45,7 @@ class Visit:
     request_id: str
     span: Span | None = None
     logged: bool = False
+    key: str | None = None
     status: int = 500
     answering: bool = False
     request: Request | None = None
@@ -101,6 +102,7 @@ class Visit:
             chosen = {"pool": choice.pool, "replica": choice.replica, "k": choice.k, "decision": str(choice.reason)}
         return {
             "request_id": self.request_id,
+            **({} if self.key is None else {"key": self.key}),
             "route": self.route,
             "status": self.status,
             "model": model,

@@ -3,16 +3,26 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import aiohttp
 import pytest
+from doorway import key_of, written
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scripted import ScriptedEngine, answer
-from service import CHAT, VANILLA, Service, running_service, settings_with, simulator
+from service import CHAT, VANILLA, Service, http_server, running_service, settings_with, simulator
 
+from router.access.door import DoorStores, guarded
+from router.access.keys import new_key
+from router.access.shared_keys import MemoryKeyStore
+from router.access.usage import MemoryUsageStore
+from router.config.auth import AdminSettings, AuthSettings
 from router.config.traffic import LogSettings, TracingSettings
 from router.observe.logs import FIELDS, configure_logging
 from router.observe.tracing import tracing
+from router.service import Application
 
 SECRET = "the launch code is 0000"
 ASKED = {**CHAT, "messages": [{"role": "user", "content": SECRET}], "max_tokens": 4}
@@ -134,3 +144,21 @@ def test_serve_writes_no_line_of_its_own_per_request() -> None:
     logging_config = build_app(settings)._bound_deployment._deployment_config.logging_config
     assert logging_config is not None
     assert logging_config["enable_access_log"] is False
+
+
+async def test_a_line_names_the_key_and_never_shows_it(lines: io.StringIO, tmp_path: Path) -> None:
+    """Who sent a request is told by the key's id."""
+    secret = new_key()
+    auth = AuthSettings(keys_file=written(tmp_path / "keys", [key_of(secret, "team-a")]))
+    stores = DoorStores(MemoryKeyStore(), MemoryUsageStore())
+    settings = settings_with([VANILLA], logs={"requests": True})
+    async with running_service(settings, {"vanilla-1": simulator(VANILLA)}) as service:
+        telemetry = service.ingress.recorder.telemetry
+        guarding = guarded(service.ingress, telemetry, auth, AdminSettings(), stores, time.time, "r1")
+        async with http_server(Application(guarding)) as url, aiohttp.ClientSession(url) as session:
+            headers = {"authorization": f"Bearer {secret}", "x-request-id": "r-9"}
+            async with session.post("/v1/chat/completions", json=ASKED, headers=headers) as got:
+                assert got.status == 200
+    (line,) = [one for one in map(json.loads, lines.getvalue().splitlines()) if one.get("request_id") == "r-9"]
+    assert line["key"] == "team-a"
+    assert secret not in lines.getvalue()
