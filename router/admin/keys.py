@@ -95,6 +95,9 @@ class KeyRoutes:
         """Make a key; its secret is in this answer and nowhere else."""
         body, secret = asked.body, new_key()
         self._check_segments(body.segments)
+        if body.expires is not None and body.expires.timestamp() <= self.clock_s():
+            message = f"expires: {body.expires.isoformat()} is past: the key would be of no use."
+            raise Conflict(message, param="expires", code="expired_key")
         if await self._holding(body.id) is not None:
             raise _taken(body.id)
         where, place = self._places()[-1]

@@ -72,7 +72,7 @@ def create(
             role=role,
             segments=tuple(segment or ()),
             limits=KeyLimits.model_validate(limits),
-            expires=None if expires is None else moment(expires),
+            expires=None if expires is None else _ahead(expires),
         )
     except ValidationError as error:
         raise _failed("; ".join(f"{d['loc'][-1]}: {d['msg']}" for d in error.errors()), USAGE_ERROR) from None
@@ -145,6 +145,14 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     except ValueError:
         raise _failed(f"A time is 90d, 12h, 30m or 2027-01-31, not {text!r}.", USAGE_ERROR) from None
     return given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+
+
+def _ahead(text: str) -> datetime:
+    """A time at which a new key may end."""
+    given = moment(text)
+    if given <= datetime.now(UTC):
+        raise _failed(f"--expires must be a time to come, or the key is of no use; {text!r} is not.", USAGE_ERROR)
+    return given
 
 
 def _secret(from_stdin: bool) -> str:

@@ -164,6 +164,8 @@ async def test_keys_are_made_rotated_and_revoked(desk: Office) -> None:
     assert (await desk.ask("DELETE", "/keys/admin", None, "admin")).code == "own_key"
     in_file = await desk.ask("DELETE", "/keys/client", None, "admin")
     assert in_file.status == 204
+    dead = await desk.ask("POST", "/keys", {"id": "x", "expires": "2020-01-01T00:00:00Z"}, "admin")
+    assert (dead.status, dead.code) == (409, "expired_key")
     bad = await desk.ask("POST", "/keys", {"id": "x", "segments": ["nowhere"]}, "admin")
     assert bad.code == "unknown_segment"
 

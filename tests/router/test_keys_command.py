@@ -86,7 +86,7 @@ def test_a_revoked_key_is_gone(file: Path) -> None:
 def test_what_is_listed(file: Path) -> None:
     """A table for people, JSON for programs; never a key."""
     _run("create", "team-a", "--requests-per-minute", 60, "--file", file)
-    _run("create", "old", "--expires", "2020-01-01", "--file", file)
+    _run("create", "new", "--expires", "2999-01-01", "--file", file)
     table = _run(
         "list",
         "--file",
@@ -95,9 +95,9 @@ def test_what_is_listed(file: Path) -> None:
     assert "team-a" in table
     assert "API keys" in table
     rows = json.loads(_run("list", "--file", file, "--json").stdout)
-    assert [row["id"] for row in rows] == ["team-a", "old"]
+    assert [row["id"] for row in rows] == ["team-a", "new"]
     assert rows[0]["limits"]["requests_per_minute"] == 60
-    assert rows[1]["expires"].startswith("2020-01-01T00:00:00")
+    assert rows[1]["expires"].startswith("2999-01-01T00:00:00")
 
 
 @pytest.mark.parametrize("command", ["rotate", "revoke"])
@@ -122,6 +122,8 @@ def test_an_id_that_is_taken_is_1(file: Path) -> None:
     [
         (["create", "a b"], "id"),
         (["create", "a", "--expires", "soon"], "90d"),
+        (["create", "a", "--expires", "2020-01-01"], "2020-01-01"),
+        (["create", "a", "--expires", "0s"], "a time to come"),
         (["create", "a", "--requests-per-minute", "0"], "requests_per_minute"),
         (["create", "a", "--role", "root"], "root"),
         (["rotate", "a", "--overlap", "soon"], "90d"),
