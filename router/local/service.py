@@ -81,8 +81,8 @@ class LocalService:
     def url(self) -> str:
         """Where clients connect."""
         listen = self.settings.listen
-        host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host
-        return f"http://{host}:{listen.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+        return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
 
     def __enter__(self) -> Self:
         check_local(self.settings)
@@ -204,7 +204,7 @@ class LocalService:
 
     def _check_port(self) -> None:
         listen = self.settings.listen
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((listen.host, listen.port))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -211,3 +212,30 @@ def test_a_redis_that_does_not_answer_is_told_before_anything_starts() -> None:
     with pytest.raises(SetupError, match=r"redis\.url: no answer from redis://") as refused, LocalService(settings):
         pass
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:{port}"),
+        ("0.0.0.0", "http://127.0.0.1:{port}"),
+        ("localhost", "http://localhost:{port}"),
+        ("::1", "http://[::1]:{port}"),
+        ("::", "http://[::1]:{port}"),
+    ],
+)
+def test_addresses_of_both_families_are_taken(host: str, url: str) -> None:
+    """A free port passes, a taken one is a setup error, and the URL is one that a client can use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        port = free_port(host)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    one = LocalService(settings_with(listen={"host": host, "port": port}))
+    one._check_port()
+    assert one.url == url.format(port=port)
+    with socket.socket(family) as taken:
+        taken.bind((host, port))
+        taken.listen()
+        with pytest.raises(SetupError, match=f"{port}.*Choose another port"):
+            one._check_port()
