@@ -15,8 +15,9 @@ CARRY, FADING = 60.0, 0.7
 measured survival curves have conditional acceptances that differ little between neighbours."""
 
 CAUTION = 1.0
-"""Standard errors by which decisions in company stay below the expected tokens per step: the largest of many noisy
-scores is mostly luck, and drafting too much harms everyone in the batch."""
+"""Standard errors of the drafter as a whole by which decisions in company stay below the expected tokens per step:
+where it is off its priors it is off for every task at once, and drafting too much harms everyone in the batch. A task's
+own error is no reason to draft less: it is as often too low, and a task kept on vanilla for it never gets known."""
 
 KAPPA_MIN, KAPPA_MAX = 10.0, 60.0
 DESIGN_PRIOR, DESIGN_PRIOR_WEIGHT, DESIGN_WEIGHT, USUAL_SIZE = 2.0, 3.0, 20.0, 60.0
@@ -41,7 +42,7 @@ class Curve:
     """Acceptance of one key. `expected[k]` is E(k) for k = 0 … k_max and `spread[k]` its standard error.
 
     `inverse[k]` is 1/E(k), and `noise[k]` the relative error; `careful[k]` is 1/E(k) with caution for others' sake, for
-    the drafter as a whole may be off its priors too. `evidence` is e_1 after the design effect,
+    the drafter as a whole may be off its priors. `evidence` is e_1 after the design effect,
     `requests` the decayed number of
     requests seen, `design` the variance inflation, `weight` the exposures that each h is worth, prior included,
     `alike` the correlation of drafts within one request.
@@ -133,10 +134,7 @@ def curve(
     weight = tuple(e / design + kappa for e in seen.e)
     alike = _alike(own.fields, sum(seen.e) / keep if keep else 0.0, design)
     inverse = tuple(1 / tokens for tokens in expected)
-    careful = tuple(
-        1 / (tokens - CAUTION * math.hypot(error, more))
-        for tokens, error, more in zip(expected, spread, shared, strict=True)
-    )
+    careful = tuple(1 / (tokens - CAUTION * error) for tokens, error in zip(expected, shared, strict=True))
     return Curve(
         h,
         seen.e,

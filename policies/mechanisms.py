@@ -36,9 +36,8 @@ class Exploration(Part):
 class Hysteresis(Part):
     """What it takes to change a traffic class's pool or k: a gain, and to enter speculation a bound on the speed-up.
 
-    Small on purpose: what flaps is the estimate, and decisions stay one standard error below it already, while a
-    large gain
-    keeps requests from balancing between pools (3 % cost up to 4 % of the mean time at 80 % load in the simulator).
+    Small on purpose: a large gain keeps requests from balancing between pools (3 % cost up to 4 % of the mean time at
+    80 % load in the simulator).
     """
 
     gain: Share = 0.005

@@ -6,12 +6,13 @@ import pytest
 
 from policies.cells import demand, drafts_of, mixed, score_of
 from policies.document import parse_document
+from policies.estimator import NOTHING, curve
 from policies.explore import budget_key
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import learn_acceptance
 from policies.policy import POLICIES
-from policies.records import Record
+from policies.records import EMPTY, Record
 from policies.terms import Range
 from policies.words import Choice, Outcome, Pool, Reason, Replica, Request, StepTime
 
@@ -103,6 +104,15 @@ def test_a_drafter_never_seen_is_trusted_less_with_others_time() -> None:
     gaps = [curve.careful[4] / curve.inverse[4] - 1 for curve in (unseen, others, seen)]
     assert gaps[0] > 1.5 * gaps[1] > 0
     assert gaps[2] == pytest.approx(0, abs=0.01)
+
+
+def test_a_task_never_tried_is_no_reason_for_care_where_its_drafter_is_known() -> None:
+    """Care is for the drafter as a whole: without doubt of it, a task without evidence is decided as expected."""
+    known = curve((0.8, 0.78, 0.76), EMPTY, NOTHING, lookup=False, unsure=0.0)
+    unsure = curve((0.8, 0.78, 0.76), EMPTY, NOTHING, lookup=False, unsure=0.5)
+    assert known.careful == known.inverse
+    assert known.noise[3] > 0.05
+    assert unsure.careful[3] > unsure.inverse[3]
 
 
 def test_alone_a_request_goes_by_expectation_and_in_company_with_care() -> None:
