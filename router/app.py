@@ -24,6 +24,7 @@ from router.access.guard import App
 from router.access.redis_door import RedisKeyStore, RedisUsageStore
 from router.admin.redis_trend import RedisTrend
 from router.admin.wiring import AdminStores
+from router.collecting import search_seldom
 from router.config.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
 from router.data_path import slower_path
 from router.errors import SetupError
@@ -108,6 +109,7 @@ class Router:
     async def __serve_build_asgi_app__(self) -> Application:
         application = Application(_over_redis(self._settings, self._pools))
         await application.start()
+        search_seldom()
         return application
 
 

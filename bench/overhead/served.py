@@ -14,6 +14,7 @@ from router.access.door import DoorStores, guarded
 from router.access.guard import Guard
 from router.access.shared_keys import MemoryKeyStore
 from router.access.usage import MemoryUsageStore
+from router.collecting import search_seldom
 from router.config.settings import Settings, load_settings
 from router.service import Application, running_ingress
 from router.state.store import MemoryRegistry, MemoryStore
@@ -57,6 +58,7 @@ def main() -> None:
     config = uvicorn.Config(
         Application(_running(settings)), port=port, log_level="warning", access_log=False, ws="none"
     )
+    search_seldom()  # as the deployment does
     print(f"http://127.0.0.1:{port}", flush=True)
     uvicorn.Server(config).run()
 
