@@ -73,6 +73,31 @@ async def test_an_answer_has_one_request_id(service: Deployed) -> None:
                     assert (seen == given) is (given == "r-1"), (path, given, seen)
 
 
+async def _until_running(service: Deployed, count: int, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while sum(beat.running for beat in await service.heartbeats()) != count:
+        assert time.monotonic() < deadline, f"not {count} running after {limit_s:g} s"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_takes_its_request_along(service: Deployed, stream: bool) -> None:
+    """Ray Serve is told not to watch for that: the router does, and the engine stops long before it would be done."""
+    asked = {**CHAT, "max_tokens": 400, "ignore_eos": True, "stream": stream}
+
+    async def ask() -> None:
+        async with (
+            aiohttp.ClientSession(service.url) as session,
+            session.post("/v1/chat/completions", json=asked, headers={"x-alpharoute-speculation": "off"}) as answer,
+        ):
+            await answer.read()
+
+    asking = asyncio.create_task(ask())
+    await _until_running(service, 1, 10)
+    asking.cancel()
+    await _until_running(service, 0, 3)
+
+
 async def test_a_killed_engine_is_replaced_and_no_request_fails(service: Deployed) -> None:
     """Its process is killed: the other pool answers meanwhile, and Serve brings a new engine."""
     victim = next(beat for beat in await service.heartbeats() if beat.pool == "draft")
