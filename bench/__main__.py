@@ -34,8 +34,6 @@ class Step:
         return [sys.executable, "-m", self.module, *options, "--json", str(out / self.writes)]
 
 
-EACH_K = "always vanilla,always k=1,always k=2,always k=3,always k=4"
-RULES = "batch schedule,article threshold,adaptive"
 LOADS = "--scenario load20 --scenario load50 --scenario load80"
 
 STEPS = (
@@ -43,7 +41,7 @@ STEPS = (
         "live",
         "is it faster than always, never, or by a rule?",
         "bench.live",
-        f"--arms '{EACH_K},{RULES}' --rounds 5 --temperatures 0,0.7,1",
+        "--arms all --rounds 7 --temperatures 0,0.7,1",
         "--rounds 2",
         "live/cpu-demo-arms.json",
     ),
@@ -51,7 +49,8 @@ STEPS = (
         "loads",
         "and with others on the same engines?",
         "bench.live",
-        f"--arms 'always vanilla,always k=4,{RULES}' --loads 4,110% --rounds 5 --temperatures 0,0.7,1",
+        "--arms 'always vanilla,always k=4,batch schedule,article threshold,adaptive' --loads 4,110%"
+        " --rounds 4 --temperatures 0,0.7,1",
         "--loads 4 --rounds 2 --temperatures 0",
         "live/cpu-demo-loads.json",
     ),

@@ -24,6 +24,7 @@ from router.tasks import load_classifier
 Role = Literal["vanilla", "speculative"]
 
 OURS = "adaptive"
+WARM = "adaptive warm"
 WORN = "worn"
 """The pool whose drafter has grown worse."""
 
@@ -60,7 +61,7 @@ ARMS: Mapping[str, Arm] = {
         Arm("batch schedule", Document(policy="batch_schedule"), ("speculative",)),
         Arm(OURS, Document()),
         Arm(f"{OURS} with given tasks", Document(), labelled=True),
-        Arm(f"{OURS}, warm", Document(), warm=True),
+        Arm(WARM, Document(), warm=True),
         Arm("observe only", Document(observe_only=True)),
     )
 }

@@ -9,7 +9,7 @@ from statistics import fmean, median
 
 from rich.table import Table
 
-from bench.live.arms import ARMS, OURS, VANILLA, Hit
+from bench.live.arms import ARMS, OURS, VANILLA, WARM, Hit
 
 RESAMPLES = 2000
 LEARNT = 10
@@ -190,8 +190,9 @@ def figures(session: Session, arm: str) -> dict[str, object]:
         "requests": len(hits),
         "requests_to_adapt": adaptation(session, arm),
     }
-    if arm != OURS and session.of(OURS):
-        found["ours_over"] = asdict(paired_ratio(session.of(OURS), hits))
+    for ours, name in ((OURS, "ours_over"), (WARM, "warm_over")):
+        if ours != arm and session.of(ours):
+            found[name] = asdict(paired_ratio(session.of(ours), hits))
     return found
 
 
