@@ -1,0 +1,220 @@
+"""The tables of `bench/results/policy/README.md`, from the figures beside it; what misses its target is bold."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+Figures = dict[str, dict[str, dict[str, dict[str, float | None]]]]
+"""scenario → policy → figure → value, low, high."""
+
+LOADS = ("load20", "load50", "load80", "load110")
+MARKS = {"targets": "| target | {} |", "more": "| load 50 %: regret, worst task, p99 (%) | {} |"}
+
+
+class Sheet:
+    """The figures of one calibration, by scenario, policy and name."""
+
+    def __init__(self, calibration: str, figures: Figures) -> None:
+        self.calibration, self.figures = calibration, figures
+
+    def has(self, scenario: str, policy: str = "adaptive") -> bool:
+        """Whether that policy ran in that scenario."""
+        return policy in self.figures.get(f"{self.calibration}/{scenario}", {})
+
+    def value(self, scenario: str, name: str, policy: str = "adaptive", part: str = "value") -> float:
+        """One figure, nan where the scenario does not show it."""
+        found = self.figures[f"{self.calibration}/{scenario}"][policy][name][part]
+        return float("nan") if found is None else found
+
+    def percent(self, scenario: str, name: str, policy: str = "adaptive", part: str = "value") -> float:
+        """A regret in %, or a ratio in % above 1."""
+        value = self.value(scenario, name, policy, part)
+        return 100 * (value if "regret" in name else value - 1)
+
+    def ahead(self, scenario: str, ours: str, theirs: str) -> float:
+        """By how much ours is faster, in %."""
+        return 100 * (self.value(scenario, "speedup", ours) / self.value(scenario, "speedup", theirs) - 1)
+
+
+Cell = Callable[[Sheet], str]
+
+
+def short(value: float, sign: bool = False) -> str:
+    """One decimal below ten and of differences, none above; no zero before the point, a true minus."""
+    digits = 0 if abs(value) >= 9.95 and not sign else 1
+    text = f"{abs(value):.{digits}f}".removeprefix("0") if abs(value) < 0.95 else f"{abs(value):.{digits}f}"
+    small = float(f"{value:.{digits}f}")
+    return ("−" if small < 0 else "+" if sign else "") + text
+
+
+def judged(value: float, missed: bool, sign: bool = False, more: str = "") -> str:
+    """A figure, bold where it misses."""
+    return f"**{short(value, sign)}**{more}" if missed else short(value, sign)
+
+
+def regrets(sheet: Sheet) -> str:
+    """Regret by load, the interval of each miss."""
+    cells = []
+    for load in LOADS:
+        value = sheet.percent(load, "regret")
+        low, high = (sheet.percent(load, "regret", part=part) for part in ("low", "high"))
+        cells.append(judged(value, value > 0.5, more=f" [{short(low)}, {short(high)}]"))
+    return ", ".join(cells)
+
+
+def by_load(name: str, most: float) -> Cell:
+    """A ratio or regret by load that should stay below a bound."""
+    return lambda sheet: ", ".join(
+        judged(value, value > most) for value in (sheet.percent(load, name) for load in LOADS)
+    )
+
+
+def ahead(ours: str, theirs: str, least: float, loads: Sequence[str] = LOADS) -> Cell:
+    """How much faster ours is by load, where both ran."""
+
+    def cell(sheet: Sheet) -> str:
+        if not sheet.has(loads[0], ours) or not sheet.has(loads[0], theirs):
+            return "–"
+        values = [sheet.ahead(load, ours, theirs) for load in loads]
+        return ", ".join(judged(value, value < least, sign=True) for value in values)
+
+    return cell
+
+
+def static(sheet: Sheet) -> str:
+    """Ours against static k = 4, and on the same replicas where ours ran on them."""
+    pairs = []
+    for load in ("load80", "load110"):
+        if not sheet.has(load, "static_k4"):
+            return "–"
+        value = sheet.ahead(load, "adaptive", "static_k4")
+        same = sheet.has(load, "adaptive_no_vanilla")
+        more = f" ({short(sheet.ahead(load, 'adaptive_no_vanilla', 'static_k4'), True)})" if same else ""
+        pairs.append(judged(value, value < 15, sign=True) + more)
+    return ", ".join(pairs)
+
+
+def noise(share: int) -> Cell:
+    """Regret with wrong labels, and that of who knows each label's mean."""
+
+    def cell(sheet: Sheet) -> str:
+        value, known = (sheet.percent(f"noise{share}", "regret", who) for who in ("adaptive", "label_oracle"))
+        return f"{judged(value, value > 0.5)}; {short(known)}"
+
+    return cell
+
+
+def regret_in(scenario: str) -> Cell:
+    """Regret in one scenario."""
+    return lambda sheet: judged(value := sheet.percent(scenario, "regret"), value > 0.5)
+
+
+def observing(sheet: Sheet) -> str:
+    """What observe-only costs: the worst task, and the mean."""
+    if not sheet.has("load20", "observe_only"):
+        return "–"
+    worst = sheet.percent("load20", "worst_task_ratio", "observe_only")
+    mean = 100 * (1 / sheet.value("load20", "speedup", "observe_only") - 1)
+    return f"{judged(worst, worst > 1)} (worst task), {judged(mean, mean > 1)} (mean) at 20 %"
+
+
+def followed(scenario: str) -> Cell:
+    """Answers until a change is followed: median and 95th percentile."""
+
+    def cell(sheet: Sheet) -> str:
+        median, p95 = (sheet.value(scenario, f"requests_to_adapt_{q}") for q in ("median", "p95"))
+        return f"{judged(median, median > 5)}, {judged(p95, p95 > 15)}"
+
+    return cell
+
+
+def recovered(sheet: Sheet) -> str:
+    """Answers until a recovery is followed, 95th percentile."""
+    return judged(value := sheet.value("collapse", "requests_to_recover_p95"), value > 30)
+
+
+def alarms(between: str, *names: str) -> Cell:
+    """False alarms per 5,000 requests of a task."""
+
+    def cell(sheet: Sheet) -> str:
+        values = [sheet.value(name, "false_alarms_per_5000") for name in names]
+        return between.join(judged(value, value >= 1) if value else "0" for value in values)
+
+    return cell
+
+
+def triple(scenario: str, beside: str | None = None) -> Cell:
+    """Regret, worst task and p99 in one scenario, with another policy's regret or the oracle's p99."""
+
+    def cell(sheet: Sheet) -> str:
+        if not sheet.has(scenario):
+            return "–"
+        regret = short(sheet.percent(scenario, "regret"))
+        if beside:
+            regret += f" ({short(sheet.percent(scenario, 'regret', beside))})"
+        worst, p99 = (short(sheet.percent(scenario, name)) for name in ("worst_task_ratio", "p99_ratio"))
+        best = short(sheet.percent(scenario, "p99_ratio", "per_task_oracle"))
+        false = sheet.value(scenario, "false_alarms_per_5000")
+        return f"{regret}, {worst}, {p99} [{best}]" + (f"; {short(false)} false alarms" if false >= 1 else "")
+
+    return cell
+
+
+TARGETS: tuple[tuple[str, Cell], ...] = (
+    ("regret ≤ .5 %", regrets),
+    ("the same with 10 % of the labels wrong (load 50 %), the classifier sure of each; `label_oracle`", noise(10)),
+    ("… and with its doubts told", regret_in("doubts10")),
+    (
+        "≥ +5 % over the batch schedule, never below −1 %: on the same mixed replicas",
+        ahead("adaptive", "batch_schedule_mixed", 5),
+    ),
+    ("… both on four replicas that speculate", ahead("adaptive_no_vanilla", "batch_schedule", 5)),
+    (
+        "… ours with a vanilla replica, the schedule with four that speculate",
+        ahead("adaptive", "batch_schedule", 5),
+    ),
+    ("≥ +15 % over static k = 4 at 80 and 110 % load (both on four that speculate)", static),
+    ("worst task ≤ 2 % slower than vanilla", by_load("worst_task_ratio", 2)),
+    ("p99 ≤ 5 % slower than vanilla", by_load("p99_ratio", 5)),
+    ("observe-only ≤ 1 %", observing),
+    ("answers until a .3 drop is followed: median ≤ 5, p95 ≤ 15", followed("collapse")),
+    ("… until its recovery is followed: p95 ≤ 30", recovered),
+    ("the same for a drafter that no longer fits its target", followed("drafter_swap")),
+    ("false drift alarms < 1 per 5,000 requests of a task", alarms(", ", *LOADS)),
+    ("… with 10 % of the labels wrong; with doubts told", alarms("; ", "noise10", "doubts10")),
+    ("cold start within 5 % after 10 requests per task", by_load("cold_start_regret", 5)),
+)
+
+MORE: tuple[tuple[str, Cell], ...] = (
+    ("30 % of the labels wrong (`label_oracle`'s regret)", triple("noise30", "label_oracle")),
+    ("… with doubts told", triple("doubts30")),
+    ("a shift of the mix to the other half of the tasks", triple("mix_shift")),
+    ("temperatures 0, low and high mixed", triple("sampled")),
+    ("bursts of eight", triple("bursts")),
+    ("four routers with copies a second old", triple("routers4")),
+    ("one replica twice as slow from the middle on", triple("slow_replica")),
+    ("a swapped drafter", triple("drafter_swap")),
+    ("a collapse by .3 and its recovery (load 20 %)", triple("collapse")),
+    ("two vanilla replicas, two that speculate", triple("two_vanilla")),
+)
+
+
+def markdown(head: str, rows: Sequence[tuple[str, Cell]], sheets: Sequence[Sheet]) -> str:
+    """One table."""
+    lines = [head.format(" | ".join(sheet.calibration for sheet in sheets)), "|---" * (len(sheets) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(cell(sheet) for sheet in sheets)} |" for name, cell in rows]
+    return "\n".join(lines)
+
+
+def rewritten(readme: str, files: Mapping[str, Figures]) -> str:
+    """The README with both tables anew, each between its two marks; files that lack a scenario leave it as it is."""
+    sheets = [
+        Sheet(calibration, files[calibration]) for calibration in ("cpu-demo", "h100-8b-eagle", "h100-8b-eagle-ngram")
+    ]
+    if not all(sheet.has(name) for sheet in sheets for name in (*LOADS, "drafter_swap")):
+        return readme
+    for mark, rows in (("targets", TARGETS), ("more", MORE)):
+        begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+        before, _, rest = readme.partition(begin)
+        _, _, after = rest.partition(end)
+        if rest:
+            readme = before + begin + markdown(MARKS[mark], rows, sheets) + end + after
+    return readme
