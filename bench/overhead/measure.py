@@ -1,6 +1,7 @@
 """The four figures of one target in one round."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -20,19 +21,20 @@ INSTANT, PACED = "instant", "paced"
 class Target:
     """Where a model is asked (base URL by model), and the router processes whose CPU time is counted, if known.
 
-    `beside`: the other processes that work for a request, by what they are.
+    `beside`: the other processes that work for a request, by what they are; looked for each time, since Serve reloads
+    HAProxy when a router comes.
     """
 
     name: str
     urls: dict[str, str]
     pids: tuple[int, ...] = ()
-    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    beside: Mapping[str, Callable[[], tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def account(self) -> dict[str, tuple[int, ...]]:
         """Every process that shares this machine's cores, the load generator's own among them."""
         router = {"router": self.pids} if self.pids else {}
-        return {"load": (os.getpid(),), **self.beside, **router}
+        return {"load": (os.getpid(),), **{kind: find() for kind, find in self.beside.items()}, **router}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,11 @@ async def measure(target: Target, load: Load) -> Figures:
     """Ask one target for everything, one thing after another."""
     took_ms = [took_s * 1000 for took_s in await _sequential(target, load.requests)]
     cuts = quantiles(took_ms, n=100)
-    before_s, account_s = cpu_s(target.pids), _account_s(target)
+    before_s, account_s = cpu_s(target.pids), _account_s(account := target.account)
     answered, busy_s = await _answered(target, load.seconds)
     request_cpu_s = _since(before_s, target.pids)
-    account = {kind: spent_s - account_s[kind] for kind, spent_s in _account_s(target).items()}
+    now_s = _account_s(account)
+    spent_s = {kind: sum(now_s[kind][pid] - account_s[kind][pid] for pid in now_s[kind]) for kind in account}
     chunks, stream_s = await _streamed(target, INSTANT, load.stream_tokens)
     before_s = cpu_s(target.pids)
     paced, _ = await _streamed(target, PACED, load.paced_tokens)
@@ -84,7 +87,7 @@ async def measure(target: Target, load: Load) -> Figures:
         cpu_us_per_chunk=sum(chunk_cpu_s) / paced * 1e6 if chunk_cpu_s else None,
         cpu_us_per_request=sum(request_cpu_s) / answered * 1e6 if request_cpu_s else None,
         requests_per_s_with_cores=answered / max(request_cpu_s) if request_cpu_s else None,
-        account_us={kind: spent_s / answered * 1e6 for kind, spent_s in account.items()},
+        account_us={kind: one_s / answered * 1e6 for kind, one_s in spent_s.items()},
     )
 
 
@@ -98,8 +101,14 @@ def _since(before_s: tuple[float, ...], pids: tuple[int, ...]) -> tuple[float, .
     return tuple(now_s - then_s for then_s, now_s in zip(before_s, cpu_s(pids), strict=True))
 
 
-def _account_s(target: Target) -> dict[str, float]:
-    return {kind: sum(cpu_s(pids)) for kind, pids in target.account.items()}
+def _account_s(account: Mapping[str, tuple[int, ...]]) -> dict[str, dict[int, float]]:
+    """CPU seconds by process, less those that have ended."""
+    found: dict[str, dict[int, float]] = {kind: {} for kind in account}
+    for kind, pids in account.items():
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                (found[kind][pid],) = cpu_s((pid,))
+    return found
 
 
 async def _sequential(target: Target, requests: int) -> list[float]:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ def engines() -> Iterator[dict[str, str]]:
         yield urls
 
 
-def simulated() -> dict[str, tuple[int, ...]]:
+def simulated() -> dict[str, Callable[[], tuple[int, ...]]]:
     """The engines' processes, for the account of a request."""
-    return {"engines": tuple(process.pid for process in simulators())}
+    return {"engines": lambda: tuple(process.pid for process in simulators())}
 
 
 def pools(urls: dict[str, str]) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def with_ray(urls: dict[str, str], folder: Path, port: int, routers: int = 1) ->
     with LocalService(settings) as service:
         service.wait(lambda seen: None)
         pids = tuple(process.pid for process in router_processes())
-        proxy = {"proxy": tuple(process.pid for process in haproxies())}
+        proxy = {"proxy": lambda: tuple(process.pid for process in haproxies())}
         yield Target(f"service-{routers}", {INSTANT: service.url, PACED: service.url}, pids, {**proxy, **simulated()})
 
 
