@@ -28,9 +28,9 @@ LEAST_P = 1e-300
 
 
 def tables(results: Path) -> Mapping[str, str]:
-    """The table of each place: of `lookups.json` and `models.json` together, and of `unpatched.json`."""
-    repaired = _methods(results / "models.json") | _methods(results / "lookups.json")
-    return {REPAIRED: _table(repaired), UNREPAIRED: _table(_methods(results / "unpatched.json"))}
+    """The table of each place: of `models.json` and of `unpatched.json`."""
+    files = {REPAIRED: results / "models.json", UNREPAIRED: results / "unpatched.json"}
+    return {place: _table(_methods(file)) for place, file in files.items()}
 
 
 def _methods(file: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
         f"{len(greedy['differing'])} of {greedy['answers']}",
         _accepted(greedy),
         "below 10⁻³⁰⁰" if sampled["p"] < LEAST_P else f"{sampled['p']:.2f}".removeprefix("0"),
-        f"{sampled['strays']:,} of {sampled['samples']:,}" if "strays" in sampled else "–",
+        f"{sampled['strays']:,} of {sampled['samples']:,}",
         _accepted(sampled),
     )
 
