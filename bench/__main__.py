@@ -71,6 +71,14 @@ STEPS = (
         "correctness/rerun.json",
     ),
     Step(
+        "methods",
+        "which way to speculate?",
+        "bench.methods",
+        "",
+        "--per-task 2 --methods draft_model ngram",
+        "methods/cpu-demo.json",
+    ),
+    Step(
         "overhead",
         "what does the router cost?",
         "bench.overhead",
