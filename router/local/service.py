@@ -81,8 +81,8 @@ class LocalService:
     def url(self) -> str:
         """Where clients connect."""
         listen = self.settings.listen
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
-        return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
+        host = "127.0.0.1" if listen.host == "0.0.0.0" else listen.host
+        return f"http://{host}:{listen.port}"
 
     def __enter__(self) -> Self:
         check_local(self.settings)
@@ -204,7 +204,10 @@ class LocalService:
 
     def _check_port(self) -> None:
         listen = self.settings.listen
-        with socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET) as probe:
+        if ":" in listen.host:
+            # Ray Serve starts there, and then answers every request with a 500.
+            raise SetupError(f"listen.host must be an IPv4 address or a name, not {listen.host!r}: Ray Serve needs it.")
+        with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((listen.host, listen.port))
