@@ -100,9 +100,10 @@ def read(path: Path) -> Figures:
 
 
 def picture(figures: Figures, path: Path) -> None:
-    """Draw the loads."""
+    """Draw the loads, if they ran."""
     loads = {name: rows_of(policies) for name, policies in figures.items() if "/load" in name}
-    draw(loads, path)
+    if loads:
+        draw(loads, path)
 
 
 def rows_of(policies: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> list[Row]:
@@ -121,8 +122,7 @@ def write_up(folder: Path) -> None:
     """Draw the pictures and put the tables into the README, from what the files hold."""
     files = {calibration: read(folder / f"{calibration}.json") for calibration in CALIBRATIONS}
     for calibration, figures in files.items():
-        if figures:
-            picture(figures, folder / f"{calibration}.png")
+        picture(figures, folder / f"{calibration}.png")
     readme = folder / "README.md"
     if readme.is_file():
         readme.write_text(rewritten(readme.read_text(encoding="utf-8"), files), encoding="utf-8")

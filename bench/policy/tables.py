@@ -214,7 +214,7 @@ def rewritten(readme: str, files: Mapping[str, Figures]) -> str:
     for mark, rows in (("targets", TARGETS), ("more", MORE)):
         begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
         before, _, rest = readme.partition(begin)
-        _, _, after = rest.partition(end)
-        if rest:
+        _, closed, after = rest.partition(end)
+        if closed:
             readme = before + begin + markdown(MARKS[mark], rows, sheets) + end + after
     return readme

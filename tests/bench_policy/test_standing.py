@@ -7,8 +7,8 @@ import pytest
 from bench.policy.measure import Estimate
 from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
 from bench.policy.report import COLUMNS, Row
-from bench.policy.standing import keep, keep_text, main, plan, racers, read, rows_of
-from bench.policy.tables import short
+from bench.policy.standing import FOLDER, keep, keep_text, main, plan, racers, read, rows_of, write_up
+from bench.policy.tables import rewritten, short
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
@@ -18,6 +18,15 @@ def test_the_plan_is_the_whole_protocol(calibration: str) -> None:
     for name in plan(calibration):
         assert "adaptive" in racers(calibration, name)
         assert len(entrants(racers(calibration, name))) == len(racers(calibration, name)) + 2
+
+
+def test_the_committed_tables_are_of_the_committed_figures() -> None:
+    """Writing the README's tables anew from the files beside it changes nothing."""
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    files = {calibration: read(FOLDER / f"{calibration}.json") for calibration in CALIBRATIONS}
+    assert rewritten(readme, files) == readme
+    files["cpu-demo"]["cpu-demo/load20"]["adaptive"]["cold_start_regret"]["value"] = 0.5
+    assert "**50**" in rewritten(readme, files)
 
 
 def test_one_scenario_replaces_its_own_figures_only(tmp_path: Path) -> None:
@@ -30,6 +39,17 @@ def test_one_scenario_replaces_its_own_figures_only(tmp_path: Path) -> None:
     assert list(found) == ["cpu-demo/load20", "cpu-demo/load50"]
     assert rows_of(found["cpu-demo/load50"]) == second
     assert (tmp_path / "c.txt").read_text().split("\n\n")[0] == "cpu-demo/load50: 2.0\nrow"
+
+
+def test_pictures_are_of_the_loads_and_wait_for_them(tmp_path: Path) -> None:
+    """A folder with another scenario alone gets no picture, one with a load does."""
+    rows = [Row("adaptive", {name: Estimate(1.0, 0.5, 1.5) for name in COLUMNS}, "")]
+    keep(tmp_path / "cpu-demo.json", "cpu-demo/bursts", rows)
+    write_up(tmp_path)
+    assert not (tmp_path / "cpu-demo.png").exists()
+    keep(tmp_path / "cpu-demo.json", "cpu-demo/load50", rows)
+    write_up(tmp_path)
+    assert (tmp_path / "cpu-demo.png").stat().st_size > 1000
 
 
 def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
