@@ -50,4 +50,5 @@ def test_a_key_follows_no_redirect(url: str) -> None:
     asked = urllib.request.Request(f"{url}/moved", headers={"authorization": "Bearer k"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         open_url(asked, 5)
-    assert refused.value.code == 302
+    with refused.value as answer:
+        assert answer.code == 302
