@@ -75,6 +75,7 @@ def read_metrics(url: str, key: str = "") -> str:
         with open_url(asked, 10) as answer:
             return str(answer.read(), "utf-8")
     except urllib.error.HTTPError as error:
+        error.close()
         raise SetupError(f"{url}/metrics answers {error.code}: set {API_KEY} where it wants a key.") from None
     except (OSError, ValueError) as error:
         raise SetupError(f"No Alpharoute answers at {url} ({error}). Start one with `alpharoute serve`.") from None

@@ -125,7 +125,13 @@ class LocalService:
                 time.sleep(POLL_S)
 
     def _is_ready(self) -> bool:
-        with contextlib.suppress(OSError), open_url(f"{self.url}/ready", 2):
+        try:
+            open_url(f"{self.url}/ready", 2).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        else:
             return True
         return False
 
