@@ -118,6 +118,8 @@ class Drafter:
     worn: bool = False
 
 
+IDLE_S = 3600
+
 IDLE = {"running": 0, "waiting": 0, "kv_usage": 0.0}
 
 
@@ -200,7 +202,11 @@ async def _serving(settings: Settings, prefix: str, registry: Registry) -> Async
     redis = connect_to(settings.redis)
     store = RedisStore(redis, Keys(prefix))
     application = Application(running_ingress(settings, store, registry, load_classifier(settings.classifier)))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, lifespan="on", log_level="warning", ws="none"))
+    # Arms take turns, so that one's connections are idle for long: they are not closed under its next request.
+    config = uvicorn.Config(
+        application, port=0, lifespan="on", log_level="warning", ws="none", timeout_keep_alive=IDLE_S
+    )
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         if serving.done():
