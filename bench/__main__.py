@@ -41,7 +41,7 @@ STEPS = (
         "live",
         "is it faster than always, never, or by a rule?",
         "bench.live",
-        "--arms all --rounds 7 --temperatures 0,0.7,1",
+        "--arms all --rounds 6 --temperatures 0,0.7,1",
         "--rounds 2",
         "live/cpu-demo-arms.json",
     ),

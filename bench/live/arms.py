@@ -119,6 +119,7 @@ class Drafter:
 
 
 IDLE_S = 3600
+"""Longer than any arm waits for its turn."""
 
 IDLE = {"running": 0, "waiting": 0, "kv_usage": 0.0}
 
