@@ -49,7 +49,7 @@ STEPS = (
         "loads",
         "and with others on the same engines?",
         "bench.live",
-        "--arms 'always vanilla,always k=4,batch schedule,article threshold,adaptive' --loads 4,110%"
+        "--arms 'always vanilla,always k=4,batch schedule,article threshold,adaptive,adaptive warm' --loads 4,110%"
         " --rounds 4 --temperatures 0,0.7,1",
         "--loads 4 --rounds 2 --temperatures 0",
         "live/cpu-demo-loads.json",

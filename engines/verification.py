@@ -38,6 +38,7 @@ async def verify(
 
     Raises UnfitEngineError where it must not serve, and what its HTTP raises.
     """
+    tell("reading its context")
     context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
     sampled_ok = await _self_checked(turn.name, pool, engine, tell)
     return Verified(context_tokens, sampled_ok, await _measured(turn, pool, engine, max_running, tell))

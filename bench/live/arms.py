@@ -163,7 +163,10 @@ class Share:
 
 
 def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
-    """The worn engine's address and state under the good one's name: nobody tells the router of the swap."""
+    """The worn engine's address and state under the good one's name, as where the weights behind a name are replaced.
+
+    Of the swap the router hears what an engine always tells: the revision of its weights.
+    """
     named = {name: getattr(good, name) for name in ("replica", "pool", "target", "drafter", "probe")}
     return worn.model_copy(update=named)
 
