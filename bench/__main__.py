@@ -1,4 +1,4 @@
-"""`python -m bench`: every benchmark of the documentation, one after the other, on a machine without a GPU."""
+"""`python -m bench`: the benchmarks of the documentation, one after the other, on a machine without a GPU."""
 
 import shlex
 import subprocess
@@ -74,7 +74,7 @@ STEPS = (
         "methods",
         "which way to speculate?",
         "bench.methods",
-        "",
+        "--per-task 6",
         "--per-task 2 --methods draft_model ngram",
         "methods/cpu-demo.json",
     ),

@@ -31,7 +31,7 @@ def check_foreign(scope: Scope, *, anonymous: bool) -> None:
     if scope["method"] in READING or (anonymous and not is_inside(path)):
         return
     origin = headers.get("origin")
-    if headers.get("sec-fetch-site") in _OTHERS or (origin is not None and urlsplit(origin).netloc != host):
+    if headers.get("sec-fetch-site") in _OTHERS or (origin is not None and origin.partition("://")[2] != host):
         raise Forbidden("This request comes from a page of another site.", param="origin", code="foreign_origin")
 
 

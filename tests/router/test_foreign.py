@@ -24,6 +24,7 @@ def _scope(method: str, path: str, **headers: str) -> Scope:
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:3000"},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
