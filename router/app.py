@@ -41,6 +41,7 @@ from router.state.roll_call import RollCall
 from router.state.together import Together
 from router.steering.running import redis_stores
 from router.tasks import load_classifier
+from router.unread import closing_unread
 
 logger = logging.getLogger("alpharoute")
 
@@ -78,7 +79,7 @@ async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle])
         ):
             # One that knows no engine yet would answer 503 where others serve.
             await ingress.recorder.sharing.heard.wait()
-            yield unnamed(guard)
+            yield unnamed(closing_unread(guard))
     finally:
         await redis.aclose()
 

@@ -16,6 +16,7 @@ from router.access.guard import WHO
 from router.admin.api import AdminApi
 from router.admin.routes import PREFIX
 from router.api import head
+from router.api.body_room import BodyRoom, BodyShare
 from router.api.capping import capped
 from router.api.deadline import deadline
 from router.api.http import (
@@ -78,6 +79,7 @@ class Ingress:
     recorder: Recorder
     status: Status
     admin: AdminApi
+    bodies: BodyRoom
     distilling: PromptKeeper = field(default_factory=PromptKeeper)
     tracing: Tracing | None = None
     logged: bool = False
@@ -130,10 +132,12 @@ class Ingress:
     ) -> None:
         if route := ROUTES.get(path):
             _allow(scope, "POST")
-            await self._generate(route, headers, receive, send, visit)
+            with self.bodies.share() as share:
+                await self._generate(route, headers, receive, share, send, visit)
         elif plain := PLAIN_ROUTES.get(path):
             _allow(scope, "POST")
-            await self._pass(plain, headers, receive, send, visit)
+            with self.bodies.share() as share:
+                await self._pass(plain, headers, receive, share, send, visit)
         elif show := self.status.page(path):
             _allow(scope, "GET", "HEAD")
             page = show()
@@ -146,12 +150,12 @@ class Ingress:
             raise NotFound(f"There is no {path[:128]!r} here; there are {known}.", code="unknown_route")
 
     async def _generate(
-        self, route: Route, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+        self, route: Route, headers: dict[str, str], receive: Receive, share: BodyShare, send: Send, visit: Visit
     ) -> None:
         limits = self.limits
         until = deadline(headers, limits.request_s, asyncio.get_running_loop().time())
         with visit.waiting("read"):
-            raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+            raw = await self._body(headers, receive, share)
         with visit.stage("parse"):
             parse = partial(parse_generation, route, raw, xargs=limits.xargs, extra_fields=limits.extra_fields)
             asked = await _off_the_loop(parse, raw)
@@ -180,11 +184,11 @@ class Ingress:
                 self.recorder.answered(request, leg, visit.request_id)
 
     async def _pass(
-        self, route: PlainRoute, headers: dict[str, str], receive: Receive, send: Send, visit: Visit
+        self, route: PlainRoute, headers: dict[str, str], receive: Receive, share: BodyShare, send: Send, visit: Visit
     ) -> None:
         limits = self.limits
         until = deadline(headers, limits.request_s, asyncio.get_running_loop().time())
-        raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s)
+        raw = await self._body(headers, receive, share)
         with visit.stage("parse"):
             asked = await _off_the_loop(partial(parse_plain, route, raw, extra_fields=limits.extra_fields), raw)
             asked = await _off_the_loop(partial(asked.under, self.catalogue.served(asked.model)), raw)
@@ -192,6 +196,10 @@ class Ingress:
             answer = await self.relay.ask(asked, headers, until)
             visit.answers(answer.status)
             await pass_whole(answer, route.dialect, send, visit.headers())
+
+    async def _body(self, headers: dict[str, str], receive: Receive, share: BodyShare) -> bytes:
+        limits = self.limits
+        return await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s, share=share)
 
     async def _administer(
         self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, visit: Visit

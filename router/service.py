@@ -13,6 +13,7 @@ from engines.registry import Heartbeat, Registry
 from policies.knowledge import Knowledge
 from router.access.guard import App
 from router.admin.wiring import AdminStores, Watched, administered
+from router.api.body_room import BodyRoom
 from router.api.http import Receive, Scope, Send
 from router.config.settings import Settings
 from router.config.traffic import QueueSettings, ResilienceSettings
@@ -136,6 +137,7 @@ async def running_ingress(
                 recorder=recorder,
                 status=Status(name, catalogue, part.pilot, fleet, sharing, pages, clock_s),
                 admin=admin,
+                bodies=BodyRoom(max(limits.bodies_bytes, limits.body_bytes)),
                 tracing=traces,
                 logged=settings.logs.requests,
             )

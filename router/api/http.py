@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from router.api.body_room import BodyShare
 from router.errors import BadRequest, RequestError, RequestTimeout, TooLarge, Unsupported
 
 Message = MutableMapping[str, Any]
@@ -25,8 +26,11 @@ def header_map(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-async def read_body(headers: dict[str, str], receive: Receive, *, limit_bytes: int, limit_s: float) -> bytes:
-    """The whole body; raises TooLarge, RequestTimeout or Unsupported, and ClientGone where it never ends."""
+async def read_body(
+    headers: dict[str, str], receive: Receive, *, limit_bytes: int, limit_s: float, share: BodyShare | None = None
+) -> bytes:
+    """The whole body, held in the `share`; raises TooLarge, RequestTimeout, Overloaded or Unsupported, and ClientGone
+    where it never ends."""
     _check_declared(headers, limit_bytes)
     parts: list[bytes] = []
     size = 0
@@ -40,6 +44,8 @@ async def read_body(headers: dict[str, str], receive: Receive, *, limit_bytes: i
                 size += len(parts[-1])
                 if size > limit_bytes:
                     raise _too_large(limit_bytes)
+                if share is not None:
+                    share.grow(size)
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:

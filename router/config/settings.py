@@ -99,6 +99,11 @@ class Limits(Part):
     """What a request may cost before it is refused."""
 
     body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    bodies_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024,
+        description="Bodies above 64 KiB that one router holds at a time; one of the largest size always fits.",
+    )
     body_s: float = Field(default=30.0, gt=0, description="Longest wait for a request's body.")
     connect_s: float = Field(default=2.0, gt=0, description="Longest wait for a connection to an engine.")
     first_byte_s: float = Field(

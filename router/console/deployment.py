@@ -10,10 +10,12 @@ from ray import serve
 from ray.serve import Application as ServeApplication
 
 from engines.loopback import keep_to_loopback
+from router.access.guard import App
 from router.config.settings import Settings
-from router.console.gate import Gate, Told
+from router.console.gate import Told
 from router.console.listening import STOP_S, listening
 from router.console.place import Place, own_place, told_by
+from router.unread import closing_unread
 
 APP = "alpharoute-console"
 CPUS = 0.1
@@ -33,7 +35,7 @@ class ConsoleReplica:
         self._own = own
         self._running = contextlib.AsyncExitStack()
 
-    async def __serve_build_asgi_app__(self) -> Gate:
+    async def __serve_build_asgi_app__(self) -> App:
         # NiceGUI is this process's alone: whoever deploys the service does not load it.
         from router.console.application import running_console
 
@@ -41,7 +43,7 @@ class ConsoleReplica:
         if self._own is not None:
             change = "Choose another with ALPHAROUTE_CONSOLE__PORT."
             await self._running.enter_async_context(listening(gate, self._own, change))
-        return gate
+        return closing_unread(gate)
 
 
 def build_console(settings: Settings) -> ServeApplication:

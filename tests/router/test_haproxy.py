@@ -13,49 +13,57 @@ from ray_head import end_head
 from redises import until
 
 import router.local.haproxy
+import router.local.haproxy_rules
 from engines.ports import free_port
-from router.local.haproxy import RULES, configured_below, end_haproxies, serve_variables, write_guarded_haproxy
+from router.config.settings import Limits
+from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
 
-WRITTEN = """defaults
+WRITTEN = """global
+    maxconn 4000
+defaults
     mode http
+    errorfile 503 /tmp/500.http
 frontend prometheus
     bind :9101
 frontend http_frontend
     bind *:8000
+backend http-alpharoute
 listen stats
   bind *:8404
   server a 10.0.0.1:9101
 """
 STARTED = WRITTEN.replace("bind :9101", "bind 127.0.0.1:9101").replace("bind *:8404", "bind 127.0.0.1:8404")
-STARTED = STARTED.replace("defaults\n", "defaults\n    timeout http-request 30s\n")
-STARTED = STARTED.replace("frontend http_frontend\n", f"frontend http_frontend\n{RULES}")
+STARTED = STARTED.replace("    errorfile 503 /tmp/500.http\n", "")
 
 
 def test_side_ports_are_bound_to_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The public port stays as it is set; arguments are passed on."""
+    """The public port stays as it is set; arguments are passed on, the rules are there once however often it starts."""
     monkeypatch.setattr(router.local.haproxy, "_installed", lambda: "/bin/echo")
     configuration = tmp_path / "haproxy cfg"
     configuration.write_text(WRITTEN)
-    program = write_guarded_haproxy(tmp_path, (9101, 8404))
+    program = write_guarded_haproxy(tmp_path)
     assert program is not None
+    defaults, rules = (tmp_path / "defaults.cfg").read_text(), (tmp_path / "rules.cfg").read_text()
+    started = STARTED.replace("defaults\n", f"defaults\n{defaults}")
+    started = started.replace("frontend http_frontend\n", f"frontend http_frontend\n{rules}")
     for _ in range(2):  # a reload starts it anew
         said = subprocess.run([program, "-db", "-f", configuration, "-dR"], capture_output=True, text=True, check=True)
         assert said.stdout == f"-db -f {configuration} -dR\n"
-        assert configuration.read_text() == STARTED
+        assert configuration.read_text() == started
 
 
 def test_two_services_share_neither_files_nor_ports_and_streams_outlive_a_reload(tmp_path: Path) -> None:
     """Whatever Ray Serve would give both alike; an old worker may serve for as long as a request may take."""
-    first, second = (serve_variables(tmp_path / name, port, 3600.0) for name, port in (("a", 8000), ("b", 8001)))
+    first, second = (serve_variables(tmp_path / name, port, Limits()) for name, port in (("a", 8000), ("b", 8001)))
     shared = {name for name, value in first.items() if second[name] == value}
-    assert shared == {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"}
+    assert shared == {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"}
     assert int(first["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) > 3600
 
 
 def test_without_haproxy_there_is_nothing_to_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Serve then says what to install."""
     monkeypatch.setattr(router.local.haproxy, "_installed", lambda: None)
-    assert write_guarded_haproxy(tmp_path, (9101, 8404)) is None
+    assert write_guarded_haproxy(tmp_path) is None
 
 
 SLOW = """global
@@ -72,10 +80,10 @@ frontend http_frontend
 
 def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real HAProxy answers 408 to a head that does not end in time, and 200 to one that does."""
-    monkeypatch.setattr(router.local.haproxy, "HEAD_S", 1)
+    monkeypatch.setattr(router.local.haproxy_rules, "DEFAULTS", ("timeout http-request 1s",))
     port, configuration = free_port(), tmp_path / "haproxy.cfg"
     configuration.write_text(SLOW.format(port=port))
-    program = write_guarded_haproxy(tmp_path, (1, 2))
+    program = write_guarded_haproxy(tmp_path)
     assert program is not None
     with subprocess.Popen([program, "-db", "-f", configuration], stderr=subprocess.DEVNULL) as running:
         try:
@@ -134,7 +142,7 @@ def _orphan(folder: Path, port: int | None = None, *arguments: str) -> tuple[int
     """A HAProxy that serves, and whose parent has ended; with its port."""
     port, configuration = port or free_port(), folder / "haproxy.cfg"
     configuration.write_text(SLOW.format(port=port))
-    program = write_guarded_haproxy(folder, (1, 2))
+    program = write_guarded_haproxy(folder)
     assert program is not None
     shell = 'program=$1; shift; "$program" "$@" >/dev/null 2>&1 & echo $!'
     started = subprocess.run(
@@ -146,6 +154,9 @@ def _orphan(folder: Path, port: int | None = None, *arguments: str) -> tuple[int
     assert _answer(port, head).startswith(b"HTTP/1.1 200")
     return port, worker
 
+
+TWICE = b"r-1\r\nx-request-id: \xff"
+"""Of two, one is taken here and the other there."""
 
 ECHO = """defaults
     mode http
@@ -162,11 +173,17 @@ def test_an_id_that_the_router_would_not_take_goes_no_further(tmp_path: Path) ->
     """Ray Serve would repeat it beside the router's own; and Serve is told not to watch for clients that leave."""
     port, configuration = free_port(), tmp_path / "haproxy.cfg"
     configuration.write_text(ECHO.format(port=port))
-    program = write_guarded_haproxy(tmp_path, (1, 2))
+    program = write_guarded_haproxy(tmp_path)
     assert program is not None
     with subprocess.Popen([program, "-db", "-f", configuration], stderr=subprocess.DEVNULL) as running:
         try:
-            for given, kept in ((b"r 1", b"r 1"), (b"x" * 128, b"x" * 128), (b"x" * 129, b""), ("ü".encode(), b"")):
+            for given, kept in (
+                (b"r 1", b"r 1"),
+                (b"x" * 128, b"x" * 128),
+                (b"x" * 129, b""),
+                ("ü".encode(), b""),
+                (TWICE, b""),
+            ):
                 head = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: %b\r\n\r\n" % given
                 assert _answer(port, head).endswith(b"\r\n\r\n%b|?1" % kept)
         finally:
