@@ -66,7 +66,7 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
     believed = knowledge.curve(outcome.request, outcome.choice.engine.pool, now_s)
     if not believed.h:
         return Lesson()
-    sure = certainty(outcome.request)
+    sure = certainty(outcome.request, knowledge)
     fields = {name: sure * value for name, value in acceptance_fields(found, believed.h, believed.weight).items()}
     if outcome.choice.reason == Reason.PROBE:
         fields["+boost"] = -1.0
@@ -101,13 +101,15 @@ SURE = 0.5
 """Least weight of an answer that may raise an alarm: one of another task looks like a change of this one."""
 
 
-def certainty(request: Request) -> float:
-    """What an answer weighs in its task's record: the fourth power of the classifier's confidence.
+def certainty(request: Request, knowledge: Knowledge) -> float:
+    """What an answer weighs in its task's record: the fourth power of the classifier's confidence over its usual one.
 
     The record would otherwise drift towards the tasks that are mistaken for this one; a task of which every prompt is
-    doubtful is still learnt, only slower.
+    doubtful is learnt from them all alike, since such prompts are what its record will be asked about.
     """
-    return request.confidence**4 if request.doubted else 1.0
+    if not request.doubted:
+        return 1.0
+    return min(1.0, request.confidence / knowledge.usual_confidence(request)) ** 4
 
 
 ECHO = 2.0
@@ -157,7 +159,7 @@ def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
 
 
 def task_delta(outcome: Outcome) -> Delta:
-    """Lengths of answers and aborts of the task.
+    """Lengths of answers and aborts of the task, and how sure the classifier was of it.
 
     An answer that its limit cut off is censored: it adds its tokens and no end, so that tokens over ends stays the mean
     length (the maximum-likelihood one for geometric lengths) instead of that of the limits clients happened to set.
@@ -165,6 +167,7 @@ def task_delta(outcome: Outcome) -> Delta:
     request, tokens = outcome.request, max(0, outcome.output_tokens)
     cut = request.max_tokens is not None and tokens >= request.max_tokens
     add = {"done": float(not cut), "tokens": float(tokens)} if outcome.finished else {"aborted": 1.0}
+    add |= {"labelled": 1.0, "sure": request.confidence if request.doubted else 1.0}
     return Delta(task_key(request), add, 1.0, TASK_HALF_LIFE_REQUESTS, TASK_HALF_LIFE_S)
 
 

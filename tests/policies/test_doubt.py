@@ -10,7 +10,7 @@ from policies.estimator import NOTHING, curve
 from policies.explore import budget_key
 from policies.keys import Key
 from policies.knowledge import Knowledge
-from policies.learning import learn_acceptance
+from policies.learning import certainty, learn_acceptance, task_delta
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record
 from policies.terms import Range
@@ -93,6 +93,16 @@ def test_doubtful_answers_teach_little_and_raise_no_alarm() -> None:
         lesson = learn_acceptance(answer(request, knowledge), knowledge, NOW)
         knowledge.absorb(lesson.deltas, NOW)
         assert lesson.events == ()
+
+
+@pytest.mark.parametrize(("usual", "least", "most"), [(0.44, 0.8, 1.0), (1.0, 0.44**4, 0.05)])
+def test_doubt_counts_against_how_sure_the_label_usually_is(usual: float, least: float, most: float) -> None:
+    """A task whose every prompt is doubtful is learnt; among sure ones the same answer weighs next to nothing."""
+    knowledge, request = knowing(), doubted(SQL, 0.44, STORY)
+    before = request if usual < 1 else replace(request, confidence=1.0, likely=())
+    for _ in range(30):
+        knowledge.absorb((task_delta(answer(before, knowledge)),), NOW)
+    assert least <= certainty(request, knowledge) <= most
 
 
 def test_a_drafter_never_seen_is_trusted_less_with_others_time() -> None:
