@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.overhead.measure import INSTANT, PACED, Target
-from bench.overhead.targets import START_LIMIT_S, until_answers
+from bench.overhead.targets import START_LIMIT_S, simulated, until_answers
 from engines.child import die_with_parent
 from engines.ports import free_port
 
@@ -27,6 +27,7 @@ def vllm_router(program: Path, urls: dict[str, str], folder: Path) -> Iterator[T
             "vllm-router",
             {model: url for model, (url, _) in own.items()},
             tuple(process.pid for _, process in own.values()),
+            simulated(),
         )
 
 

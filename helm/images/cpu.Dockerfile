@@ -53,7 +53,10 @@ RUN apt-get update \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=demo --chown=1000:1000 /opt/alpharoute/cache /opt/alpharoute/cache
 COPY --from=inventory /sbom.cdx.json /usr/share/sbom/alpharoute.cdx.json
+# HAProxy with this project's rules against broken and mean clients.
+RUN /opt/venv/bin/python -m router.local.haproxy /opt/alpharoute/haproxy
 ENV PATH=/opt/venv/bin:$PATH \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/opt/alpharoute/haproxy/haproxy \
     ALPHAROUTE_CACHE=/opt/alpharoute/cache \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \

