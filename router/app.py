@@ -48,6 +48,9 @@ logger = logging.getLogger("alpharoute")
 ROUTER_CPUS = 0.1
 """Reserved for a router replica: it waits more than it works, and must fit beside engines on a small machine."""
 
+MOST_QUEUED = 100
+"""Requests beyond `max_ongoing_requests` that wait at a replica; others are a 503 at once, where they would hang."""
+
 
 @asynccontextmanager
 async def _over_redis(settings: Settings, pools: Mapping[str, DeploymentHandle]) -> AsyncIterator[App]:
@@ -144,6 +147,7 @@ def application_of(settings: Settings) -> ServeApplication:
         name="router",
         num_replicas=settings.router.replicas,
         max_ongoing_requests=settings.router.max_ongoing_requests,
+        max_queued_requests=MOST_QUEUED,
         ray_actor_options={"num_cpus": ROUTER_CPUS},
         graceful_shutdown_timeout_s=settings.router.drain_s,
         # Serve's line per request says less than `logs.requests` does, and takes 3 % of a router's CPU under load.

@@ -75,7 +75,12 @@ class RouterSettings(Part):
     """The router deployment."""
 
     replicas: int = Field(default=1, ge=1, description="Router replicas to keep.")
-    max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests one router replica holds at a time.")
+    max_ongoing_requests: int = Field(
+        default=8192,
+        ge=1,
+        description="Requests one router replica holds at a time; above the connections that HAProxy holds, or slow "
+        "clients keep others out.",
+    )
     sync_s: float = Field(default=0.2, gt=0, le=1, description="How often what was learnt is written and read.")
     heartbeat_s: float = Field(default=0.5, gt=0, description="How often engines announce their load.")
     heartbeat_ttl_s: float = Field(default=5.0, gt=0, description="When a silent engine counts as gone.")

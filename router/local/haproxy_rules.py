@@ -51,12 +51,15 @@ _METHOD = MethodNotAllowed(f"The method must be one of {', '.join(METHODS)}.", c
 
 def _answer(to: str, error: RequestError, condition: str) -> str:
     said = f"status {error.status} content-type application/json string '{error.body().decode()}'"
+    said += "".join(f" hdr {name} {value}" for name, value in error.headers.items())
     return f"http-{to} return {said} {condition}"
 
 
 DEFAULTS = (
     f"timeout http-request {HEAD_S}s",
     f"timeout tunnel {TUNNEL_S}s",
+    # One connection of HTTP/2 would carry a hundred requests; without TLS hardly a client speaks it.
+    "option disable-h2-upgrade",
     # A connection that was opened ahead and never used is closed: a 408 would be taken for the next request's answer.
     "option http-ignore-probes",
 )

@@ -15,8 +15,8 @@ from redises import until
 import router.local.haproxy
 import router.local.haproxy_rules
 from engines.ports import free_port
-from router.config.settings import Limits
-from router.local.haproxy import configured_below, end_haproxies, serve_variables, write_guarded_haproxy
+from router.config.settings import Limits, RouterSettings
+from router.local.haproxy import CONNECTIONS, configured_below, end_haproxies, serve_variables, write_guarded_haproxy
 
 WRITTEN = """global
     maxconn 4000
@@ -58,6 +58,12 @@ def test_two_services_share_neither_files_nor_ports_and_streams_outlive_a_reload
     shared = {name for name, value in first.items() if second[name] == value}
     assert shared == {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"}
     assert int(first["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) > 3600
+
+
+def test_slow_clients_fill_no_router_before_haproxy_is_full() -> None:
+    """Each connection carries one request at a time; a full router answers nobody, not even probes."""
+    assert RouterSettings().max_ongoing_requests > CONNECTIONS
+    assert "option disable-h2-upgrade" in router.local.haproxy_rules.DEFAULTS
 
 
 def test_without_haproxy_there_is_nothing_to_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
