@@ -44,7 +44,7 @@ class Patience:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Gives each request `connect_s` for its connection, and notes how long it waited.
+    """Gives each new connection `connect_s` to be made, and notes how long its request waited for it.
 
     aiohttp's own time-out would blame engines for a loop that stood still; its tracing costs a dozen calls per request.
     """
@@ -53,12 +53,12 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._limit_s = connect_s
 
-    async def connect(self, *args: Any, **named: Any) -> Any:
-        """See aiohttp, which turns a TimeoutError into its own."""
+    async def _create_connection(self, *args: Any, **named: Any) -> Any:
+        """See aiohttp, which asks for one where none is idle, and turns a TimeoutError into its own."""
         began_s = time.perf_counter()
         try:
             async with RunningTime(self._limit_s):
-                return await super().connect(*args, **named)
+                return await super()._create_connection(*args, **named)
         finally:
             _CONNECT_S.set(time.perf_counter() - began_s)
 
@@ -178,6 +178,7 @@ class Upstream:
         assert self._session is not None, "enter the Upstream first"
         data = body if len(body) <= _IN_ONE_PIECE_BYTES else io.BytesIO(body)
         first_by_s = asyncio.get_running_loop().time() + self._patience.first_byte_s
+        _CONNECT_S.set(0.0)
         asking = self._session.post(url, data=data, headers=headers, allow_redirects=False)
         try:
             response = await _within(first_by_s, deadline, asking)
