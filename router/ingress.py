@@ -21,6 +21,7 @@ from router.api.capping import capped
 from router.api.deadline import deadline
 from router.api.http import (
     ClientGone,
+    Connected,
     Receive,
     Scope,
     Send,
@@ -28,7 +29,6 @@ from router.api.http import (
     read_body,
     respond,
     respond_error,
-    while_connected,
 )
 from router.api.patience import PatientSend
 from router.api.request import ROUTES, Generation, Route, parse_generation
@@ -170,13 +170,13 @@ class Ingress:
             if rules.caps:
                 asked, visit.capped = capped(asked, rules.temperature_max, rules.top_p_max)
                 request = visit.request = replace(request, temperature=asked.temperature)
-        async with while_connected(receive):
+        async with Connected(receive) as client:
             leg = await self.dispatch.first_bytes(request, asked, headers, until, visit)
             try:
                 visit.answers(leg.answer.status)
-                with visit.waiting("pass_on"):
-                    async with PatientSend(send, until.at_s, limits.silence_s) as patient:
-                        await pass_on(leg, asked, patient, visit.headers())
+                patience = PatientSend(send, client, until.at_s, limits.silence_s)
+                with visit.waiting("pass_on"), patience as patient:
+                    await pass_on(leg, asked, patient, visit.headers())
                 if leg.broke is not None:
                     visit.status = leg.broke.status
             finally:
@@ -192,7 +192,7 @@ class Ingress:
         with visit.stage("parse"):
             asked = await _off_the_loop(partial(parse_plain, route, raw, extra_fields=limits.extra_fields), raw)
             asked = await _off_the_loop(partial(asked.under, self.catalogue.served(asked.model)), raw)
-        async with while_connected(receive):
+        async with Connected(receive):
             answer = await self.relay.ask(asked, headers, until)
             visit.answers(answer.status)
             await pass_whole(answer, route.dialect, send, visit.headers())

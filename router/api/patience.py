@@ -2,23 +2,22 @@
 
 import asyncio
 import math
-from types import TracebackType
 
-from router.api.http import ClientGone, Message, Send
+from router.api.http import Connected, Message, Send
 
 
 class PatientSend:
-    """A Send, as an async context manager whose block ends with ClientGone where the client takes nothing.
+    """A Send, as a context manager, that takes a client for gone which takes nothing.
 
     A message may wait for `silence_s`, and not beyond `until_s` on the loop's clock unless it was begun after it, as
     the one is that tells of a deadline. One timer watches the whole answer: one for each message would cost as much as
     sending it.
     """
 
-    __slots__ = ("_limit", "_loop", "_send", "_silence_s", "_since_s", "_timer", "_until_s")
+    __slots__ = ("_client", "_loop", "_send", "_silence_s", "_since_s", "_timer", "_until_s")
 
-    def __init__(self, send: Send, until_s: float, silence_s: float) -> None:
-        self._send, self._until_s, self._silence_s = send, until_s, silence_s
+    def __init__(self, send: Send, client: Connected, until_s: float, silence_s: float) -> None:
+        self._send, self._client, self._until_s, self._silence_s = send, client, until_s, silence_s
         self._since_s = math.inf
 
     async def __call__(self, message: Message) -> None:
@@ -27,10 +26,8 @@ class PatientSend:
         await self._send(message)
         self._since_s = math.inf
 
-    async def __aenter__(self) -> Send:
+    def __enter__(self) -> Send:
         self._loop = asyncio.get_running_loop()
-        self._limit = asyncio.timeout(None)
-        await self._limit.__aenter__()
         self._watch()
         return self
 
@@ -42,15 +39,9 @@ class PatientSend:
         if begun_s < self._until_s:
             by_s = min(by_s, self._until_s)
         if now_s >= by_s:
-            self._limit.reschedule(now_s)
+            self._client.leave()
         else:
             self._timer = self._loop.call_at(by_s, self._watch)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._timer.cancel()
-        try:
-            await self._limit.__aexit__(kind, error, at)
-        except TimeoutError:
-            raise ClientGone from None

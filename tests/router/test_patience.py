@@ -10,7 +10,7 @@ import pytest
 from scripted import Asked, ScriptedEngine
 from service import CHAT, VANILLA, Service, running_service, settings_with
 
-from router.api.http import ClientGone, Message
+from router.api.http import ClientGone, Connected, Message
 from router.api.patience import PatientSend
 
 BIG = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 60_000 + b'"}}]}\n\n'
@@ -54,6 +54,12 @@ async def test_a_client_that_reads_nothing_is_given_up(limits: Mapping[str, obje
         assert service.total("engine_failures_total") == 0
 
 
+async def _silent() -> Message:
+    """A client of whom nothing more is heard."""
+    await asyncio.get_running_loop().create_future()
+    return {}
+
+
 async def test_what_tells_of_a_deadline_is_sent_after_it() -> None:
     """A message begun after the deadline has the time that any message has."""
     sent: list[Message] = []
@@ -63,8 +69,9 @@ async def test_what_tells_of_a_deadline_is_sent_after_it() -> None:
         sent.append(one)
 
     loop = asyncio.get_running_loop()
-    async with PatientSend(send, loop.time() - 1, 60) as patient:
-        await patient({"type": "http.response.body"})
+    async with Connected(_silent) as client:
+        with PatientSend(send, client, loop.time() - 1, 60) as patient:
+            await patient({"type": "http.response.body"})
     assert len(sent) == 1
 
 
@@ -79,11 +86,12 @@ async def test_a_pause_between_messages_is_not_the_client_s() -> None:
 
     async def answer() -> None:
         nonlocal waiting_since_s
-        async with PatientSend(send, loop.time() + 60, 0.05) as patient:
-            await patient({"more_body": False})
-            await asyncio.sleep(0.12)
-            waiting_since_s = loop.time()
-            await patient({"more_body": True})
+        async with Connected(_silent) as client:
+            with PatientSend(send, client, loop.time() + 60, 0.05) as patient:
+                await patient({"more_body": False})
+                await asyncio.sleep(0.12)
+                waiting_since_s = loop.time()
+                await patient({"more_body": True})
 
     with pytest.raises(ClientGone):
         await answer()
