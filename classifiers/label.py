@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from classifiers.prompt import Prompt
+from policies.quick import quick
 from policies.words import OTHER, TASKS
 
 Source = Literal["header", "metadata", "model", "tools", "fallback"]
@@ -13,6 +14,7 @@ Likely = tuple[tuple[str, float], ...]
 """Tasks with their probabilities, the most probable first."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Label:
     """The task of one prompt; `confidence` is the calibrated probability (0–1) that the task is right.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from policies.quick import quick
+
 HEAD_CHARS = 1_500
 TAIL_CHARS = 900
 CONTEXT_CHARS = 1_200
@@ -26,6 +28,7 @@ _NOT_ASKED = ("function_call", "function_call_output", "reasoning", "item_refere
 _GRAMMARS = ("guided_grammar", "guided_regex", "guided_choice", "structured_outputs")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """The parts of a request that tell its task; texts are sampled head and tail, so their size is bounded.
@@ -44,6 +47,7 @@ class Prompt:
     response_format: Format = "text"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Turn:
     role: str

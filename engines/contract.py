@@ -8,6 +8,8 @@ and the scheduler of `engines.vllm_scheduler`), or the simulator.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from policies.quick import quick
+
 SPEC_K = "spec_k"
 """Key inside the request's `vllm_xargs` that holds k, the drafts asked per verify step (0 … k_max)."""
 
@@ -34,6 +36,7 @@ def requested_task(xargs: Mapping[str, object] | None) -> str:
     return value[:64] if isinstance(value, str) else ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class VerifySteps:
     """What happened in each verify step of one request; both tuples have one entry per step that drafted.
@@ -45,6 +48,7 @@ class VerifySteps:
     accepted: tuple[int, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EngineMetrics:
     """The engine's own account of one finished request.

@@ -10,6 +10,7 @@ from policies.hysteresis import worth_changing
 from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, learn_all
 from policies.objective import preferred
+from policies.quick import quick
 from policies.scoring import Option, best_in_pool, best_vanilla, score_all
 from policies.shortlist import shortlist
 from policies.terms import Terms, terms
@@ -19,6 +20,7 @@ TAUGHT = 10.0
 """Requests from which a class's acceptance is known well enough to speculate without looking."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Pick:
     """An option and why it was picked."""

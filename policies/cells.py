@@ -7,6 +7,7 @@ from operator import mul
 
 from policies.cost import StepModel, bucket
 from policies.estimator import Curve
+from policies.quick import quick
 from policies.terms import Range
 from policies.words import Load, Replica, Request, Score
 
@@ -18,6 +19,7 @@ MOST_SAVED = 0.2
 bound one shared system prompt would send all of its traffic to one replica, however full."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What of a request the cost depends on: prompt and expected answer in tokens, and λ, the weight of the harm to
@@ -35,6 +37,7 @@ def demand(request: Request, output_tokens: float, harm: float) -> Demand:
     return Demand(request.prompt_tokens, tokens, harm, (request.prompt_tokens + tokens / 2) / 1000)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Drafts:
     """What a pool's drafter is worth to a request: steps per token (1/E(k)) for k = 0 … k_max as expected, `careful`

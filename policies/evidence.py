@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from policies.quick import quick
 from policies.words import Outcome
 
 HALF_LIFE_STEPS = 600.0
 HALF_LIFE_S = 6 * 3600.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Successes and exposures per position of one request, its drafting steps and all its verify steps.
@@ -23,6 +25,7 @@ class Counts:
     steps: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """Evidence that is not used, and the reason that is counted."""

@@ -14,6 +14,7 @@ from policies.families import Family, Shift
 from policies.formulas import expit, logit
 from policies.keys import Key, decode_key
 from policies.priors import FADE, OUTPUT_TOKENS, acceptance_prior
+from policies.quick import quick
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
 from policies.words import OTHER, Bucket, Choice, Habit, Load, Pool, Replica, Request, Shape, StepTime, bucket_of
 
@@ -51,6 +52,7 @@ class _ModelSlot:
     asked_s: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _LoadSlot:
     replica: Replica

@@ -8,6 +8,7 @@ from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acc
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
 from policies.keys import decode_key
 from policies.knowledge import TOLD, Knowledge, task_key
+from policies.quick import quick
 from policies.records import Delta, Shrink
 from policies.words import Event, Outcome, Reason, Request
 
@@ -15,6 +16,7 @@ TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """What one outcome teaches: deltas for the shared records in order, and events for the operator."""

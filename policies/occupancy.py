@@ -5,9 +5,11 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from policies.quick import quick
 from policies.words import Replica
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """One request inside a replica: what it asked for, and the running sums at the moment it entered."""
@@ -19,6 +21,7 @@ class Ticket:
     prefilled: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The batch a request was in, averaged over its life and including itself (fields as in `Outcome`)."""
@@ -57,6 +60,7 @@ class Usual:
 MEMORY = 100.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Mix:
     """The requests of a batch by k, ours and what others' are taken to be."""

@@ -9,10 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from policies.quick import quick
+
 MAX_FIELDS = 96
 """Most fields of a record that is believed: successes and exposures of 32 drafts, and a dozen more."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Record:
     """Decayed sums as of `at_s` (Unix seconds); `epoch` counts the times they were shrunk."""
@@ -30,6 +33,7 @@ class Shrink:
     scale: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A change to one record: decay by `steps` and by elapsed time, shrink, then add; half-lives of 0 mean no decay.

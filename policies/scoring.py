@@ -9,12 +9,14 @@ from zlib import crc32
 from policies.cells import Drafts, demand, drafts_of, mixed, score_of
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
+from policies.quick import quick
 from policies.terms import Range, Terms, is_calm, k_range
 from policies.words import Pool, Replica, Request, Score
 
 NEVER = math.inf
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Option:
     """One replica and k with its seconds per token, with (`u_s`) and without (`tpot_s`) others, and relative

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from policies.quick import quick
 from policies.words import Choice, Outcome, Replica, Request, Score
 
 ALTERNATIVES = 12
@@ -25,6 +26,7 @@ class Alternative:
     tpot_ms: tuple[float, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How it went: `tpot_ms` and `ttft_ms` as the engine measured them, 0 where it did not."""

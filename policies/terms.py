@@ -6,12 +6,14 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from policies.document import Document
+from policies.quick import quick
 from policies.rules import Hours, Mode, Objective, Rule, Then, When
 from policies.words import Reason, Replica, Request
 
 ANY_K = 32
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Allowed k in speculative pools (`k_max` = 0: vanilla only), whether vanilla is allowed, pools (None: all), why,
@@ -28,6 +30,7 @@ class Terms:
 FREE = Terms()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What rules may ask beside the request: the time, the length expected of its answer, and the share of the places
@@ -109,6 +112,7 @@ def objective_of(request: Request, document: Document, moment: Moment) -> Object
     return found
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What rules change beside the choice of an engine: the place in the queue, and caps on how text is sampled."""
@@ -217,6 +221,7 @@ def _wished(found: Terms, request: Request) -> Terms:
     return found
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Range:
     """The k a replica may run for a request; empty where `low` > `high`."""

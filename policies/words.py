@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from policies.quick import quick
+
 TASKS = (
     "code_generation",
     "creative_writing",
@@ -39,6 +41,7 @@ def bucket_of(temperature: float) -> Bucket:
     return "low" if temperature <= 0.7 else "high"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the policy may know of a request; token counts are estimates, `affinity` names its session or prefix.
@@ -121,6 +124,7 @@ class Pool:
         return self.method in LOOKUP_METHODS or (self.method == "ensemble" and not self.drafter)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Replica:
     """One engine and its load now: `mean_k` over its running requests, `max_k` the largest of them, `kv_usage` 0–1.
@@ -174,6 +178,7 @@ class Reason(StrEnum):
     BASELINE = "baseline"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a replica's batch makes of one more request with k = 0, 1, … drafts, but for the request's own KV tokens.
@@ -233,6 +238,7 @@ class Score:
         return self.engine.name
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Where a request goes and with which k.
@@ -271,6 +277,7 @@ class Choice:
         return self.engine.name
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one request went, told to the policy when it ends.
@@ -347,6 +354,7 @@ class Event:
     once: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Habit:
     """What a router remembers of one traffic class between decisions (hysteresis); never shared."""

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from policies.quick import quick
 from router.access.keys import KeyLimits
 
 MINUTE_S = 60
 What = Literal["requests", "tokens", "concurrent"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Use:
     """What was used in one minute, and how many requests are being answered."""
@@ -31,6 +33,7 @@ class Use:
 NOTHING = Use()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a limit has left: `reset_s` until all of it is free again, `wait_s` until one more fits (0: now)."""

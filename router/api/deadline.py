@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from policies.quick import quick
 from router.errors import BadRequest, DeadlineExceeded
 
 TIMEOUT = "x-request-timeout-ms"
 MAX_DIGITS = 9
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """A moment on the event loop's clock, and the milliseconds that were granted."""

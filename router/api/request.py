@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from policies.quick import quick
 from router.api.body import (
     Body,
     check_fields,
@@ -51,6 +52,7 @@ class Route:
     unsupported: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The facts of one request for text; `raw` is the client's JSON as it came and `body` the same decoded."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from policies.document import Document
 from policies.knowledge import Knowledge
+from policies.quick import quick
 from policies.words import Choice, Event, EventKind, Request
 from router.observe.telemetry import Telemetry
 from router.state.outage import Outage
@@ -253,6 +254,7 @@ class Pilot:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Deciding:
     """What a request is decided by, and the number of that version."""

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from engines.registry import Heartbeat, Sampling
 from policies.occupancy import Batch, Occupancy, Ticket, Usual
+from policies.quick import quick
 from policies.words import Choice, Pool, Replica, Request
 from router.state.marks import Mark
 from router.state.store import Clock
 from router.traffic.breaker import Breaker, Circuit, Tolerance
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where an engine listens, the key it wants, and the breaker that hears how it answers."""

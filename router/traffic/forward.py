@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
+from policies.quick import quick
 from policies.words import Choice
 from router.api.body import Body, encode
 from router.api.deadline import Deadline
@@ -26,6 +27,7 @@ _NOT_THIS_ENGINE = frozenset({401, 502, 503, *range(300, 400)})
 _OF_THE_BODY = frozenset({b"content-type", b"content-encoding"})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Whole:
     """An engine's whole answer."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from policies.quick import quick
 from router.api.deadline import UNBOUNDED, Deadline
 from router.errors import EngineUnreachable, NotConnected
 from router.traffic.running_time import RunningTime
@@ -76,6 +77,7 @@ async def _within(until_s: float, deadline: Deadline, waiting: Awaitable[_T]) ->
         raise silent() from None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An engine's answer whose head has arrived; close it to let the engine stop.
