@@ -89,7 +89,7 @@ class Model:
         ascii_only = prompt.text.isascii() and prompt.system.isascii() and prompt.history.isascii()
         rows, shares = self._table.find(blocks(prompt), ascii_only=ascii_only)
         scores = weights.bias + np.array(structure(prompt), dtype=np.float32) @ weights.shape
-        scores += shares @ weights.words[rows]
+        scores += shares @ weights.words.take(rows, axis=0)
         found_scores: list[float] = scores.tolist()
         if prompt.has_tools and self._api_call is not None:
             found_scores[self._api_call] += weights.tools_bonus

@@ -17,6 +17,10 @@ _BLOCKS = np.arange(2 * len(BLOCKS)) % len(BLOCKS)
 _SALTS = np.arange(1, len(BLOCKS) + 1, dtype=np.int64) * 0x1E3779B97F4A7C15
 """What sets the features of one block apart from those of another; the product may overflow."""
 
+_SHIFTS = np.array([[0], [16]])
+_HALVES = np.array([[0], [1]])
+_ROOTS = (np.maximum(np.arange(1 << 13), 1) ** np.float32(-0.5)).astype(np.float32)
+"""One over the root of each number of features that a block can have, the texts of a prompt being sampled."""
 
 _ROUNDS = 200
 
@@ -32,7 +36,7 @@ class Table:
         hashes = _salted(map(_hash, chain.from_iterable(features)), [len(rows) for rows in features])
         rows = np.fromiter(chain.from_iterable(rows.values() for rows in features), dtype=np.int32)
         self._size = 1 << len(hashes).bit_length()
-        while (place := _settled(self._places(hashes).reshape(2, -1))) is None:
+        while (place := _settled(self._places(hashes))) is None:
             self._size *= 2
         self._prints = np.zeros(2 * self._size, dtype=np.int32)
         self._rows = np.full(2 * self._size, -1, dtype=np.int32)
@@ -43,16 +47,15 @@ class Table:
         """The known rows and the weight of each: one over the root of how many its block has."""
         sizes = [len(found) for found in present.values()]
         hashes = _salted(map(hash if ascii_only else _hash, chain.from_iterable(present.values())), sizes)
-        places, prints = self._places(hashes), _print(hashes)
-        found = (self._prints[places] == np.concatenate((prints, prints))).nonzero()[0]
-        block = np.repeat(_BLOCKS, sizes + sizes)[found]
-        weight = np.maximum(np.bincount(block), 1) ** np.float32(-0.5)
-        return self._rows[places[found]], weight.astype(np.float32)[block]
+        places = self._places(hashes)
+        found = (self._prints.take(places) == _print(hashes)).ravel().nonzero()[0]
+        block = _BLOCKS.repeat(sizes + sizes).take(found)
+        return self._rows.take(places.ravel().take(found)), _ROOTS.take(np.bincount(block)).take(block)
 
     def _places(self, hashes: Ints) -> Ints:
-        """The first places of all, then their second places, which are in the other half."""
-        mask = self._size - 1
-        return np.concatenate((hashes & mask, (hashes >> 16 & mask) + self._size))
+        """The first places of all in a row, and in another their second places, which are in the other half."""
+        places: Ints = (hashes >> _SHIFTS & self._size - 1) + _HALVES * self._size
+        return places
 
 
 def _settled(places: Ints) -> Ints | None:
@@ -77,7 +80,8 @@ def _settled(places: Ints) -> Ints | None:
 
 
 def _salted(hashes: Iterable[int], sizes: list[int]) -> Ints:
-    return np.bitwise_xor(np.fromiter(hashes, np.int64, sum(sizes)), np.repeat(_SALTS, sizes))
+    salted: Ints = np.fromiter(hashes, np.int64, sum(sizes)) ^ _SALTS.repeat(sizes)
+    return salted
 
 
 def _print(hashes: Ints) -> NDArray[np.int32]:

@@ -79,11 +79,11 @@ class Generation:
     def sampled_as(self, temperature: float, top_p: float) -> "Generation":
         """The same where an engine that samples like this answers it: what the client did not say is the engine's."""
         said = self.body.get
-        return replace(
-            self,
-            temperature=temperature if said("temperature") is None else self.temperature,
-            top_p=top_p if said("top_p") is None else self.top_p,
-        )
+        temperature = temperature if said("temperature") is None else self.temperature
+        top_p = top_p if said("top_p") is None else self.top_p
+        if (temperature, top_p) == (self.temperature, self.top_p):
+            return self
+        return replace(self, temperature=temperature, top_p=top_p)
 
     def under(self, model: str) -> "Generation":
         """The same for the name under which engines serve the model."""

@@ -61,6 +61,9 @@ class _Entry:
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
 
 
+UNSAID = Sampling()
+"""How engines of which nothing is known sample: vLLM's way."""
+
 ALL_MISSING_GRACES = 10
 """Graces for which replicas are kept that a model's last ones vanished with: engines seldom end all at once, a machine
 too busy to announce them in time is common, and a connection tells which it is."""
@@ -136,7 +139,7 @@ class Fleet:
     def sampling(self, model: str) -> Sampling:
         """How the model's engines sample where a request does not say; vLLM's way where none is known."""
         known = (entry.heartbeat.sampling for entry in self._entries.values() if _serves(entry.heartbeat, model))
-        return next(known, Sampling())
+        return next(known, UNSAID)
 
     def replicas(self, model: str) -> list[Replica]:
         """A model's replicas as the policy sees them now, draining and failing ones marked."""
