@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from engines.engine import Engine
+from engines.hardware import shared_hardware
 from engines.pool import PoolSettings
 from engines.preflight.revision import revision_of
 from engines.preflight.sampling import sampling_of
@@ -61,6 +62,7 @@ class Member:
         self._engine = engine
         self._registry = registry
         self._announcing = announcing
+        self._hardware = shared_hardware(pool)
         self._max_running = max_running(pool) if pool.engine == "vllm" else pool.max_running
         self._state: State = "starting"
         self._phase = ""
@@ -288,6 +290,7 @@ class Member:
             sampling=self._sampling,
             sampled_speculation=self._verified.sampled_speculation,
             probe=self._verified.probe,
+            hardware=self._hardware,
             reloadable=self._reloadable,
             ready_since_s=self._ready_since_s,
             clock_s=time.time(),

@@ -94,10 +94,13 @@ def load_of(replica: Replica, model: StepModel, harm: float, drafts: int) -> Loa
     somebody joins or leaves, or its step time is fitted anew.
 
     In what a request adds the drafting passes count by their shares, so that nobody rides for free on a batch's
-    largest k.
+    largest k. Engines that share hardware slow each other: as much, in relation to a step, as this one is slowed, and
+    all who are in it answer for that together.
     """
     batch, top = replica.running, replica.max_k
-    idle, per_request, per_draft, drafting, per_k, per_kv, per_prefill = model.thetas[bucket(batch + 1)]
+    idle, per_request, per_draft, drafting, per_k, per_kv, per_prefill, per_neighbour = model.thetas[bucket(batch + 1)]
+    beside = per_neighbour * replica.neighbours
+    idle, drafting = idle + beside, drafting + beside
     passes = drafting - idle + per_k * top if top else 0.0
     own = per_request + per_draft * replica.mean_k + per_kv * replica.mean_context_tokens / 1000
     without = idle + passes + batch * own
@@ -116,6 +119,8 @@ def load_of(replica: Replica, model: StepModel, harm: float, drafts: int) -> Loa
     wait = 1.0 + queued * (1 + harm)
     weight = harm * (batch + replica.waiting) * cascade(idle + passes, without)
     cost = [wait * step + weight * more for step, more in zip(steps, added, strict=True)]
+    if slowed := harm * per_neighbour * replica.neighbours_running / (batch + 1) / steps[0]:
+        cost = [total + slowed * step for total, step in zip(cost, steps, strict=True)]
     # A fleet that does not know its contexts (0) has taught no price of them.
     priced = per_kv if replica.mean_context_tokens else 0.0
     return Load(steps, added, cost, wait + weight, not (batch or replica.waiting), queued, priced, per_prefill)

@@ -1,9 +1,11 @@
 """The step time of one replica as a function of its batch, learnt from finished requests by additive sums.
 
-t ≈ θ · x with x = [1(K=0), B, ΣK, 1(K>0), K, V, P]: B requests in the batch, ΣK drafts asked in it per step, K the
-largest k, V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the
-mean step: without P they would pass for the price of a larger batch). A step without drafts has a base of its own: k =
-0 in a speculative engine can cost more than drafting suggests, and one base for both would charge that to the others.
+t ≈ θ · x with x = [1(K=0), B, ΣK, 1(K>0), K, V, P, M]: B requests in the batch, ΣK drafts asked in it per step, K
+the largest k, V thousands of KV tokens, P thousands of prompt tokens prefilled per step (prefills of others stretch the
+mean step: without P they would pass for the price of a larger batch), M other engines at work on the same hardware
+(two that share a machine's cores or a GPU slow each other, which neither's start-up probe shows). A step without drafts
+has a base of its own: k = 0 in a speculative engine can cost more than drafting suggests, and one base for both would
+charge that to the others.
 The sums XᵀX and Xᵀt, each row divided by its step time so that errors are relative, are the record: records of several
 routers add, and with decay they are recursive least squares with forgetting.
 """
@@ -18,10 +20,10 @@ from policies.nnls import nonnegative
 from policies.priors import STEP_S
 from policies.words import Outcome, StepTime
 
-Row = tuple[float, float, float, float, float, float, float]
-Theta = tuple[float, float, float, float, float, float, float]
+Row = tuple[float, float, float, float, float, float, float, float]
+Theta = tuple[float, float, float, float, float, float, float, float]
 
-SIZE = 7
+SIZE = 8
 PAIRS = tuple(combinations_with_replacement(range(SIZE), 2))
 GRAM = tuple(f"x{i}{j}" for i, j in PAIRS)
 RIGHT = tuple(f"t{i}" for i in range(SIZE))
@@ -32,13 +34,13 @@ MIN_STEPS = 4
 IMPOSSIBLE = 1e7
 """No regressor is as large: such a figure is an error."""
 BATCH_EDGES = (4, 16, 64)
-TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1)
+TYPICAL: Row = (1.0, 8.0, 16.0, 1.0, 3.0, 8.0, 0.1, 1.0)
 PROBE_WEIGHT = 2.0
 RIDGE = 0.02
-SHAPE: Theta = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0)
-"""Relative deviation of each coefficient that a probe leaves open; it has seen no KV and no prefills."""
+SHAPE: Theta = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0, 10.0)
+"""Relative deviation of each coefficient that a probe leaves open; it has seen no KV, no prefills and no neighbours."""
 
-OWN: Theta = (0.15, 0.15, 0.15, 0.15, 0.15, 0.6, 0.6)
+OWN: Theta = (0.15, 0.15, 0.15, 0.15, 0.15, 0.6, 0.6, 2.0)
 """The same for a replica against its pool at its speed, and for a batch bucket against its replica. Looser, marginal
 prices were off by 30–50 % (rms over replicas) at 110 % load in the simulator; with these by 20–25 %."""
 
@@ -77,11 +79,18 @@ def bucket(batch: float) -> int:
     return bisect_right(BATCH_EDGES, batch)
 
 
-def row(batch: float, mean_k: float, max_k: float, context_tokens: float, prefill_tokens: float = 0.0) -> Row:
+def row(
+    batch: float,
+    mean_k: float,
+    max_k: float,
+    context_tokens: float,
+    prefill_tokens: float = 0.0,
+    neighbours: float = 0.0,
+) -> Row:
     """The regressors of a batch of `batch` requests with `mean_k` drafts each; `prefill_tokens` are per step."""
     drafting = min(1.0, max_k)  # a mean below 1: some of the steps had no drafts at all
     kv, prefilled = batch * context_tokens / 1000, prefill_tokens / 1000
-    return (1.0 - drafting, batch, batch * mean_k, drafting, max_k, kv, prefilled)
+    return (1.0 - drafting, batch, batch * mean_k, drafting, max_k, kv, prefilled, neighbours)
 
 
 def record_key(pool: str, replica: str, batch: float) -> str:
@@ -127,6 +136,7 @@ def observe(outcome: Outcome) -> Observation | None:
         max(mean_k, outcome.mean_max_k),
         max(0.0, outcome.context_tokens),
         max(0.0, outcome.prefill_tokens) / steps,
+        max(0.0, outcome.mean_neighbours),
     )
     return Observation(x, outcome.generation_s / steps, float(steps), outcome.known) if max(x) < IMPOSSIBLE else None
 
@@ -144,8 +154,8 @@ def cost_fields(seen: Observation, model: StepModel) -> dict[str, float]:
 
 
 def _sums(x: Row, t: float, scale: float) -> dict[str, float]:
-    fields = {name: scale * x[i] * x[j] for name, (i, j) in zip(GRAM, PAIRS, strict=True)}
-    return fields | {name: scale * x[i] * t for i, name in enumerate(RIGHT)}
+    fields = {name: scale * x[i] * x[j] for name, (i, j) in zip(GRAM, PAIRS, strict=True) if x[i] and x[j]}
+    return fields | {name: scale * x[i] * t for i, name in enumerate(RIGHT) if x[i]}
 
 
 def probe_sums(probe: Sequence[StepTime]) -> dict[str, float]:
@@ -215,8 +225,8 @@ def _at_speed(fields: Mapping[str, float], theta: Theta) -> dict[str, float]:
 def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
     """The prior times the one factor that fits the sums best: its shape is believed, its speed is not."""
     factor = _factor(prior, fields, 0.0)
-    a, b, c, d, e, f, g = (p * factor for p in prior)
-    return (a, b, c, d, e, f, g)
+    a, b, c, d, e, f, g, h = (p * factor for p in prior)
+    return (a, b, c, d, e, f, g, h)
 
 
 def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
@@ -259,5 +269,5 @@ def _solve(fields: Mapping[str, float], prior: Theta, weights: Sequence[float]) 
     tie = TIE / _typical_s(prior) ** 2
     a[0][0], a[3][3], a[0][3], a[3][0] = a[0][0] + tie, a[3][3] + tie, a[0][3] - tie, a[3][0] - tie
     b[0], b[3] = b[0] - tie * (prior[3] - prior[0]), b[3] + tie * (prior[3] - prior[0])
-    x0, x1, x2, x3, x4, x5, x6 = nonnegative(a, b)
-    return (x0, x1, x2, x3, x4, x5, x6)
+    x0, x1, x2, x3, x4, x5, x6, x7 = nonnegative(a, b)
+    return (x0, x1, x2, x3, x4, x5, x6, x7)

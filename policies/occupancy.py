@@ -17,7 +17,7 @@ class Ticket:
     k: int
     context_tokens: float
     entered_s: float
-    sums: tuple[float, float, float, float, float]
+    sums: tuple[float, ...]
     prefilled: float
 
 
@@ -33,6 +33,9 @@ class Batch:
     prefill_tokens: float
     known: float = 1.0
     """The share of it that was ours."""
+
+    mean_neighbours: float = 0.0
+    """How many of the engines beside it were at work."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class Occupancy:
     """One replica as one router sees it; `inside` counts the running and the waiting, of whom `max_running` run.
 
     Heartbeats tell how many requests are there; which k they have is known for our own only. `usual` is shared by the
-    replicas of a pool.
+    replicas of a pool, `beside` are the engines on the same hardware.
     """
 
     max_running: int = 256
@@ -89,7 +92,8 @@ class Occupancy:
     prefilled: float = 0.0
     standing: deque[float] = field(default_factory=deque)
     at_s: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
+    beside: "list[Occupancy]" = field(default_factory=list)
 
     def beat(self, running: int, waiting: int, kv_usage: float, now_s: float) -> None:
         """Take what the replica says of itself; it knows of other routers' requests."""
@@ -107,8 +111,7 @@ class Occupancy:
         self.usual.note(k, context_tokens)
         self.drafts += k
         self.context += context_tokens
-        sums = (self.sums[0], self.sums[1], self.sums[2], self.sums[3], self.sums[4])
-        return Ticket(k, context_tokens, now_s, sums, self.prefilled)
+        return Ticket(k, context_tokens, now_s, tuple(self.sums), self.prefilled)
 
     def leave(self, ticket: Ticket, now_s: float) -> Batch:
         """A request of ours ends there: the batch it was in."""
@@ -138,7 +141,15 @@ class Occupancy:
             k_shares=k_shares(mix.ks, replica.pool.k_max),
             mean_context_tokens=mix.mean_context,
             own=mine / inside if inside else 1.0,
+            neighbours=self._neighbours(),
+            neighbours_running=sum([other._running() for other in self.beside]),
         )
+
+    def _running(self) -> int:
+        return min(round(max(self.inside, self.own.total())), self.max_running)
+
+    def _neighbours(self) -> int:
+        return sum([other._running() > 0 for other in self.beside])
 
     def _known(self) -> float:
         """The share of the batch that is ours, and therefore known."""
@@ -166,13 +177,21 @@ class Occupancy:
             self.prefilled += self.standing.popleft()
 
     def _advance(self, now_s: float) -> None:
+        """Something changes here now: what was true until now is added up, here and beside."""
+        self.pause(now_s)
+        for other in self.beside:
+            other.pause(now_s)
+
+    def pause(self, now_s: float) -> None:
+        """Add up what was true until now."""
         elapsed = now_s - self.at_s
         self.at_s = now_s
         if elapsed <= 0:
             return
         mix = self._mix()
         batch = min(max(self.inside, self.own.total(), 1), self.max_running)
-        for i, value in enumerate((batch, mix.mean_k, mix.max_k, mix.mean_context, self._known())):
+        values = (batch, mix.mean_k, mix.max_k, mix.mean_context, self._known(), self._neighbours())
+        for i, value in enumerate(values):
             self.sums[i] += value * elapsed
 
     def _batch(self, ticket: Ticket, now_s: float) -> Batch:
@@ -181,7 +200,7 @@ class Occupancy:
             return Batch(max(1.0, min(self.inside, self.max_running)), ticket.k, ticket.k, ticket.context_tokens, 0.0)
         means = [(now - then) / elapsed for now, then in zip(self.sums, ticket.sums, strict=True)]
         joined = self.prefilled - ticket.prefilled
-        return Batch(max(1.0, means[0]), means[1], max(means[2], means[1]), means[3], joined, means[4])
+        return Batch(max(1.0, means[0]), means[1], max(means[2], means[1]), means[3], joined, means[4], means[5])
 
 
 def largest(ks: Mapping[int, float]) -> int:

@@ -31,7 +31,7 @@ NGRAM_CODE_FIRST, NGRAM_CODE_NEXT = 0.25, 0.92
 OUTPUT_TOKENS = 128.0
 """Expected length of an answer of a task never seen, where the request sets no limit."""
 
-STEP_S = (8e-3, 3e-5, 2e-5, 8.2e-3, 8e-4, 4e-5, 2e-2)
+STEP_S = (8e-3, 3e-5, 2e-5, 8.2e-3, 8e-4, 4e-5, 2e-2, 0.0)
 """Step time in seconds over the regressors of `policies.cost` of a replica without a probe: 8 ms, c = .1."""
 
 

@@ -132,7 +132,8 @@ class Replica:
     `k_shares[k]` is what one more request at k would owe of the batch's drafting passes, in passes (see
     `policies.occupancy`); empty where the k of the running requests are not known.
 
-    `own` is the share of its requests that are of the router that asks.
+    `own` is the share of its requests that are of the router that asks. `neighbours` counts the other engines at work
+    on the hardware it shares, `neighbours_running` their requests.
     `sampled_speculation` is False where speculation corrupts sampled output: it gets k = 0 above temperature 0.
     """
 
@@ -150,6 +151,8 @@ class Replica:
     sampled_speculation: bool = True
     probe: tuple[StepTime, ...] = ()
     own: float = 1.0
+    neighbours: int = 0
+    neighbours_running: int = 0
 
 
 class Reason(StrEnum):
@@ -286,7 +289,8 @@ class Outcome:
     whose steps are not known must not be told).
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
     requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
-    `prefill_tokens` the prompt tokens of the requests that joined it meanwhile (all four: see `policies.occupancy`).
+    `prefill_tokens` the prompt tokens of the requests that joined it meanwhile, `mean_neighbours` how many engines on
+    the same hardware were at work (see `policies.occupancy`).
     `known` is the share of that batch that was the router's own: which k the rest had it can only suppose.
     `queue_s` is the wait for a place in the batch: what waited long says little of the batch that it ended up in.
     `finished` is False for an aborted or failed request: it is counted, its numbers are not used.
@@ -307,6 +311,7 @@ class Outcome:
     finished: bool = True
     queue_s: float = 0.0
     known: float = 1.0
+    mean_neighbours: float = 0.0
 
     @property
     def queued(self) -> bool:

@@ -102,6 +102,7 @@ class TrueKnowledge(Knowledge):
                 c.per_k_s,
                 1e3 * c.per_kv_token_s,
                 0.0,
+                0.0,
             )
             found = self.thetas[replica.pool.name] = StepModel((theta,) * 4, 1e9, 0.0)
         return found

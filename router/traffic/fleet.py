@@ -51,14 +51,22 @@ class _Entry:
     breaker: Breaker
     bare: Replica
     missing_since_s: float | None = None
+    beside: "list[_Entry]" = field(default_factory=list)
     view: Replica | None = None
     awake: Replica | None = None
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> None:
         """Take what the replica says of itself now."""
-        self.heartbeat, self.bare, self.view, self.awake = heartbeat, _announced(heartbeat), None, None
+        self.heartbeat, self.bare, self.awake = heartbeat, _announced(heartbeat), None
+        self.changed()
         self.occupancy.max_running = heartbeat.max_running
         self.occupancy.beat(heartbeat.running, heartbeat.waiting, heartbeat.kv_usage, now_s)
+
+    def changed(self) -> None:
+        """Its load is another, and so is what those beside it have beside them."""
+        self.view = None
+        for other in self.beside:
+            other.view = None
 
 
 UNSAID = Sampling()
@@ -85,6 +93,7 @@ class Fleet:
         self._grace_s = grace_s
         self._tolerance = tolerance
         self._entries: dict[str, _Entry] = {}
+        self._hardware: dict[_Entry, str | None] = {}
         self._usual: dict[str, Usual] = {}
         self.marks: Mapping[str, Mark] = {}
         """What operators say of replicas: nothing that a replica says of itself outweighs it."""
@@ -106,6 +115,19 @@ class Fleet:
                 entry.beat(heartbeat, now_s)
         if complete:
             self._forget_missing({heartbeat.replica for heartbeat in heartbeats}, now_s)
+        self._group(now_s)
+
+    def _group(self, now_s: float) -> None:
+        """Tell engines on the same hardware of each other, where any came, went or moved."""
+        hardware = {entry: entry.heartbeat.hardware for entry in self._entries.values()}
+        if hardware == self._hardware:
+            return
+        self._hardware = hardware
+        for entry, own in hardware.items():
+            entry.occupancy.pause(now_s)
+            entry.beside = [other for other, its in hardware.items() if own and its == own and other is not entry]
+            entry.occupancy.beside = [other.occupancy for other in entry.beside]
+            entry.view = None
 
     def _forget_missing(self, present: Collection[str], now_s: float) -> None:
         """Grace counts from when a replica is first missed: after an outage of Redis the registry fills up anew.
@@ -208,12 +230,12 @@ class Fleet:
         entry = self._entries[choice.replica]
         context_tokens = request.prompt_tokens + choice.expected_output_tokens / 2
         ticket = entry.occupancy.enter(choice.k, request.prompt_tokens, context_tokens, self.clock_s())
-        entry.view = None
+        entry.changed()
         return Flight(ticket, entry.breaker, entry)
 
     def end(self, flight: Flight) -> Batch:
         """The request is over, however it ended; what its batch was like meanwhile."""
-        flight._entry.view = None
+        flight._entry.changed()
         return flight._entry.occupancy.leave(flight.ticket, self.clock_s())
 
     def circuits(self) -> list[tuple[str, str, Circuit]]:

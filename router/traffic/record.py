@@ -267,4 +267,5 @@ def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Ba
         context_tokens=batch.context_tokens,
         prefill_tokens=batch.prefill_tokens,
         known=batch.known,
+        mean_neighbours=batch.mean_neighbours,
     )

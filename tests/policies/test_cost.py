@@ -82,9 +82,9 @@ def test_routers_add_up() -> None:
         seen = cost.observe(one)
         assert seen is not None
         fields.append(cost.cost_fields(seen, model))
-    together = {name: sum(f[name] for f in fields) for name in fields[0]}
-    halves = [{name: sum(f[name] for f in half) for name in fields[0]} for half in (fields[:10], fields[10:])]
-    assert {name: halves[0][name] + halves[1][name] for name in together} == pytest.approx(together)
+    together = cost.total(fields)
+    halves = [cost.total(half) for half in (fields[:10], fields[10:])]
+    assert cost.total(halves) == pytest.approx(together)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from policies import cost
 from policies.document import Document, parse_document
 from policies.evidence import Counts, counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_key
@@ -153,10 +154,10 @@ def test_a_replica_that_turns_slow_is_told_and_relearnt() -> None:
     events: list[Event] = []
     for i in range(60):
         teach(knowledge, "translation", 0.7, rng, NOW + i)
-    before = knowledge.step_model(FLEET[1], NOW + 60).step_s((1, 1, 4, 1, 4, 0, 0))
+    before = knowledge.step_model(FLEET[1], NOW + 60).step_s(cost.row(1, 4, 4, 0))
     for i in range(30):
         events += teach(knowledge, "translation", 0.7, rng, NOW + 60 + i, step_ms=24.0).events
-    after = knowledge.step_model(FLEET[1], NOW + 91).step_s((1, 1, 4, 1, 4, 0, 0))
+    after = knowledge.step_model(FLEET[1], NOW + 91).step_s(cost.row(1, 4, 4, 0))
     assert "replica_slow" in [e.kind for e in events]
     assert after == pytest.approx(2 * before, rel=0.15)
 

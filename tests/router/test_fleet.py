@@ -218,3 +218,16 @@ def test_the_batch_seen_is_the_mean_over_the_request_s_life(stays: list[tuple[in
             mean_k = sum(sum(s[2] for s in now) / len(now) for now in inside) / life
             assert seen[i].mean_k == pytest.approx(mean_k)
     assert scene.fleet.replicas("m")[0].running == others
+
+
+def test_engines_on_the_same_hardware_see_each_other_work() -> None:
+    """As long as both are there and say so; others are nobody's neighbour."""
+    world = Scene()
+    world.beat("a", "b", hardware="box/cpu")
+    world.beat("c")
+    flight = world.begin("a", 2)
+    seen = {replica.name: replica for replica in world.fleet.replicas("m")}
+    assert {name: one.neighbours for name, one in seen.items()} == {"a": 0, "b": 1, "c": 0}
+    assert seen["b"].neighbours_running == 1
+    world.fleet.end(flight)
+    assert not any(replica.neighbours for replica in world.fleet.replicas("m"))
