@@ -78,8 +78,8 @@ class Mix:
 class Occupancy:
     """One replica as one router sees it; `inside` counts the running and the waiting, of whom `max_running` run.
 
-    Heartbeats tell how many requests are there; which k they have is known for our own only. `usual` is shared by the
-    replicas of a pool, `beside` are the engines on the same hardware.
+    Heartbeats tell how many requests are there; which k they have is known for our own only: `own` counts these by k,
+    `mine` all of them. `usual` is shared by the replicas of a pool, `beside` are the engines on the same hardware.
     """
 
     max_running: int = 256
@@ -87,6 +87,7 @@ class Occupancy:
     inside: float = 0.0
     kv_usage: float = 0.0
     own: Counter[int] = field(default_factory=Counter)
+    mine: int = 0
     drafts: float = 0.0
     context: float = 0.0
     prefilled: float = 0.0
@@ -105,9 +106,10 @@ class Occupancy:
         """A request of ours starts there; other routers' prefills are taken to be as frequent as ours."""
         self._advance(now_s)
         self.inside += 1
-        self.standing.append(prompt_tokens * self.inside / (self.own.total() + 1))
+        self.standing.append(prompt_tokens * self.inside / (self.mine + 1))
         self._admit()
         self.own[k] += 1
+        self.mine += 1
         self.usual.note(k, context_tokens)
         self.drafts += k
         self.context += context_tokens
@@ -122,13 +124,14 @@ class Occupancy:
         self.own[ticket.k] -= 1
         if self.own[ticket.k] <= 0:
             del self.own[ticket.k]
+        self.mine -= 1
         self.drafts -= ticket.k
         self.context -= ticket.context_tokens
         return batch
 
     def seen(self, replica: Replica) -> Replica:
         """The replica with its load now."""
-        mine = self.own.total()
+        mine = self.mine
         inside = round(max(self.inside, mine))
         mix = self._mix()
         return replace(
@@ -146,18 +149,18 @@ class Occupancy:
         )
 
     def _running(self) -> int:
-        return min(round(max(self.inside, self.own.total())), self.max_running)
+        return min(round(max(self.inside, self.mine)), self.max_running)
 
     def _neighbours(self) -> int:
         return sum([other._running() > 0 for other in self.beside])
 
     def _known(self) -> float:
         """The share of the batch that is ours, and therefore known."""
-        mine = self.own.total()
+        mine = self.mine
         return mine / max(self.inside, mine) if mine else 0.0
 
     def _mix(self) -> Mix:
-        mine, usual = self.own.total(), self.usual
+        mine, usual = self.mine, self.usual
         others = max(0.0, self.inside - mine)
         if not usual.total or others < 0.5:
             ks: Mapping[int, float] = self.own
@@ -189,7 +192,7 @@ class Occupancy:
         if elapsed <= 0:
             return
         mix = self._mix()
-        batch = min(max(self.inside, self.own.total(), 1), self.max_running)
+        batch = min(max(self.inside, self.mine, 1), self.max_running)
         values = (batch, mix.mean_k, mix.max_k, mix.mean_context, self._known(), self._neighbours())
         for i, value in enumerate(values):
             self.sums[i] += value * elapsed

@@ -211,14 +211,15 @@ class Ingress:
         await respond(send, answer.status, answer.body, answer.content_type, [*answer.headers, *visit.headers()])
 
     def _label(self, asked: Generation, headers: dict[str, str]) -> Label:
-        tasks = {*self.classifier.tasks, *self.pilot.knowledge.document.tasks}
         named = explicit_label(headers, asked.body)
-        if named is not None and named.task in tasks:
-            self.feedback.offer(asked.body, headers, named)
-            return named
-        if named is not None and named.source == "header":
-            message = f"{TASK_HEADER} must be one of {', '.join(sorted(tasks))}, got {named.task!r}."
-            raise BadRequest(message, param=TASK_HEADER, code="unknown_task")
+        if named is not None:
+            tasks = {*self.classifier.tasks, *self.pilot.knowledge.document.tasks}
+            if named.task in tasks:
+                self.feedback.offer(asked.body, headers, named)
+                return named
+            if named.source == "header":
+                message = f"{TASK_HEADER} must be one of {', '.join(sorted(tasks))}, got {named.task!r}."
+                raise BadRequest(message, param=TASK_HEADER, code="unknown_task")
         # An unknown metadata.task is the client's own bookkeeping, not a wrong label.
         return self.classifier.classify(read_prompt(asked.body))
 
