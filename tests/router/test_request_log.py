@@ -144,6 +144,7 @@ def test_serve_writes_no_line_of_its_own_per_request() -> None:
     logging_config = build_app(settings)._bound_deployment._deployment_config.logging_config
     assert logging_config is not None
     assert logging_config["enable_access_log"] is False
+    assert logging_config["log_level"] == "WARNING"
 
 
 async def test_a_line_names_the_key_and_never_shows_it(lines: io.StringIO, tmp_path: Path) -> None:
