@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.live.arms import ARMS, OURS, STANDARD, VANILLA, WORN, Arm, Drafter, Hit, fire, probes, routers
 from bench.live.load import CAPACITY_CLIENTS, Load, Send, blocks, closed_loop, poisson
-from bench.live.plan import Shot, Workload, plan
+from bench.live.plan import Shot, Workload, plan, without
 from bench.live.report import Session, summary, tables
 from bench.provenance import provenance
 from engines.demo.build import build_demo_pair, default_folder
@@ -172,7 +172,8 @@ class Bench:
 
     async def _warm_up(self, http: aiohttp.ClientSession, urls: dict[str, str]) -> None:
         """Other prompts of the same tasks for the arms that are to know them; what they take is not recorded."""
-        others = list(plan(self.examples, WARM_ROUNDS, sorted({s.temperature for s in self.shots}), self.seed + 1))
+        unsent = without(self.examples, {shot.prompt for shot in self.shots})
+        others = list(plan(unsent, WARM_ROUNDS, sorted({s.temperature for s in self.shots}), self.seed + 1))
         for name, arm in self.arms.items():
             if arm.warm:
                 await closed_loop(others, 1, self._sender(http, arm, urls[name], 0, [], lambda: None))

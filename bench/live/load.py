@@ -13,7 +13,7 @@ Send = Callable[[Shot], Awaitable[None]]
 CAPACITY_CLIENTS = 8
 """Clients of the closed loop in which the capacity of always-vanilla is measured."""
 
-BLOCK = 28
+BLOCK = 14
 """Requests an arm gets in a row under load: arms cannot take turns request by request where these share a batch."""
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,3 +57,10 @@ def plan(
         for task, temperature in kinds:
             example = by_task[task][draws.randrange(len(by_task[task]))]
             yield Shot(number, task, example.prompt, example.max_tokens, temperature, draws.randrange(2**31), worn)
+
+
+def without(examples: Sequence[ExampleRequest], sent: Collection[str]) -> list[ExampleRequest]:
+    """The examples whose prompts were not sent; of a task whose prompts all were, all of them."""
+    rest = [example for example in examples if example.prompt not in sent]
+    kept = {example.task for example in rest}
+    return rest + [example for example in examples if example.task not in kept]

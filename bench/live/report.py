@@ -1,17 +1,22 @@
 """From hits to figures: time per token by load, arm, task and temperature, with paired bootstrap intervals."""
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 from rich.table import Table
+from scipy.stats import t as student
 
 from bench.live.arms import ARMS, OURS, VANILLA, WARM, Hit
 
 RESAMPLES = 2000
+STEADY = 3
+"""Answers in a row of the choice that lasts: one may be chance, or a trial."""
+
 LEARNT = 10
 """Requests of a task by which a cold start is to be over."""
 
@@ -69,13 +74,18 @@ def p99_ms(hits: Sequence[Hit]) -> float:
 def paired_ratio(ours: Sequence[Hit], other: Sequence[Hit], seed: int = 0) -> Ratio:
     """Ours over the other arm's mean; the bootstrap draws blocks, so that each resample compares the same prompts.
 
-    Requests of one block share a batch: what is independent, and therefore drawn, is the block.
+    Requests of one block share a batch: what is independent, and therefore drawn, is the block. Of few blocks the
+    percentiles are too narrow (of three, the interval is that of the three ratios and covers 75 %): their standard
+    error, times √(n / (n − 1)), is taken by Student's t instead.
     """
     mine, theirs = _by_block(ours), _by_block(other)
     pairs = [(sum(mine[block]), sum(theirs[block])) for block in mine]
-    draws = random.Random(seed)
-    ratios = sorted(_ratio([draws.choice(pairs) for _ in pairs]) for _ in range(RESAMPLES))
-    return Ratio(_ratio(pairs), ratios[int(0.025 * RESAMPLES)], ratios[int(0.975 * RESAMPLES)])
+    draws, count, value = random.Random(seed), len(pairs), _ratio(pairs)
+    if count < 2:
+        return Ratio(value, 0.0, math.inf)
+    spread = stdev(math.log(_ratio([draws.choice(pairs) for _ in pairs])) for _ in range(RESAMPLES))
+    wide = float(student.ppf(0.975, count - 1)) * spread * math.sqrt(count / (count - 1))
+    return Ratio(value, value * math.exp(-wide), value * math.exp(wide))
 
 
 def _by_block(hits: Sequence[Hit]) -> dict[int, list[float]]:
@@ -104,19 +114,21 @@ def worst_task(session: Session, arm: str) -> float:
     return max(mean_ms(found[arm]) / mean_ms(found[VANILLA]) for found in tasks.values())
 
 
-def oracle_ms(session: Session) -> float | None:
+def oracle_ms(session: Session, *, hindsight: bool = False) -> float | None:
     """Mean time per token of the best fixed choice for each task and temperature; None without all fixed arms.
 
-    What is best is chosen on one half of the blocks and timed on the other, both ways round: the least of noisy means
-    of the same requests would flatter it.
+    What is best for a request is chosen by the others of its kind, which on few requests is sometimes not the best;
+    with `hindsight` by all, the timed one too, which flatters the least of noisy means. The truth lies between.
     """
     if any(not session.of(arm) for arm in STATIC):
         return None
     found = []
     for arms in by_kind(session.hits).values():
-        for chosen, timed in ((_even, _odd), (_odd, _even)):
-            best = min(STATIC, key=lambda arm: mean_ms(chosen(arms[arm]) or arms[arm]))
-            found += [hit.ms_per_token for hit in timed(arms[best])]
+        times = {arm: {hit.block: hit.ms_per_token for hit in arms[arm]} for arm in STATIC}
+        total = {arm: sum(of.values()) for arm, of in times.items()}
+        for block in times[VANILLA]:
+            left_out = {arm: 0.0 if hindsight else of[block] for arm, of in times.items()}
+            found.append(times[min(STATIC, key=lambda arm: total[arm] - left_out[arm])][block])
     return fmean(found)
 
 
@@ -126,18 +138,10 @@ def learnt(session: Session) -> Session:
     return replace(session, hits=[hit for hit in session.hits if hit.shot.round * temperatures >= LEARNT])
 
 
-def regret(session: Session, arm: str) -> float | None:
+def regret(session: Session, arm: str, *, hindsight: bool = False) -> float | None:
     """By how much an arm's mean exceeds that of the best fixed choices; None where these, or requests, are lacking."""
-    oracle = oracle_ms(session)
+    oracle = oracle_ms(session, hindsight=hindsight)
     return None if oracle is None else mean_ms(session.of(arm)) / oracle - 1
-
-
-def _even(hits: Sequence[Hit]) -> Sequence[Hit]:
-    return sorted(hits, key=lambda hit: hit.block)[::2]
-
-
-def _odd(hits: Sequence[Hit]) -> Sequence[Hit]:
-    return sorted(hits, key=lambda hit: hit.block)[1::2]
 
 
 def phases(hits: Sequence[Hit]) -> list[list[Hit]]:
@@ -147,20 +151,23 @@ def phases(hits: Sequence[Hit]) -> list[list[Hit]]:
 
 
 def requests_to_adapt(hits: Sequence[Hit]) -> int:
-    """How many requests of one task a phase begins with that got another choice than the one it settled on.
+    """How many requests of one task a phase begins with until `STEADY` in a row get the k that it settles on.
 
-    Settled is what most of the second half of the phase got; one draft more or less is no other choice, speculation
-    instead of none is. Choices that only try something out later do not count.
+    Settled is what most of the second half of the phase got; choices that only try something out later do not count.
     """
     k = Counter(hit.k for hit in hits[len(hits) // 2 :]).most_common(1)[0][0]
-    same = [abs(hit.k - k) <= 1 and (hit.k > 0) == (k > 0) for hit in hits]
-    return same.index(True) if True in same else len(same)
+    same = [hit.k == k for hit in hits]
+    steady = (start for start in range(len(same) - STEADY + 1) if all(same[start : start + STEADY]))
+    return next(steady, len(same))
 
 
 def adaptation(session: Session, arm: str) -> dict[str, object] | None:
-    """Median and largest number of requests of a task until it follows a swap of the drafter, by phase; else None."""
+    """Median and largest number of requests of a task until it follows a swap of the drafter, by phase.
+
+    None where nothing is swapped, and for arms that do not decide: what never changes would have settled at once.
+    """
     found = phases(session.of(arm))
-    if len(found) == 1:
+    if len(found) == 1 or arm in STATIC:
         return None
     counts = [sorted(requests_to_adapt(hits) for hits in by_task(phase).values()) for phase in found[1:]]
     return {
@@ -185,6 +192,7 @@ def figures(session: Session, arm: str) -> dict[str, object]:
         "p99_ms_per_token": p99_ms(hits),
         "tokens_per_s": sum(hit.tokens for hit in hits) / session.seconds[arm],
         "regret": regret(session, arm),
+        "regret_in_hindsight": regret(session, arm, hindsight=True),
         f"regret_after_{LEARNT}": regret(learnt(session), arm),
         "worst_task_ratio": worst_task(session, arm) if session.of(VANILLA) else None,
         "requests": len(hits),
@@ -243,8 +251,9 @@ def _total(session: Session, arms: Sequence[str]) -> Table:
             "" if worst is None else f"{worst:.2f}",
             str(ratio or ""),
         )
-    if (oracle := oracle_ms(session)) is not None:
-        table.add_row("best fixed choice per task and T", f"{oracle:.2f}")
+    for name, hindsight in (("best fixed choice per task and T", False), ("the same, in hindsight", True)):
+        if (oracle := oracle_ms(session, hindsight=hindsight)) is not None:
+            table.add_row(name, f"{oracle:.2f}")
     return table
 
 

@@ -68,7 +68,7 @@ def _short(arms: Arms) -> str:
 
 
 def _row(name: str, told: Mapping[str, Any], *, regret: bool) -> tuple[str, ...]:
-    over = (_percent(told["regret"]),) if regret else ()
+    over = (_percents(told["regret"], told["regret_in_hindsight"]),) if regret else ()
     times = (f"{told['mean_ms_per_token']:.2f}", f"{told['p99_ms_per_token']:.2f}", f"{told['worst_task_ratio']:.2f}")
     return (name, *times, *over, _ratio(told, "ours_over"), _ratio(told, "warm_over"))
 
@@ -95,7 +95,7 @@ def _collapse(arms: Arms) -> str:
     rows = []
     for name in NAMES:
         if name in arms:
-            adapted = arms[name]["requests_to_adapt"] if name == OURS else None
+            adapted = arms[name]["requests_to_adapt"]
             steps = [_steps(adapted, phase) for phase in ("collapse", "recovery")]
             rows.append((NAMES[name], f"{arms[name]['mean_ms_per_token']:.2f}", *steps, _ratio(arms[name])))
     return markdown_table(heads, rows)
@@ -112,8 +112,8 @@ def _ratio(told: Mapping[str, Any], of: str = "ours_over") -> str:
     return f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]" if ratio else ""
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f} %"
+def _percents(*shares: float | None) -> str:
+    return " to ".join(f"{100 * share:+.1f}" for share in shares if share is not None) + " %"
 
 
 if __name__ == "__main__":
