@@ -1,9 +1,11 @@
 """Every metric the router exports, by name; what is counted where is decided by the callers."""
 
 from functools import partial
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 
+from policies.words import EventKind
 from router.observe.quick_series import QuickCounter, QuickGauge, QuickHistogram
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -110,6 +112,9 @@ class Telemetry:
             "Drift, guard and other events of the policy, each counted by the router that was first to log it.",
             ["kind"],
         )
+        # A series that is born at 1 has not increased, and whoever alerts on the increase misses the first event.
+        for kind in get_args(EventKind):
+            self.events.labels(kind)
         self.aborted = counter(
             "alpharoute_aborted_requests_total", "Requests whose client left; they carry no metrics.", ["pool"]
         )
@@ -122,6 +127,7 @@ class Telemetry:
         self.refused = counter(
             "alpharoute_refused_requests_total", "Requests the router itself refused, by error code.", ["code"]
         )
+        self.refused.labels("pool_full")
         self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
         self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
         self.policy_current = gauge(

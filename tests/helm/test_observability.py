@@ -133,3 +133,18 @@ def test_event_kinds_of_alerts_exist() -> None:
     """An alert on a kind that no code emits would stay silent for ever."""
     kinds = {kind for alert in _alerts() for kind in re.findall(r'kind="(\w+)"', alert["expr"])}
     assert kinds <= set(get_args(EventKind))
+
+
+FIRST_EVENTS = [
+    (alert["alert"], metric, matchers)
+    for alert in _alerts()
+    if re.search(r"> 0$", alert["expr"].strip())
+    for metric, matchers in re.findall(r"(?:increase|rate)\((alpharoute_\w+)\{JOB, ([^}]*)\}", alert["expr"])
+]
+
+
+@pytest.mark.parametrize(("alert", "metric", "matchers"), FIRST_EVENTS, ids=lambda text: text[:40])
+def test_what_an_alert_waits_for_is_there_at_0_before_it_happens(alert: str, metric: str, matchers: str) -> None:
+    """A series that is born at 1 has not increased: the first event would fire nothing."""
+    assert len(FIRST_EVENTS) >= 5
+    assert f"{metric}{{{matchers}}} 0.0" in Telemetry().exposition().decode(), alert
