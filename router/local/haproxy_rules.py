@@ -70,7 +70,11 @@ RULES = (
     "tcp-request connection track-sc0 src",
     f'tcp-request connection reject if {{ fe_conn ge "${{{MOST}}}" }} {{ sc0_conn_cur gt "${{{FAIR}}}" }}',
     # Serve tells anybody its applications and their routes, however the path is written; probes keep theirs.
-    _answer("request", _ROUTE, "if { path,url_dec -m reg -i ^/+-(/|$) } !{ path /-/healthz } or !{ path_beg / }"),
+    _answer(
+        "request",
+        _ROUTE,
+        "if { path_beg /-/ } !{ path /-/healthz } or { path_sub % } { path,url_dec -m beg /-/ } or !{ path_beg / }",
+    ),
     _answer("request", _METHOD, f"unless {{ method {' '.join(METHODS)} }}"),
     # Serve repeats any id in its answer, where the router takes one plain and short one alone: Serve then makes a new
     # one for both.
