@@ -65,9 +65,18 @@
 {{- $kind := index .root.Values.accelerators .pool.accelerator -}}
 {{- $gpus := include "alpharoute.gpusOf" $kind | float64 -}}
 {{- $cpus := include "alpharoute.cpusOf" $kind | float64 -}}
-{{- if gt (default 0 .pool.gpus | float64) $gpus -}}{{- fail (printf "%s: gpus %v, but a pod of accelerator %q has %v (accelerators.%s.resources.limits)" .at .pool.gpus .pool.accelerator $gpus .pool.accelerator) -}}{{- end -}}
-{{- if gt (include "alpharoute.poolCpus" .pool | float64) $cpus -}}{{- fail (printf "%s: cpus %v, but a pod of accelerator %q has %v (accelerators.%s.resources.limits)" .at (include "alpharoute.poolCpus" .pool) .pool.accelerator $cpus .pool.accelerator) -}}{{- end -}}
+{{- $each := default 0 .pool.gpus | float64 -}}
+{{- $where := printf "accelerators.%s.resources" .pool.accelerator -}}
+{{- include "alpharoute.checks.cpus" (dict "kind" $kind "where" $where) -}}
+{{- if and (gt $each 1.0) (ne $each (floor $each)) -}}{{- fail (printf "%s: gpus %v: Ray gives whole GPUs above 1" .at .pool.gpus) -}}{{- end -}}
+{{- if gt $each $gpus -}}{{- fail (printf "%s: gpus %v, but a pod of accelerator %q has %v (%s.limits)" .at .pool.gpus .pool.accelerator $gpus $where) -}}{{- end -}}
+{{- if gt (include "alpharoute.poolCpus" .pool | float64) $cpus -}}{{- fail (printf "%s: cpus %v, but a pod of accelerator %q has %v (%s: limits.cpu, else requests.cpu)" .at (include "alpharoute.poolCpus" .pool) .pool.accelerator $cpus $where) -}}{{- end -}}
 {{- end -}}
+{{- end }}
+
+{{/* Ray's autoscaler does not start where it cannot tell how many CPUs a pod has. */}}
+{{- define "alpharoute.checks.cpus" -}}
+{{- if eq "0" (include "alpharoute.cpusOf" .kind) -}}{{- fail (printf "%s: neither limits.cpu nor requests.cpu says how many CPUs a pod has" .where) -}}{{- end -}}
 {{- end }}
 
 {{- define "alpharoute.checks.settings" -}}
@@ -81,9 +90,10 @@
 {{- end -}}
 {{- if gt (int .Values.router.replicas.min) (int .Values.router.replicas.max) -}}{{- fail (printf "router.replicas: min %v is above max %v" .Values.router.replicas.min .Values.router.replicas.max) -}}{{- end -}}
 {{- if gt (int .Values.router.targetOngoingRequests) (int .Values.router.maxOngoingRequests) -}}{{- fail (printf "router.targetOngoingRequests %v is above router.maxOngoingRequests %v: Serve would never add a replica" .Values.router.targetOngoingRequests .Values.router.maxOngoingRequests) -}}{{- end -}}
+{{- include "alpharoute.checks.cpus" (dict "kind" .Values.router "where" "router.resources") -}}
 {{- $cpus := include "alpharoute.cpusOf" .Values.router | float64 -}}
-{{- if and (not .Values.autoscaling.enabled) (gt (mulf 2.0 (.Values.router.cpus | float64)) $cpus) -}}{{- fail (printf "router.cpus %v: without autoscaling a router pod must hold two replicas, a new one beside the old, and it has %v CPUs (router.resources.limits)" .Values.router.cpus $cpus) -}}{{- end -}}
-{{- if gt (.Values.router.cpus | float64) $cpus -}}{{- fail (printf "router.cpus %v, but a router pod has %v (router.resources.limits)" .Values.router.cpus $cpus) -}}{{- end -}}
+{{- if and (not .Values.autoscaling.enabled) (gt (mulf 2.0 (.Values.router.cpus | float64)) $cpus) -}}{{- fail (printf "router.cpus %v: without autoscaling a router pod must hold two replicas, a new one beside the old, and it has %v CPUs (router.resources: limits.cpu, else requests.cpu)" .Values.router.cpus $cpus) -}}{{- end -}}
+{{- if gt (.Values.router.cpus | float64) $cpus -}}{{- fail (printf "router.cpus %v, but a router pod has %v (router.resources: limits.cpu, else requests.cpu)" .Values.router.cpus $cpus) -}}{{- end -}}
 {{- end }}
 
 {{- define "alpharoute.checks.redis" -}}
