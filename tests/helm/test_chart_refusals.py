@@ -125,10 +125,6 @@ BY_GUARD: list[tuple[Values, str]] = [
         "document and existingConfigMap exclude each other",
     ),
     ({"httpRoute": {"enabled": True}}, "parentRefs names no gateway"),
-    (
-        {"ingress": {"enabled": True, "paths": ["/"]}, "auth": {"allowAnonymous": True}},
-        "opens the console and /admin to everybody",
-    ),
     ({"auth": {"allowAnonymous": True, "existingSecret": "keys"}}, "choose one"),
     ({"auth": {"redisKeys": False}}, "nobody could come in"),
     (

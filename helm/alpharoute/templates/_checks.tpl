@@ -117,8 +117,10 @@
 {{- if and .Values.policy.document .Values.policy.existingConfigMap -}}{{- fail "policy: document and existingConfigMap exclude each other" -}}{{- end -}}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled (eq .Values.ingress.host (first (append .Values.httpRoute.hostnames ""))) -}}{{- fail (printf "ingress and httpRoute both claim the host %q" .Values.ingress.host) -}}{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}{{- fail "httpRoute.enabled: parentRefs names no gateway" -}}{{- end -}}
-{{- if and .Values.ingress.enabled (or (has "/" .Values.ingress.paths) (has "/admin" .Values.ingress.paths)) .Values.auth.allowAnonymous -}}{{- fail "ingress.paths opens the console and /admin to everybody: auth.allowAnonymous is true; set it to false, or leave paths at [/v1]" -}}{{- end -}}
-{{- if and .Values.httpRoute.enabled (or (has "/" .Values.httpRoute.paths) (has "/admin" .Values.httpRoute.paths)) .Values.auth.allowAnonymous -}}{{- fail "httpRoute.paths opens the console and /admin to everybody: auth.allowAnonymous is true; set it to false, or leave paths at [/v1]" -}}{{- end -}}
+{{- if .Values.auth.allowAnonymous -}}
+{{- if .Values.ingress.enabled -}}{{- include "alpharoute.checks.public" (dict "at" "ingress" "paths" .Values.ingress.paths) -}}{{- end -}}
+{{- if .Values.httpRoute.enabled -}}{{- include "alpharoute.checks.public" (dict "at" "httpRoute" "paths" .Values.httpRoute.paths) -}}{{- end -}}
+{{- end -}}
 {{- $auth := .Values.auth -}}
 {{- if and $auth.allowAnonymous $auth.existingSecret -}}{{- fail (printf "auth: allowAnonymous serves everybody, existingSecret %q holds keys: choose one" $auth.existingSecret) -}}{{- end -}}
 {{- if not (or $auth.allowAnonymous $auth.redisKeys $auth.existingSecret) -}}{{- fail "auth: nobody could come in; set redisKeys, existingSecret or allowAnonymous" -}}{{- end -}}
@@ -133,4 +135,15 @@
 {{- if ne 1 (len (keys $source)) -}}{{- fail (printf "models.%s: one of pvc, s3, image, got %s" $name (keys $source | sortAlpha | join ", ")) -}}{{- end -}}
 {{- end -}}
 {{- if and (not .Values.serviceAccount.create) .Values.autoscaling.enabled (not .Values.serviceAccount.name) -}}{{- fail "autoscaling.enabled: the Ray head needs an account with rights; set serviceAccount.create or serviceAccount.name" -}}{{- end -}}
+{{- end }}
+
+{{/* Public paths of a service without keys: none may hold the console or /admin, or lie below one. As the product asks,
+     anything that begins so is theirs, in whichever case; a gateway decides what a prefix is. */}}
+{{- define "alpharoute.checks.public" -}}
+{{- range $i, $path := .paths -}}
+{{- $asked := lower (trimAll "/" $path) -}}
+{{- range $inside := list "admin" "console" -}}
+{{- if or (hasPrefix $asked $inside) (hasPrefix $inside $asked) -}}{{- fail (printf "%s.paths[%d]: %q opens /%s to everybody: auth.allowAnonymous is true; set it to false, or leave paths at [/v1]" $.at $i $path $inside) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
