@@ -171,11 +171,26 @@ def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
     return worn.model_copy(update=named)
 
 
+ALL_READY_S = 600.0
+
+
 async def probes(settings: Settings) -> dict[str, list[dict[str, float]]]:
-    """What each engine measured at its start, by replica: milliseconds per step for each batch and k."""
-    redis = connect_to(settings.redis)
+    """What each engine measured at its start, by replica: milliseconds per step for each batch and k.
+
+    Waits until all are ready: a service answers from its first engine of each pool on, and an arm's share may be the
+    one that is still measuring. TimeoutError after `ALL_READY_S`.
+    """
+    redis, wanted = connect_to(settings.redis), sum(pool.replicas for pool in settings.pools)
     try:
-        beats = await RedisRegistry(redis, Keys(settings.redis.prefix)).replicas()
+        registry, until_s = RedisRegistry(redis, Keys(settings.redis.prefix)), time.monotonic() + ALL_READY_S
+        beats = await registry.replicas()
+        while sum(beat.state == "ready" for beat in beats) < wanted:
+            if time.monotonic() > until_s:
+                raise TimeoutError(
+                    f"not ready after {ALL_READY_S:g} s: {[b.replica for b in beats if b.state != 'ready']}"
+                )
+            await asyncio.sleep(0.5)
+            beats = await registry.replicas()
     finally:
         await redis.aclose()
     return {beat.replica: [asdict(point) for point in beat.probe] for beat in beats}

@@ -22,7 +22,7 @@ NAMES = {
     "always k=2": "always k = 2",
     "always k=3": "always k = 3",
     FIXED: "always k = 4",
-    "batch schedule": "vLLM's schedule, k by batch",
+    "batch schedule": "k by batch, set as a request arrives",
     "article threshold": "on above an acceptance of .6, k = 4",
     OURS: "**Alpharoute**, from a cold start",
     WARM: "Alpharoute, warm",
