@@ -123,23 +123,24 @@ def load_of(replica: Replica, model: StepModel, harm: float, drafts: int) -> Loa
         cost = [total + slowed * step for total, step in zip(cost, steps, strict=True)]
     # A fleet that does not know its contexts (0) has taught no price of them.
     priced = per_kv if replica.mean_context_tokens else 0.0
-    return Load(steps, added, cost, wait + weight, not (batch or replica.waiting), queued, priced, per_prefill)
+    return Load(steps, added, cost, wait + weight, not (batch or replica.waiting), queued, priced, per_prefill, weight)
 
 
 def score_of(
     asked: Demand, replica: Replica, load: Load, drafts: Drafts, allowed: Range, favoured: bool = False
 ) -> Score:
-    """u = (T·wait + λ·B·(T − T_without)·cascade) / E(k) for every k.
+    """u = (T·wait + λ·B·(T − T_without)·cascade) / E(k) + λ·B·prefill·cascade / tokens for every k.
 
     The harm lasts as long as the request stays, 1/E(k) steps per token of its own: that is the marginal time of the
-    system.
+    system. Its prefill holds up whoever is there, once: without that price a replica whose batch drafts well fills.
     """
     per_token, context_s = drafts.per_token, load.per_kv_s * asked.context_k
     believed, context_cost_s = per_token if load.alone else drafts.careful, load.weight * context_s
-    u_s = [(cost + context_cost_s) * steps for cost, steps in zip(load.cost_s, believed, strict=True)]
+    prefill_s = load.per_prefill_s * asked.prompt_tokens / 1000 / asked.output_tokens
+    stall_s = load.others * prefill_s
+    u_s = [(cost + context_cost_s) * steps + stall_s for cost, steps in zip(load.cost_s, believed, strict=True)]
     if favoured:
-        saved = load.per_prefill_s * asked.prompt_tokens / 1000 / asked.output_tokens
-        u_s = [u - min(saved, MOST_SAVED * u) for u in u_s]
+        u_s = [u - min(prefill_s, MOST_SAVED * u) for u in u_s]
     wait_s = load.queued and load.queued * (load.steps_s[0] + context_s) * per_token[0] * asked.output_tokens
     return Score(
         replica, u_s, load, per_token, drafts.noise, context_s, wait_s, allowed.low, allowed.high, allowed.blocked

@@ -189,7 +189,8 @@ class Load:
     `steps_s[k]` is a step with it, `added_s[k]` what it adds to one (all of it where nothing else runs), `cost_s[k]`
     what both cost: the request, with its wait, and everyone. `weight` is what that makes of any second more per step,
     `alone` says that nobody else is there, `queued` is the waiting per place.
-    `per_kv_s` and `per_prefill_s` are the step time of a thousand tokens of context, and of prefill.
+    `per_kv_s` and `per_prefill_s` are the step time of a thousand tokens of context, and of prefill; a
+    second of delay costs those who are there, and whoever comes meanwhile, `others` seconds.
     """
 
     steps_s: Sequence[float]
@@ -200,6 +201,7 @@ class Load:
     queued: float
     per_kv_s: float = 0.0
     per_prefill_s: float = 0.0
+    others: float = 0.0
 
 
 @dataclass(slots=True)  # not frozen: a decision makes one per replica, and freezing would triple what that costs

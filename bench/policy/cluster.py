@@ -18,6 +18,7 @@ class Entrant:
     """A policy to run: its name, where it runs (`mixed`, `vanilla` or `speculative` replicas), and what it is told.
 
     `told` names the truths that it need not learn. An oracle is told all of them, and neither explores nor hesitates.
+    `scheduled`: the engines set k by their batch, whatever the policy asks for.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Entrant:
     oracle: bool = False
     hindsight: bool = False
     labelled: bool = False
+    scheduled: bool = False
     told: frozenset[Truths] = frozenset()
     document: Document = field(default_factory=Document)
 

@@ -2,14 +2,20 @@
 
 import heapq
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.policy.calibration import Costs
+from bench.policy.workload import Answer
 
 
 @dataclass(slots=True)
 class Job:
-    """One request inside an engine; `steps` verify steps still to run when it starts."""
+    """One request inside an engine; `steps` verify steps still to run when it starts.
+
+    `answer` is what remains of it where the engine sets k, `marked_at` the progress at which that was so; `drafted` are
+    the drafts asked for in the `ran` steps before.
+    """
 
     index: int
     k: int
@@ -17,17 +23,26 @@ class Job:
     prefill_s: float
     kv_tokens: float
     arrived_s: float
+    answer: Answer | None = None
     started_s: float = 0.0
     ends_at: float = 0.0
+    marked_at: float = 0.0
+    drafted: float = 0.0
+    ran: float = 0.0
 
 
 @dataclass(slots=True)
 class Engine:
     """Between events the batch is constant, so progress (in steps) is linear in time with the step time of that
-    batch."""
+    batch.
+
+    `schedule` has a k per batch size, as vLLM's dynamic schedule does: the whole batch drafts that many from its next
+    step on, whatever its requests asked for. Empty: every request keeps its own.
+    """
 
     costs: Costs
     max_running: int
+    schedule: Sequence[int] = ()
     slow: float = 1.0
     at_s: float = 0.0
     progress: float = 0.0
@@ -55,6 +70,8 @@ class Engine:
         self.drafts -= job.k
         self.kv_tokens -= job.kv_tokens
         self.ks[job.k] -= 1
+        job.ran += self.progress - job.marked_at
+        job.drafted += job.k * (self.progress - job.marked_at)
         if self.queue:
             self._start(self.queue.popleft(), now_s)
         self._settle(noise)
@@ -74,14 +91,32 @@ class Engine:
     def _start(self, job: Job, now_s: float) -> None:
         # A prefill holds up the whole batch, as a step of its own.
         self.at_s = max(self.at_s, now_s) + job.prefill_s
-        job.started_s, job.ends_at = self.at_s, self.progress + job.steps
+        job.started_s, job.ends_at, job.marked_at = self.at_s, self.progress + job.steps, self.progress
         heapq.heappush(self.active, (job.ends_at, job.index, job))
         self.drafts += job.k
         self.kv_tokens += job.kv_tokens
         self.ks[job.k] += 1
 
     def _settle(self, noise: float) -> None:
+        if self.schedule and self.active:
+            k = self.schedule[min(len(self.active), len(self.schedule)) - 1]
+            if any(job.k != k for _, _, job in self.active):
+                self._draft(k)
         widest = max((k for k, count in self.ks.items() if count > 0), default=0)
         batch = len(self.active)
         self.step_s = self.costs.step_s(batch, self.drafts, widest, self.kv_tokens) * noise * self.slow
         self.version += 1
+
+    def _draft(self, k: int) -> None:
+        """The whole batch drafts k from now on; the share of a step that has passed counts for whoever is in it."""
+        for _, _, job in self.active:
+            assert job.answer is not None
+            steps = int(self.progress - job.marked_at + 1e-9)
+            job.answer.go_on(steps, job.k)
+            job.ran += steps
+            job.drafted += job.k * steps
+            job.k, job.marked_at = k, job.marked_at + steps
+            job.ends_at = max(self.progress, job.marked_at + job.answer.steps_left(k))
+        self.active = [(job.ends_at, job.index, job) for _, _, job in self.active]
+        heapq.heapify(self.active)
+        self.ks, self.drafts = Counter({k: len(self.active)}), k * len(self.active)

@@ -101,7 +101,7 @@ class TrueKnowledge(Knowledge):
                 c.base_s + c.speculating_s,
                 c.per_k_s,
                 1e3 * c.per_kv_token_s,
-                0.0,
+                self.calibration.prefill_per_token_ms,  # seconds per thousand
                 0.0,
             )
             found = self.thetas[replica.pool.name] = StepModel((theta,) * 4, 1e9, 0.0)

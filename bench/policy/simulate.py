@@ -12,13 +12,14 @@ from bench.policy.engine import Engine, Job
 from bench.policy.oracle import PLAIN, TrueKnowledge, Truth
 from bench.policy.result import Result, empty
 from bench.policy.scenario import Scenario
+from bench.policy.schedule import best_schedule
 from bench.policy.workload import BUCKETS, Workload
 from policies.explore import EXPLORED, excess_s
 from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy, Ticket, Usual
 from policies.policy import POLICIES, Policy
 from policies.records import EMPTY, Delta, Record, apply, merge
-from policies.words import Choice, Outcome, Replica, Request
+from policies.words import Choice, Outcome, Pool, Replica, Request
 
 EPOCH_S = 1.7e9
 """Virtual time starts at a Unix time like today's, as records and windows expect."""
@@ -69,7 +70,7 @@ class _Run:
         self.entrant, self.scenario, self.workload = entrant, scenario, workload
         self.policy: Policy = POLICIES[entrant.policy]
         self.replicas = replicas_of(scenario, calibration, entrant.cluster)
-        self.engines = [Engine(costs(calibration, r.pool.drafter), calibration.max_running) for r in self.replicas]
+        self.engines = [self._engine(replica.pool, calibration, truth) for replica in self.replicas]
         self.drafting = next(
             (r.pool for r in self.replicas if r.pool.drafter == next(iter(calibration.drafters))), None
         )
@@ -90,6 +91,10 @@ class _Run:
         self.spent_s, self.served_s = 0.0, 0.0
         self.uniforms = self.rng.random(scenario.requests).tolist()
         self.slow_at = [(round(p.at * scenario.requests), p.slow_replica) for p in scenario.phases if p.slow_replica]
+
+    def _engine(self, pool: Pool, calibration: Calibration, truth: Truth) -> Engine:
+        table = best_schedule(calibration, pool.drafter, truth) if self.entrant.scheduled and pool.drafter else ()
+        return Engine(costs(calibration, pool.drafter), calibration.max_running, table)
 
     def _router(self, truth: Truth, calibration: Calibration) -> _Router:
         knowledge: Knowledge
@@ -165,6 +170,8 @@ class _Run:
         steps = w.run(drafter, index, choice.k).steps if drafter and choice.k else int(w.output_tokens[index]) - 1
         kv = prompt + int(w.output_tokens[index]) / 2
         job = Job(index, choice.k, float(max(1, steps)), prompt * self.prefill_s, kv, at_s)
+        if drafter and self.engines[at].schedule:
+            job.answer = w.answer(drafter, index)
         router = self.routers[which]
         ticket = router.seen[at].enter(choice.k, prompt, kv, EPOCH_S + at_s)
         router.shown[at] = None
@@ -204,6 +211,9 @@ class _Run:
         r.tpot_s[job.index], r.ttft_s[job.index] = generation_s / (tokens - 1), ttft_s
         batch = router.seen[flight.engine].leave(flight.ticket, EPOCH_S + at_s)
         router.shown[flight.engine] = None
+        if self.entrant.scheduled:  # what such an engine drafts is not the router's to learn from
+            r.k[job.index] = round(job.drafted / max(job.ran, 1.0))
+            return
         choice = flight.choice
         drafter = choice.engine.pool.drafter
         run = self.workload.run(drafter, job.index, job.k) if drafter and job.k else None

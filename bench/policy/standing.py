@@ -10,7 +10,7 @@ import orjson
 
 from bench.policy.measure import Estimate
 from bench.policy.plot import draw
-from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
+from bench.policy.protocol import CALIBRATIONS, STATIC, TUNED, entrants, scenarios
 from bench.policy.report import Row, compare, table
 from bench.policy.scenario import Scenario
 from bench.policy.tables import Figures, rewritten
@@ -27,7 +27,7 @@ REQUESTS = {
 """Of the loads, of what changes or is mislabelled, and of `SHORTER`."""
 SHORTER = frozenset({"bursts", "routers4", "slow_replica", "two_vanilla"})
 
-LONG, LONG_REQUESTS = "h100-8b-eagle-110-long", 10_000
+LONG, LONG_REQUESTS, LONG_LOADS = "h100-8b-eagle-long", 10_000, ("load80", "load110")
 
 
 def plan(calibration: str) -> dict[str, Scenario]:
@@ -46,11 +46,7 @@ def racers(calibration: str, name: str) -> tuple[str, ...]:
         return ("label_oracle", "adaptive")
     if not name.startswith("load"):
         return ("adaptive",)
-    found = ["adaptive", "batch_schedule"]
-    if calibration != "cpu-demo":
-        found += ["adaptive_no_vanilla", "batch_schedule_mixed"]
-    if name in ("load80", "load110"):
-        found.append("static_k4")
+    found = ["adaptive", "adaptive_no_vanilla", *STATIC, "vllm_schedule", "article_threshold", TUNED[calibration]]
     if (calibration, name) == ("cpu-demo", "load20"):
         found.append("observe_only")
     return tuple(found)
@@ -69,11 +65,13 @@ def run(calibration: str, names: list[str], folder: Path) -> None:
 
 
 def run_long(folder: Path) -> None:
-    """One run that is long enough for a queue to build up."""
-    scenario = scenarios("h100-8b-eagle", LONG_REQUESTS)["load110"]
-    rows = compare(scenario, entrants(("adaptive",)), SEEDS[:1])
-    print(table(f"{LONG}: {LONG_REQUESTS} requests, seed {SEEDS[0]}", rows) + "\n", flush=True)
-    keep(folder / f"{LONG}.json", scenario.name, rows)
+    """Runs that are long enough for batches to settle: the loads above begin with empty engines and end in seconds."""
+    for load in LONG_LOADS:
+        scenario = scenarios("h100-8b-eagle", LONG_REQUESTS)[load]
+        racers = ("adaptive", "adaptive_no_vanilla", *STATIC[:3], "vllm_schedule", TUNED["h100-8b-eagle"])
+        rows = compare(scenario, entrants(racers), SEEDS[:1])
+        print(table(f"{LONG}: {LONG_REQUESTS} requests, seed {SEEDS[0]}", rows) + "\n", flush=True)
+        keep(folder / f"{LONG}.json", scenario.name, rows)
 
 
 def keep(path: Path, name: str, rows: list[Row]) -> None:

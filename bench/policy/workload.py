@@ -32,6 +32,35 @@ class Run:
 
 
 @dataclass(slots=True)
+class Answer:
+    """What is left of one answer whose k changes on the way; `at` is the token that is verified next."""
+
+    landed: bytes
+    at: int = 0
+    left: dict[int, list[int]] = field(default_factory=dict)
+
+    def go_on(self, steps: int, k: int) -> None:
+        """Run some verify steps at k."""
+        for _ in range(steps):
+            if self.at < len(self.landed):
+                self.at = self._after(self.at, k)
+
+    def steps_left(self, k: int) -> int:
+        """The verify steps until the end at k."""
+        left = self.left.get(k)
+        if left is None:
+            end = len(self.landed)
+            left = self.left[k] = [0] * (end + 1)
+            for at in range(end - 1, -1, -1):
+                left[at] = 1 + left[min(self._after(at, k), end)]
+        return left[min(self.at, len(self.landed))]
+
+    def _after(self, at: int, k: int) -> int:
+        found = self.landed[at]
+        return at + 1 if found == NO_PROPOSAL else at + 1 + min(found, k)
+
+
+@dataclass(slots=True)
 class Workload:
     """Requests in order of arrival; `landed[drafter]` holds per token of every answer how many drafts would be
     accepted there."""
@@ -58,6 +87,10 @@ class Workload:
         if found is None:
             found = self.runs[key] = _walk(self._tokens(drafter, request), k)
         return found
+
+    def answer(self, drafter: str, request: int) -> Answer:
+        """The answer of a request, to be drafted at a k that changes."""
+        return Answer(self._tokens(drafter, request))
 
     def _tokens(self, drafter: str, request: int) -> bytes:
         start = int(self.starts[request])
