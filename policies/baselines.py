@@ -161,8 +161,11 @@ class ArticleThreshold:
 
 @dataclass(frozen=True, slots=True)
 class BatchSchedule:
-    """k by the replica's batch alone, as vLLM's dynamic schedule does: the table is tuned on the mix's own
-    acceptance."""
+    """k by the replica's batch as a request arrives, for as long as it runs; learnt from the mix's own acceptance.
+
+    vLLM's dynamic schedule sets k for the whole batch anew at each step, which only an engine can do: the batch then has
+    no largest k that outlasts whoever asked for it.
+    """
 
     def choose(
         self, request: Request, ready: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float

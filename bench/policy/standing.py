@@ -13,7 +13,8 @@ from bench.policy.plot import draw
 from bench.policy.protocol import CALIBRATIONS, STATIC, TUNED, entrants, scenarios
 from bench.policy.report import Row, compare, table
 from bench.policy.scenario import Scenario
-from bench.policy.tables import Figures, rewritten
+from bench.policy.sheet import Figures
+from bench.policy.tables import rewritten
 
 FOLDER = Path("bench/results/policy")
 SEEDS = (201, 202, 203, 204, 205)
@@ -97,6 +98,12 @@ def read(path: Path) -> Figures:
     return found
 
 
+def all_figures(folder: Path) -> dict[str, Figures]:
+    """What the tables are made of: the figures by calibration, and those of the long runs as `long`."""
+    names = {calibration: calibration for calibration in CALIBRATIONS} | {"long": LONG}
+    return {key: read(folder / f"{name}.json") for key, name in names.items()}
+
+
 def picture(figures: Figures, path: Path) -> None:
     """Draw the loads, if they ran."""
     loads = {name: rows_of(policies) for name, policies in figures.items() if "/load" in name}
@@ -118,9 +125,9 @@ def rows_of(policies: Mapping[str, Mapping[str, Mapping[str, float | None]]]) ->
 
 def write_up(folder: Path) -> None:
     """Draw the pictures and put the tables into the README, from what the files hold."""
-    files = {calibration: read(folder / f"{calibration}.json") for calibration in CALIBRATIONS}
-    for calibration, figures in files.items():
-        picture(figures, folder / f"{calibration}.png")
+    files = all_figures(folder)
+    for calibration in CALIBRATIONS:
+        picture(files[calibration], folder / f"{calibration}.png")
     readme = folder / "README.md"
     if readme.is_file():
         readme.write_text(rewritten(readme.read_text(encoding="utf-8"), files), encoding="utf-8")

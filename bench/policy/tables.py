@@ -1,59 +1,15 @@
 """The tables of `bench/results/policy/README.md`, from the figures beside it; what misses its target is bold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.policy.protocol import STATIC, TUNED
+from bench.policy.rivals import RIVALS, ahead, long_table, over_best, over_threshold, rival, static
+from bench.policy.sheet import LOADS, Cell, Figures, Sheet, judged, short
 
-Figures = dict[str, dict[str, dict[str, dict[str, float | None]]]]
-"""scenario → policy → figure → value, low, high."""
-
-LOADS = ("load20", "load50", "load80", "load110")
 MARKS = {
     "targets": "| target | {} |",
     "rivals": "| load 20, 50, 80, 110 %: regret [p99] (%) | {} |",
     "more": "| load 50 %: regret, worst task, p99 (%) | {} |",
 }
-
-
-class Sheet:
-    """The figures of one calibration, by scenario, policy and name."""
-
-    def __init__(self, calibration: str, figures: Figures) -> None:
-        self.calibration, self.figures = calibration, figures
-
-    def has(self, scenario: str, policy: str = "adaptive") -> bool:
-        """Whether that policy ran in that scenario."""
-        return policy in self.figures.get(f"{self.calibration}/{scenario}", {})
-
-    def value(self, scenario: str, name: str, policy: str = "adaptive", part: str = "value") -> float:
-        """One figure, nan where the scenario does not show it."""
-        found = self.figures[f"{self.calibration}/{scenario}"][policy][name][part]
-        return float("nan") if found is None else found
-
-    def percent(self, scenario: str, name: str, policy: str = "adaptive", part: str = "value") -> float:
-        """A regret in %, or a ratio in % above 1."""
-        value = self.value(scenario, name, policy, part)
-        return 100 * (value if "regret" in name else value - 1)
-
-    def ahead(self, scenario: str, ours: str, theirs: str) -> float:
-        """By how much ours is faster, in %."""
-        return 100 * (self.value(scenario, "speedup", ours) / self.value(scenario, "speedup", theirs) - 1)
-
-
-Cell = Callable[[Sheet], str]
-
-
-def short(value: float, sign: bool = False) -> str:
-    """One decimal below ten and of differences, none above; no zero before the point, a true minus."""
-    digits = 0 if abs(value) >= 9.95 and not sign else 1
-    text = f"{abs(value):.{digits}f}".removeprefix("0") if abs(value) < 0.95 else f"{abs(value):.{digits}f}"
-    small = float(f"{value:.{digits}f}")
-    return ("−" if small < 0 else "+" if sign else "") + text
-
-
-def judged(value: float, missed: bool, sign: bool = False, more: str = "") -> str:
-    """A figure, bold where it misses."""
-    return f"**{short(value, sign)}**{more}" if missed else short(value, sign)
 
 
 def regrets(sheet: Sheet) -> str:
@@ -71,53 +27,6 @@ def by_load(name: str, most: float) -> Cell:
     return lambda sheet: ", ".join(
         judged(value, value > most) for value in (sheet.percent(load, name) for load in LOADS)
     )
-
-
-def ahead(ours: str, theirs: str, least: float, loads: Sequence[str] = LOADS) -> Cell:
-    """How much faster ours is by load, where both ran."""
-
-    def cell(sheet: Sheet) -> str:
-        if not sheet.has(loads[0], ours) or not sheet.has(loads[0], theirs):
-            return "–"
-        values = [sheet.ahead(load, ours, theirs) for load in loads]
-        return ", ".join(judged(value, value < least, sign=True) for value in values)
-
-    return cell
-
-
-def static(sheet: Sheet) -> str:
-    """Ours against static k = 4, and on the same replicas."""
-    pairs = []
-    for load in ("load80", "load110"):
-        value = sheet.ahead(load, "adaptive", "static_k4")
-        more = f" ({short(sheet.ahead(load, 'adaptive_no_vanilla', 'static_k4'), True)})"
-        pairs.append(judged(value, value < 15, sign=True) + more)
-    return ", ".join(pairs)
-
-
-def best_static(sheet: Sheet, load: str) -> str:
-    """The static k that turned out fastest at this load."""
-    return max(STATIC, key=lambda name: sheet.value(load, "speedup", name))
-
-
-def over_best(ours: str) -> Cell:
-    """How much faster ours is than the static k that is best in hindsight, by load, with that k."""
-
-    def cell(sheet: Sheet) -> str:
-        cells = []
-        for load in LOADS:
-            best = best_static(sheet, load)
-            value = sheet.ahead(load, ours, best)
-            cells.append(f"{judged(value, value < 0, sign=True)} (k={best[-1]})")
-        return ", ".join(cells)
-
-    return cell
-
-
-def over_threshold(sheet: Sheet) -> str:
-    """Ours against the tuned threshold, where that runs: with a vanilla replica on cpu-demo, without on the H100s."""
-    theirs = TUNED[sheet.calibration]
-    return ahead("adaptive" if theirs == "threshold_k4" else "adaptive_no_vanilla", theirs, 0)(sheet)
 
 
 def noise(share: int) -> Cell:
@@ -198,7 +107,6 @@ TARGETS: tuple[tuple[str, Cell], ...] = (
     ),
     ("… ours with a vanilla replica", ahead("adaptive", "vllm_schedule", 5)),
     ("over a tuned threshold on acceptance, both on the same replicas", over_threshold),
-    ("over the article's threshold, both with a vanilla replica", ahead("adaptive", "article_threshold", 0)),
     ("≥ +15 % over static k = 4 at 80 and 110 % load (in brackets both on four that speculate)", static),
     ("worst task ≤ 2 % slower than vanilla", by_load("worst_task_ratio", 2)),
     ("p99 ≤ 5 % slower than vanilla", by_load("p99_ratio", 5)),
@@ -225,36 +133,6 @@ MORE: tuple[tuple[str, Cell], ...] = (
 )
 
 
-RIVALS = {
-    "adaptive": "ours, one vanilla replica and three that speculate",
-    "adaptive_no_vanilla": "ours, four that speculate",
-    "static_k1": "k = 1 for all",
-    "static_k2": "k = 2 for all",
-    "static_k3": "k = 3 for all",
-    "static_k4": "k = 4 for all",
-    "vllm_schedule": "vLLM's schedule, the best table",
-    "threshold_k2": "threshold, tuned on the H100s: four that speculate",
-    "threshold_k4": "threshold, tuned on cpu-demo: one vanilla replica and three that speculate",
-    "article_threshold": "the article's threshold, one vanilla replica and three that speculate",
-}
-
-
-def rival(policy: str) -> Cell:
-    """Regret and p99 by load, the least regret of a load bold."""
-
-    def cell(sheet: Sheet) -> str:
-        if not sheet.has(LOADS[0], policy):
-            return "–"
-        found = []
-        for load in LOADS:
-            value, p99 = sheet.percent(load, "regret", policy), sheet.percent(load, "p99_ratio", policy)
-            least = min(sheet.percent(load, "regret", name) for name in RIVALS if sheet.has(load, name))
-            found.append(f"{judged(value, value <= least)} [{short(p99)}]")
-        return ", ".join(found)
-
-    return cell
-
-
 def markdown(head: str, rows: Sequence[tuple[str, Cell]], sheets: Sequence[Sheet]) -> str:
     """One table."""
     lines = [head.format(" | ".join(sheet.calibration for sheet in sheets)), "|---" * (len(sheets) + 1) + "|"]
@@ -270,10 +148,16 @@ def rewritten(readme: str, files: Mapping[str, Figures]) -> str:
     if not all(sheet.has(name) for sheet in sheets for name in (*LOADS, "drafter_swap")):
         return readme
     rivals = tuple((name, rival(policy)) for policy, name in RIVALS.items())
-    for mark, rows in (("targets", TARGETS), ("rivals", rivals), ("more", MORE)):
+    tables = {
+        mark: markdown(MARKS[mark], rows, sheets)
+        for mark, rows in (("targets", TARGETS), ("rivals", rivals), ("more", MORE))
+    }
+    if long := files.get("long"):
+        tables["long"] = long_table(long)
+    for mark, text in tables.items():
         begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
         before, _, rest = readme.partition(begin)
         _, closed, after = rest.partition(end)
         if closed:
-            readme = before + begin + markdown(MARKS[mark], rows, sheets) + end + after
+            readme = before + begin + text + end + after
     return readme

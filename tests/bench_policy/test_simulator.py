@@ -13,9 +13,10 @@ from bench.policy.cluster import capacity_tokens_s
 from bench.policy.engine import Engine, Job
 from bench.policy.measure import Estimate, Seeded, false_alarms, ratio
 from bench.policy.oracle import Truth
-from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
+from bench.policy.protocol import CALIBRATIONS, STATIC, entrants, scenarios
 from bench.policy.result import Result, empty
 from bench.policy.scenario import Phase, Scenario, load_scenario
+from bench.policy.schedule import best_schedule
 from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
 from policies.words import Event
@@ -97,6 +98,54 @@ def test_a_full_engine_queues() -> None:
     assert end_s is not None
     engine.finish(end_s, 1.0)
     assert (len(engine.active), len(engine.queue)) == (8, 0)
+
+
+def test_an_answer_at_a_changing_k_takes_the_steps_that_it_would() -> None:
+    """From its start at any k as many as the walk at that k; gone on at one, no more at another than before."""
+    _, workload, _ = world(small(requests=60))
+    drafter = next(iter(workload.landed))
+    for request in range(60):
+        answer = workload.answer(drafter, request)
+        assert [answer.steps_left(k) for k in range(5)] == [workload.run(drafter, request, k).steps for k in range(5)]
+        slow = answer.steps_left(0)
+        answer.go_on(5, 4)
+        assert answer.steps_left(4) == max(0, workload.run(drafter, request, 4).steps - 5)
+        assert answer.steps_left(0) <= slow - min(5, slow)
+
+
+def test_a_schedule_sets_k_for_the_whole_batch_as_it_grows_and_shrinks() -> None:
+    """Alone at 2, in company at 1: the first request's drafts fall when the second joins and rise when it has left."""
+    calibration, workload, _ = world(small())
+    drafter = next(iter(workload.landed))
+    long = sorted(range(len(workload.task)), key=lambda i: -int(workload.output_tokens[i]))[:2]
+    engine = Engine(costs(calibration, drafter), 8, (2, 1))
+    ks = []
+    for index, kept in enumerate(long):
+        job = Job(index, 4, 1.0, 0.0, 0.0, 0.0)
+        job.answer = workload.answer(drafter, kept)
+        if index:
+            job.answer.go_on(10, 4)
+        engine.offer(job, 0.0, 1.0)
+        ks.append([one.k for _, _, one in engine.active])
+    end_s = engine.next_end_s()
+    assert end_s is not None
+    left = engine.finish(end_s, 1.0)
+    assert ks == [[2], [1, 1]]
+    assert left.drafted == pytest.approx(left.ran)
+    assert [one.k for _, _, one in engine.active] == [2]
+    assert engine.drafts == 2
+
+
+def test_the_best_schedule_falls_with_the_batch_and_is_the_best_static_k_of_each_load() -> None:
+    """Deep alone, shallow in a crowd; within a hundredth of every static k at half load and past saturation."""
+    for name in ("load50", "load110"):
+        scenario = small(name, 700, "h100-8b-eagle")
+        calibration, _, truth = world(scenario)
+        table = best_schedule(calibration, "eagle", truth)
+        assert table[0] >= 3 > 1 >= table[-1]
+        assert list(table) == sorted(table, reverse=True)
+        means = {e: run(e, scenario).seconds_per_token[200:].mean() for e in ("vllm_schedule", *STATIC)}
+        assert means["vllm_schedule"] < 1.01 * min(means[e] for e in STATIC)
 
 
 def test_ours_beats_vanilla_and_a_static_k_where_tasks_differ() -> None:

@@ -7,8 +7,10 @@ import pytest
 from bench.policy.measure import Estimate
 from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
 from bench.policy.report import COLUMNS, Row
-from bench.policy.standing import FOLDER, keep, keep_text, main, plan, racers, read, rows_of, write_up
-from bench.policy.tables import rewritten, short
+from bench.policy.rivals import over_best
+from bench.policy.sheet import Sheet, short
+from bench.policy.standing import FOLDER, all_figures, keep, keep_text, main, plan, racers, read, rows_of, write_up
+from bench.policy.tables import rewritten
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
@@ -23,10 +25,22 @@ def test_the_plan_is_the_whole_protocol(calibration: str) -> None:
 def test_the_committed_tables_are_of_the_committed_figures() -> None:
     """Writing the README's tables anew from the files beside it changes nothing."""
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    files = {calibration: read(FOLDER / f"{calibration}.json") for calibration in CALIBRATIONS}
+    files = all_figures(FOLDER)
     assert rewritten(readme, files) == readme
     files["cpu-demo"]["cpu-demo/load20"]["adaptive"]["cold_start_regret"]["value"] = 0.5
     assert "**50**" in rewritten(readme, files)
+
+
+def test_a_static_k_that_is_faster_than_ours_is_said_to_be() -> None:
+    """The best one in hindsight is named, and ours below it is bold, on the same replicas and on ours."""
+    figures = read(FOLDER / "h100-8b-eagle.json")
+    sheet = Sheet("h100-8b-eagle", figures)
+    for name, speedup in (("static_k1", 1.1), ("static_k2", 1.4), ("static_k3", 1.3), ("static_k4", 1.0)):
+        figures["h100-8b-eagle/load20"][name]["speedup"]["value"] = speedup
+    figures["h100-8b-eagle/load20"]["adaptive"]["speedup"]["value"] = 1.33
+    figures["h100-8b-eagle/load20"]["adaptive_no_vanilla"]["speedup"]["value"] = 1.47
+    assert over_best("adaptive")(sheet).startswith("**−5.0** (k=2), ")
+    assert over_best("adaptive_no_vanilla")(sheet).startswith("+5.0 (k=2), ")
 
 
 def test_one_scenario_replaces_its_own_figures_only(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.cells import Drafts, demand, score_of
 from policies.document import Document, parse_document
 from policies.errors import NoReplica
 from policies.keys import Key, decode_key
@@ -16,7 +17,8 @@ from policies.learning import task_delta
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record, apply
 from policies.scoring import _favoured
-from policies.words import TASKS, Outcome, Pool, Reason, Replica, Request, StepTime
+from policies.terms import Range
+from policies.words import TASKS, Load, Outcome, Pool, Reason, Replica, Request, StepTime
 
 PROBE = tuple(
     StepTime(b, k, 8 + 0.03 * b + 0.02 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)
@@ -319,3 +321,20 @@ def test_every_policy_keeps_to_the_pools_that_the_operator_names(policy: str, al
     for uniform in (0.1, 0.5, 0.9):
         choice = POLICIES[policy].decide(request, replicas, knowledge, NOW, uniform)
         assert choice.pool == "b"
+
+
+def test_a_prefill_is_charged_for_those_it_holds_up() -> None:
+    """A long prompt goes where fewer wait for it, a short one where the drafts are; an empty engine charges nothing."""
+    busy = Load([0.01] * 3, [0.0001] * 3, [0.02] * 3, 41.0, False, 0.0, 0.0, 0.02, 40.0)
+    curve = Drafts((1.0, 0.6, 0.5), (1.0, 0.6, 0.5), (0.0,) * 3)
+    replica, asked = REPLICAS[1], {n: demand(Request("m", "x", prompt_tokens=n), 100.0, 1.0) for n in (0, 1000)}
+    free, long = (score_of(asked[n], replica, busy, curve, Range(0, 2)) for n in (0, 1000))
+    assert [b - a for a, b in zip(free.u_s, long.u_s, strict=True)] == pytest.approx([40 * 0.02 / 100] * 3)
+    idle = replace(busy, others=0.0)
+    assert score_of(asked[1000], replica, idle, curve, Range(0, 2)).u_s == free.u_s
+    knowledge = knowing()
+    batches = [
+        replace(REPLICAS[1], name=f"s{n}", running=n, mean_k=2.0, max_k=2, mean_context_tokens=300) for n in (4, 40)
+    ]
+    crowds = [knowledge.load(batch, 1.0, NOW) for batch in batches]
+    assert crowds[0].others * 5 < crowds[1].others
