@@ -1,5 +1,6 @@
 """Selectors select, and the network policies let through what is needed and nothing else."""
 
+import ipaddress
 from collections.abc import Iterator
 
 import pytest
@@ -169,6 +170,15 @@ def test_each_part_gets_out_to_what_it_needs() -> None:
     assert _ways_out(production, "router") == {53, 6379, 26379, 4318}
     assert _ways_out({"autoscaling": {"enabled": False}}, "head") == {53, 6379}
     assert _ways_out({"networkPolicy": {"weights": []}}, "cpu") == {53, 6379}
+
+
+def test_the_example_names_api_servers_and_not_their_service() -> None:
+    """Of a documentation range, so that it is replaced; a Service's address is another one by the time it is judged."""
+    policy = one(values_of("production"), "NetworkPolicy", "-autoscaler")["spec"]
+    (rule,) = policy["egress"]
+    networks = [ipaddress.IPv4Network(peer["ipBlock"]["cidr"]) for peer in rule["to"]]
+    assert len(networks) >= 3, "a control plane of production has several"
+    assert all(network.subnet_of(ipaddress.IPv4Network("192.0.2.0/24")) for network in networks)
 
 
 def test_budgets_keep_all_but_one() -> None:
