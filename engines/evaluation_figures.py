@@ -1,33 +1,18 @@
-"""From the answers of an evaluation to figures with intervals, advice per task, and what changed between two of them.
+"""From the answers of an evaluation to figures, advice per task, and what changed between two of them."""
 
-Intervals are bootstrapped over prompts: answers to one prompt are alike, and count as one.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from engines.calibration_file import steps_of
 from engines.contract import EngineMetrics
+from engines.evaluation_advice import Advice, Times, advise
+from engines.evaluation_intervals import Interval, Matrix, interval, over
 
-RESAMPLES = 500
-QUANTILES = (2.5, 97.5)
 MARGIN = 0.02
 """A change of time per token, or of α, smaller than this is of no use to anyone."""
-
-Matrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure and its 95 % interval; None where there is nothing to compute it from."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +49,6 @@ class Figures:
     length: Interval | None
     coverage: float | None
     survival: tuple[Interval, ...] = ()
-
-
-Verdict = Literal["on", "off", "no difference shown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """Whether to speculate for a task, with which k, and what that takes of k = 0's time per token."""
-
-    speculate: Verdict
-    k: int
-    ratio: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +90,18 @@ def task_figures(rows: Sequence[Row], engine: str, task: str, baseline: str) -> 
     own = [one for one in rows if one.task == task]
     plain = [one for one in own if one.engine == baseline and one.k == 0]
     mine = [one for one in own if one.engine == engine]
-    by_k = {k: _figures(k, [one for one in mine if one.k == k], plain) for k in sorted({one.k for one in mine})}
-    return TaskFigures(by_k, advise(by_k))
+    rows_of = {k: [one for one in mine if one.k == k] for k in sorted({one.k for one in mine})}
+    prompts = sorted({one.prompt for one in own})
+    times = {k: _times(k, found, plain, prompts) for k, found in rows_of.items()}
+    return TaskFigures({k: _figures(k, found, plain) for k, found in rows_of.items()}, advise(times))
 
 
-def advise(by_k: Mapping[int, Figures]) -> Advice:
-    """The k with the least time per token: on where its whole interval is below k = 0's, off where no k comes near."""
-    ratios = {k: figures.ratio for k, figures in by_k.items() if k > 0 and figures.ratio is not None}
-    if not ratios:
-        return Advice("no difference shown", 0, None)
-    k = min(ratios, key=lambda k: ratios[k].value)
-    best = ratios[k]
-    if best.high < 1:
-        return Advice("on", k, best)
-    return Advice("off" if best.low > 1 else "no difference shown", 0, best)
+def _times(k: int, rows: Sequence[Row], plain: Sequence[Row], prompts: Sequence[int]) -> Times:
+    """The times of a k beside k = 0's of the same prompts."""
+    both = {one.prompt for one in rows} & {one.prompt for one in plain}
+    own = _sums([one for one in rows if one.prompt in both], prompts, k)
+    base = _sums([one for one in plain if one.prompt in both], prompts, 0)
+    return Times(own[:, TOKENS], own[:, TIME], base[:, TOKENS], base[:, TIME])
 
 
 def change(now: Sequence[Row], before: Sequence[Row], task: str) -> Change | None:
@@ -145,9 +116,9 @@ def change(now: Sequence[Row], before: Sequence[Row], task: str) -> Change | Non
     if not prompts:
         return None
     a, b = _sums(new, prompts, k), _sums(old, prompts, k)
-    alpha = _interval(lambda x: _alpha(x[0]) - _alpha(x[1]), a, b)
-    length = _interval(lambda x: _length(x[0]) / _length(x[1]), a, b)
-    tpot = _interval(lambda x: _tpot(x[0]) / _tpot(x[1]), a, b)
+    alpha = interval(lambda x: _alpha(x[0]) - _alpha(x[1]), a, b)
+    length = interval(lambda x: over(_length(x[0]), _length(x[1])), a, b)
+    tpot = interval(lambda x: over(_tpot(x[0]), _tpot(x[1])), a, b)
     return Change(k, len(prompts), alpha, length, tpot, _changed(alpha))
 
 
@@ -185,55 +156,39 @@ def _figures(k: int, rows: Sequence[Row], plain: Sequence[Row]) -> Figures:
     return Figures(
         k=k,
         answers=len(rows),
-        tpot_ms=_interval(lambda x: _tpot(x[0]), mine),
-        ratio=_interval(lambda x: _tpot(x[0]) / _tpot(x[1]), own, base),
-        alpha=_interval(lambda x: _alpha(x[0]), mine) if drafts else None,
-        length=_interval(lambda x: _length(x[0]), mine) if drafts else None,
+        tpot_ms=interval(lambda x: _tpot(x[0]), mine),
+        ratio=interval(lambda x: over(_tpot(x[0]), _tpot(x[1])), own, base),
+        alpha=interval(lambda x: _alpha(x[0]), mine) if drafts else None,
+        length=interval(lambda x: _length(x[0]), mine) if drafts else None,
         coverage=float(total[DRAFTING] / total[STEPS]) if drafts and total[STEPS] else None,
         survival=_survival(mine, k) if drafts else (),
     )
 
 
 def _survival(sums: Matrix, k: int) -> tuple[Interval, ...]:
-    found = [_interval(partial(_first_alive, i=i + 1), sums) for i in range(k)]
-    return tuple(interval for interval in found if interval is not None)
+    found = [interval(partial(_first_alive, i=i + 1), sums) for i in range(k)]
+    return tuple(one for one in found if one is not None)
 
 
-def _first_alive(totals: list[Matrix], i: int) -> float:
+def _first_alive(totals: list[Matrix], i: int) -> Matrix:
     return _alive(totals[0], i)
 
 
-def _tpot(total: Matrix) -> float:
-    return float(total[TIME] / total[TOKENS]) if total[TOKENS] else np.nan
+def _tpot(total: Matrix) -> Matrix:
+    return over(total[TIME], total[TOKENS])
 
 
-def _length(total: Matrix) -> float:
-    return float(total[TOKENS] / total[STEPS]) if total[STEPS] else np.nan
+def _length(total: Matrix) -> Matrix:
+    return over(total[TOKENS], total[STEPS])
 
 
-def _alpha(total: Matrix) -> float:
+def _alpha(total: Matrix) -> Matrix:
     """Every exposure is an acceptance or the rejection that ended its step."""
     k = (len(total) - FIRST) // 2
-    exposed = total[FIRST + k :].sum()
-    return float(total[FIRST : FIRST + k].sum() / exposed) if exposed else np.nan
+    return over(total[FIRST : FIRST + k].sum(0), total[FIRST + k :].sum(0))
 
 
-def _alive(total: Matrix, i: int) -> float:
+def _alive(total: Matrix, i: int) -> Matrix:
     k = (len(total) - FIRST) // 2
     s, e = total[FIRST : FIRST + i], total[FIRST + k : FIRST + k + i]
-    return float(np.prod(np.where(e > 0, s / np.maximum(e, 1), 0.0))) if e[0] else np.nan
-
-
-def _interval(statistic: Callable[[list[Matrix]], float], *sums: Matrix) -> Interval | None:
-    """The statistic of the columns' sums, and its spread over prompts drawn again; the matrices share their prompts."""
-    if not len(sums[0]):
-        return None
-    with np.errstate(all="ignore"):
-        value = statistic([one.sum(0) for one in sums])
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(len(sums[0]), size=(RESAMPLES, len(sums[0])))
-        again = [statistic([one[lines].sum(0) for one in sums]) for lines in drawn]
-    if not np.isfinite(value):
-        return None
-    low, high = np.nanpercentile(again, QUANTILES)
-    return Interval(round(value, 4), round(float(low), 4), round(float(high), 4))
+    return np.where(e[0] > 0, np.where(e > 0, s / np.maximum(e, 1), 0.0).prod(0), np.nan)

@@ -43,7 +43,6 @@ class EngineReplica:
 
     async def start(self) -> None:
         """Bring the engines up; Serve shows what this raises as the reason why the deployment failed."""
-        logging.basicConfig(level=logging.INFO)
         pool = await asyncio.to_thread(resolve_demo, self._pool)
         registry = self._connect()
         own = serve.get_replica_context().replica_id.unique_id[:6].lower()
@@ -121,7 +120,15 @@ def deployment_of(pool: PoolSettings) -> Deployment:
 class _Deployed(EngineReplica):
     """What Serve constructs: the same, started."""
 
-    async def __init__(self, pool: PoolSettings, bind: str, announcing: Announcing, connect: Callable[[], Registry]):  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self,
+        pool: PoolSettings,
+        bind: str,
+        announcing: Announcing,
+        connect: Callable[[], Registry],
+        open_log: Callable[[str], None],
+    ):
         keep_to_loopback()
+        open_log(f"engine-{pool.name}")
         super().__init__(pool, engine_host(bind), announcing, connect)
         await self.start()

@@ -106,7 +106,7 @@ class Router:
         """`pools` are the engines' deployments, in the settings' order: asked who is there while Redis is away, and
         called back when they sleep; no token passes there."""
         keep_to_loopback()
-        configure_logging(settings.logs)
+        configure_logging(settings.logs, "router")
         self._settings = settings
         self._pools = {pool.name: handle for pool, handle in zip(settings.pools, pools, strict=True)}
 
@@ -139,8 +139,10 @@ def application_of(settings: Settings) -> ServeApplication:
         )
     announcing = Announcing(settings.router.heartbeat_s, settings.router.heartbeat_ttl_s)
     registry = functools.partial(connect_registry, settings.redis)
+    logs = functools.partial(configure_logging, settings.logs)
     pools = [
-        deployment_of(pool).bind(pool, settings.router.engine_host, announcing, registry) for pool in settings.pools
+        deployment_of(pool).bind(pool, settings.router.engine_host, announcing, registry, logs)
+        for pool in settings.pools
     ]
     router = serve.deployment(
         Router,

@@ -170,18 +170,23 @@ def run_locally(settings: Settings) -> None:
 
     end_on_signals()
     build_demo(settings)
+    service = LocalService(settings)
     try:
-        with LocalService(settings) as service:
+        with service:
             end_on_signals()  # again: Ray's start put handlers of its own in their place
             with StartProgress(console) as progress:
                 service.wait(progress.show)
-            console.print(greeting(service.url, settings), highlight=False, soft_wrap=True)
+            console.print(greeting(service.url, settings, service.logs), highlight=False, soft_wrap=True)
             try:
                 service.watch(lambda problem: console.print(f"[yellow]{problem}[/]", highlight=False))
             finally:
                 console.print("Stopping; requests in flight may finish. Ctrl-C again cuts them off.", highlight=False)
     except KeyboardInterrupt:
         console.print("Stopped.")
+    except SetupError as error:
+        if service.logs is None:
+            raise
+        raise SetupError(f"{error}\nLogs: {service.logs}") from None
 
 
 def build_demo(settings: Settings) -> None:
@@ -194,7 +199,7 @@ def build_demo(settings: Settings) -> None:
             build_demo_pair(default_folder(), progress=progress)
 
 
-def greeting(url: str, settings: Settings) -> str:
+def greeting(url: str, settings: Settings, logs: Path | None = None) -> str:
     """Where it listens and what to try first."""
     message = '{"role": "user", "content": "Write a SQL query: list the users with age above 40."}'
     key = ' -H "authorization: Bearer $ALPHAROUTE_KEY"' if settings.auth.needs_keys else ""
@@ -205,6 +210,7 @@ def greeting(url: str, settings: Settings) -> str:
         f"  curl -i {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n"
         f'    -d \'{{"model": "{settings.pools[0].model}", "messages": [{message}]}}\'\n\n'
         + (f"  console: {console_url}/console\n\n" if settings.console.enabled else "")
+        + (f"  logs: {logs}\n\n" if logs else "")
         + "Ctrl-C ends it."
     )
 

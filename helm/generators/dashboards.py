@@ -59,10 +59,11 @@ SPEEDUP, STAGE = "alpharoute_estimated_speedup_ratio", "alpharoute_stage_seconds
 ANSWERED = ', route=~"/v1/.*"'
 OWN_WORK = ', stage=~"admit|parse|classify|decide"'
 
-# Request-seconds that vanilla would have taken longer, per second: tokens x their time x (speed-up - 1), by task.
-SAVED = f"{rate(TOKENS, 'task')} * ({mean(TPOT, 'task')}) * ({mean(SPEEDUP, 'task')} - 1)"
+# Request-seconds that vanilla would have taken longer, per second: what the console and `alpharoute top` add up, too.
+COMPARED, VANILLA = "alpharoute_compared_generation_seconds_total", "alpharoute_compared_vanilla_seconds_total"
+SAVED = f"{rate(VANILLA, 'task')} - {rate(COMPARED, 'task')}"
 GPUS = 'sum(max by (pool) (alpharoute_engine_replicas{JOB, state="ready"})) * $gpus_per_replica'
-MEAN_SPEEDUP = f"sum(rate({SPEEDUP}_sum{{JOB}}[{RATE}])) / sum(rate({SPEEDUP}_count{{JOB}}[{RATE}]))"
+MEAN_SPEEDUP = f"sum(rate({VANILLA}{{JOB}}[{RATE}])) / sum(rate({COMPARED}{{JOB}}[{RATE}]))"
 
 FLEET = (
     Panel("Requests by status", "reqps", {"{{status}}": rate("alpharoute_requests_total", "status", ANSWERED)}),
@@ -142,7 +143,7 @@ VALUE = (
         {"{{task}}": quantile(0.5, SPEEDUP, "task")},
         about="Predicted time per token of the best vanilla engine over that of the choice, at the moment of choosing.",
     ),
-    Panel("Estimated speed-up, mean", "none", {"all tasks": MEAN_SPEEDUP}, kind="stat"),
+    Panel("Estimated speed-up, by time", "none", {"all tasks": MEAN_SPEEDUP}, kind="stat"),
     Panel(
         "Requests chosen slower than vanilla",
         "percentunit",
@@ -157,7 +158,7 @@ VALUE = (
         "Request-seconds saved per second",
         "s",
         {"{{task}}": SAVED},
-        about="Output tokens x their measured time x (estimated speed-up - 1).",
+        about="What the best vanilla engine would have taken, as predicted, less what the engines took.",
         stacked=True,
     ),
     Panel(
@@ -171,7 +172,7 @@ VALUE = (
         "GPUs that vanilla would need beside these",
         "none",
         {"GPUs": f"{GPUS} * ({MEAN_SPEEDUP} - 1)"},
-        about="Ready replicas x GPUs of one x (mean estimated speed-up - 1), as if the engines only decoded.",
+        about="Ready replicas x GPUs of one x (estimated speed-up - 1), as if the engines only decoded.",
     ),
     Panel(
         "GPU-hours saved in a day",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from engines.pool import PoolSettings
 from engines.registry import Heartbeat
 from policies.words import Event
-from router.admin.reloading import Reloads
+from router.admin.reloading import Reloads, check_spared
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import NotFound
 from router.state.marks import Mark, MarkKind, Marks
@@ -26,8 +26,8 @@ class Why(Taken):
     """One sentence for whoever asks later."""
 
 
-class Reload(Why):
-    """Why an engine is reloaded, and whether whatever it costs."""
+class Forced(Why):
+    """Why an engine is drained or reloaded, and whether whatever it costs."""
 
     force: bool = False
     """Also where no other replica of its model gets requests meanwhile."""
@@ -96,10 +96,10 @@ class EngineRoutes:
         """Its part of the table."""
         return [
             reading("/engines", Engines, self.all, Nothing),
-            changing("POST", "/engines/{replica}/drain", EngineReplica, self.drain, Why),
+            changing("POST", "/engines/{replica}/drain", EngineReplica, self.drain, Forced, 409),
             changing("POST", "/engines/{replica}/cordon", EngineReplica, self.cordon, Why),
             changing("POST", "/engines/{replica}/uncordon", EngineReplica, self.uncordon, Why),
-            changing("POST", "/engines/{replica}/reload", EngineReplica, self.reload, Reload, 409, status=202),
+            changing("POST", "/engines/{replica}/reload", EngineReplica, self.reload, Forced, 409, status=202),
         ]
 
     async def all(self, asked: Asked[Nothing, Nothing]) -> Said:
@@ -114,8 +114,9 @@ class EngineRoutes:
         gone = {name: mark for name, mark in self.fleet.marks.items() if name not in known}
         return Said(Engines(self.router, pools, gone))
 
-    async def drain(self, asked: Asked[Nothing, Why]) -> Said:
+    async def drain(self, asked: Asked[Nothing, Forced]) -> Said:
         """Send a replica no new requests, whatever others there are; those that run may finish."""
+        check_spared(self.fleet, self._known(asked.place["replica"]), asked.body.force)
         return await self._put(asked, "drain")
 
     async def cordon(self, asked: Asked[Nothing, Why]) -> Said:
@@ -129,7 +130,7 @@ class EngineRoutes:
             self._known(replica)
         return await self._done(asked, None)
 
-    async def reload(self, asked: Asked[Nothing, Reload]) -> Said:
+    async def reload(self, asked: Asked[Nothing, Forced]) -> Said:
         """End a replica's engine once it has finished what it runs, start it with the same settings, verify it."""
         replica = self._known(asked.place["replica"])
         await self.reloads.ask(replica, asked.body.force)
@@ -138,14 +139,14 @@ class EngineRoutes:
         await self.store.emit([Event("engine_reload", replica.replica, self.clock_s(), detail)])
         return Said(self._replicas([replica])[0])
 
-    async def _put(self, asked: Asked[Nothing, Why], kind: MarkKind) -> Said:
+    async def _put(self, asked: Asked[Nothing, Forced] | Asked[Nothing, Why], kind: MarkKind) -> Said:
         replica, now_s = asked.place["replica"], self.clock_s()
         self._known(replica)
         await self._drop_old(now_s)
         await self.marks.put(replica, Mark(kind, asked.who, now_s, asked.body.why))
         return await self._done(asked, kind)
 
-    async def _done(self, asked: Asked[Nothing, Why], kind: MarkKind | None) -> Said:
+    async def _done(self, asked: Asked[Nothing, Forced] | Asked[Nothing, Why], kind: MarkKind | None) -> Said:
         # Here at once, so that the answer is true; in the other routers with their next exchange.
         self.fleet.marks = await self.marks.all()
         replica, why = asked.place["replica"], asked.body.why

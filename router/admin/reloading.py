@@ -29,15 +29,7 @@ class Reloads:
                 param="replica",
                 code="wrong_state",
             )
-        receives = {one.name: one.state == "ready" for one in self.fleet.replicas(replica.model)}
-        serves = receives.pop(replica.replica)
-        if serves and not force and not any(receives.values()):
-            raise Conflict(
-                f"{replica.replica!r} is the only replica of the model {replica.model!r} that gets requests: they "
-                "would be refused until it is back. Add a replica first, or send force: true.",
-                param="force",
-                code="last_replica",
-            )
+        serves = check_spared(self.fleet, replica, force)
         turn = replica.model if serves and not force else ""
         if not await self.registry.ask_reload(replica.replica, turn, TURN_S):
             raise Conflict(
@@ -62,3 +54,18 @@ class Reloads:
                 param="replica",
                 code="not_supervised",
             )
+
+
+def check_spared(fleet: Fleet, replica: Heartbeat, force: bool) -> bool:
+    """Raise Conflict where the replica is the only one of its model that gets requests, unless that is forced; whether
+    it gets any."""
+    receives = {one.name: one.state == "ready" for one in fleet.replicas(replica.model)}
+    serves = receives.pop(replica.replica)
+    if serves and not force and not any(receives.values()):
+        raise Conflict(
+            f"{replica.replica!r} is the only replica of the model {replica.model!r} that gets requests: they would be "
+            "refused until it is back. Add a replica first, or force it: force: true, --force on the command line.",
+            param="force",
+            code="last_replica",
+        )
+    return serves

@@ -92,7 +92,7 @@ class Trend:
         """Write what changed since the last time."""
         now_s = self.clock_s()
         records = {name: record for name, record in self.knowledge.records.items() if name.startswith("acc:")}
-        changed = {name: record for name, record in records.items() if self._seen.get(name) is not record}
+        changed = {name: record for name, record in records.items() if self._seen.get(name) != record}
         points = {
             name: Point(now_s, one.alpha, *one.alpha_interval, one.drafts) for name, one in beliefs(changed).items()
         }

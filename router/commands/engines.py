@@ -33,6 +33,11 @@ LOOK_S = 0.3
 ReplicaArgument = Annotated[str, typer.Argument(metavar="REPLICA", help="Its name, as `engines list` shows it.")]
 
 
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Also where no other replica of its model gets requests meanwhile.")
+]
+
+
 @app.command("list")
 def list_engines(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: JsonOption = False) -> None:
     """List pools and their replicas, with load, breaker and mark."""
@@ -50,12 +55,13 @@ def list_engines(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: Jso
 def drain(
     replica: ReplicaArgument,
     why: WhyOption = "",
+    force: ForceOption = False,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Send a replica no new requests at all; those that run may finish."""
-    _mark("drain", replica, why, url, key, as_json)
+    _mark("drain", replica, {"why": why, "force": force}, url, key, as_json)
 
 
 @app.command()
@@ -67,7 +73,7 @@ def cordon(
     as_json: JsonOption = False,
 ) -> None:
     """Send a replica no new requests as long as another of its model can take them."""
-    _mark("cordon", replica, why, url, key, as_json)
+    _mark("cordon", replica, {"why": why}, url, key, as_json)
 
 
 @app.command()
@@ -79,16 +85,14 @@ def uncordon(
     as_json: JsonOption = False,
 ) -> None:
     """Take a replica's mark away, whichever it is."""
-    _mark("uncordon", replica, why, url, key, as_json)
+    _mark("uncordon", replica, {"why": why}, url, key, as_json)
 
 
 @app.command()
 def reload(
     replica: ReplicaArgument,
     why: WhyOption = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Also where no other replica of its model gets requests meanwhile.")
-    ] = False,
+    force: ForceOption = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it serves again.")] = True,
     limit_s: Annotated[float, typer.Option("--limit", min=1, help="Longest wait in seconds.")] = 900.0,
     url: UrlOption = DEFAULT_URL,
@@ -164,9 +168,9 @@ def _mark_of(one: Row) -> str:
     return f"{kind} by {mark['by']}" + (f": {mark['why']}" if mark["why"] else "")
 
 
-def _mark(what: str, replica: str, why: str, url: str, key: str, as_json: bool) -> None:
+def _mark(what: str, replica: str, body: Row, url: str, key: str, as_json: bool) -> None:
     with talking(as_json):
-        one = Client(url, key).post(f"/engines/{place(replica)}/{what}", {"why": why})
+        one = Client(url, key).post(f"/engines/{place(replica)}/{what}", body)
     if as_json:
         print_json(one)
         return

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from rich.table import Table
 
-from engines.evaluation_figures import Change, Figures, Interval, Row, TaskFigures
+from engines.evaluation_figures import Change, Figures, Row, TaskFigures
+from engines.evaluation_intervals import Interval
 from router.errors import SetupError
 
 KIND, VERSION = "alpharoute-evaluation", 1

@@ -12,16 +12,19 @@ from router.config.masking import shown
 
 PREFIX = "ALPHAROUTE_"
 
+LOG_FOLDER = "ALPHAROUTE_LOG_DIR"
+"""The folder into which each process writes a log of its own; unset is standard error."""
+
 API_KEY = "ALPHAROUTE_KEY"
 SERVICE_URL = "ALPHAROUTE_URL"
 
 ENGINE_KEY, OTHER_KEY, VANILLA_KEY = "ALPHAROUTE_ENGINE_KEY", "ALPHAROUTE_OTHER_KEY", "ALPHAROUTE_VANILLA_KEY"
 
 PROCESS_VARIABLES = (
-    *("ALPHAROUTE_CACHE", "ALPHAROUTE_LOG_DIR"),
+    *("ALPHAROUTE_CACHE", LOG_FOLDER),
     *(API_KEY, SERVICE_URL, ENGINE_KEY, OTHER_KEY, VANILLA_KEY),
 )
-"""Variables that are no settings: where the demo pair is cached, where engines write their output, the API key and the
+"""Variables that are no settings: where the demo pair is cached, where processes write their logs, the API key and the
 address with which commands ask a running service, and the keys of engines that they ask directly."""
 
 # Kubernetes describes every Service of a namespace to every pod, and one whose name begins with "alpharoute" is likely.

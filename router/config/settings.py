@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from engines.pool import DEMO, Part, PoolSettings, pools_problem
@@ -100,6 +100,10 @@ class RouterSettings(Part):
         return self
 
 
+DEFAULT_SEGMENT = "default"
+"""That of requests which name none, so it is always allowed."""
+
+
 class Limits(Part):
     """What a request may cost before it is refused."""
 
@@ -127,8 +131,15 @@ class Limits(Part):
     )
     xargs: frozenset[str] = Field(default=frozenset(), description="vllm_xargs keys that clients may set.")
     segments: frozenset[str] = Field(
-        default=frozenset({"default"}), description="Segments that clients may name; each keeps its own acceptance."
+        default=frozenset({DEFAULT_SEGMENT}),
+        description="Segments that clients may name beside 'default', which is that of requests that name none; each "
+        "keeps its own acceptance.",
     )
+
+    @field_validator("segments")
+    @classmethod
+    def _with_default(cls, segments: frozenset[str]) -> frozenset[str]:
+        return segments | {DEFAULT_SEGMENT}
 
 
 class Models(Part):

@@ -12,9 +12,11 @@ from ray.serve import Application as ServeApplication
 from engines.loopback import keep_to_loopback
 from router.access.guard import App
 from router.config.settings import Settings
+from router.config.traffic import LogSettings
 from router.console.gate import Told
 from router.console.listening import STOP_S, listening
 from router.console.place import Place, own_place, told_by
+from router.observe.logs import configure_logging
 from router.unread import closing_unread
 
 APP = "alpharoute-console"
@@ -29,8 +31,9 @@ MOST_ONGOING = 512
 class ConsoleReplica:
     """The console's process."""
 
-    def __init__(self, told: Told, own: Place | None) -> None:
+    def __init__(self, told: Told, own: Place | None, logs: LogSettings) -> None:
         keep_to_loopback()
+        configure_logging(logs, "console")
         self._told = told
         self._own = own
         self._running = contextlib.AsyncExitStack()
@@ -60,4 +63,4 @@ def build_console(settings: Settings) -> ServeApplication:
         graceful_shutdown_timeout_s=STOP_S,
         graceful_shutdown_wait_loop_s=0.5,
     )
-    return deployment.bind(told_by(settings), own_place(settings))
+    return deployment.bind(told_by(settings), own_place(settings), settings.logs)

@@ -32,6 +32,9 @@ DOES = {
     "reload": "Reload: finish what runs, restart the engine with the same settings, verify it, take it back.",
 }
 
+FORCED = ("drain", "reload")
+"""What is refused where no other replica of the model gets requests, unless it is forced."""
+
 DONE = {"reload": "asked to reload; its state says how it goes"}
 
 
@@ -121,11 +124,11 @@ def _steer(view: View, name: str) -> None:
         text(name, "h2")
         does = ui.radio(DOES, value="drain")
         force = ui.switch("Also where no other replica of its model gets requests meanwhile").props("dense")
-        force.bind_visibility_from(does, "value", value="reload")
+        force.bind_visibility_from(does, "value", backward=lambda what: what in FORCED)
         why = ui.input("Why", placeholder="for whoever asks later").props("outlined dense").classes("full-width")
 
         async def act() -> None:
-            asked = {"why": why.value or "", **({"force": force.value} if does.value == "reload" else {})}
+            asked = {"why": why.value or "", **({"force": force.value} if does.value in FORCED else {})}
             await view.send("POST", f"/engines/{name}/{does.value}", asked)
             ui.notify(f"{name}: {DONE.get(does.value or '', 'done')}", type="positive", position="bottom-right")
             dialog.close()

@@ -26,6 +26,7 @@ from router.local.embedded_redis import EmbeddedRedis
 from router.local.haproxy import end_haproxies, serve_variables
 from router.local.interrupts import interruptible, uninterrupted
 from router.local.leftovers import claim, scratch_folder, sweep
+from router.local.log_folder import LogFolder, log_folder
 from router.state.redis_client import check_answers
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class LocalService:
     settings: Settings
     scratch: Path = field(default_factory=scratch_folder)
     _owner: TextIO | None = None
+    _logs: LogFolder | None = None
     _redis: EmbeddedRedis | None = None
     _ray: bool = False
     _deployed: bool = False
@@ -84,6 +86,11 @@ class LocalService:
         host = "127.0.0.1" if listen.host == "0.0.0.0" else listen.host
         return f"http://{host}:{listen.port}"
 
+    @property
+    def logs(self) -> Path | None:
+        """The folder of its processes' logs, which outlives it; None before its start."""
+        return self._logs.path if self._logs else None
+
     def __enter__(self) -> Self:
         check_local(self.settings)
         try:
@@ -91,14 +98,22 @@ class LocalService:
             self._owner = claim(self.scratch)
             self._check_port()
             self._start_redis()
+            self._logs = log_folder()
             self._start_ray()
-        except BaseException:
+        except BaseException as error:
+            self._keep_logs(error)
             self.stop()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._keep_logs(error)
         self.stop()
+
+    def _keep_logs(self, error: BaseException) -> None:
+        if self._logs is not None and isinstance(error, Exception):
+            self._logs.keep(self.scratch / "ray")
 
     def wait(self, show: Callable[[Seen], None], limit_s: float = READY_LIMIT_S) -> None:
         """Until every model can be asked; raises SetupError with Serve's reason where that cannot come."""
@@ -166,6 +181,8 @@ class LocalService:
         with contextlib.ExitStack() as ending:
             ending.enter_context(uninterrupted())
             ending.callback(_remove, self.scratch)
+            if self._logs is not None:
+                ending.callback(self._logs.end)
             if self._owner is not None:
                 ending.callback(self._owner.close)
             ending.callback(self._stop_redis)
@@ -235,6 +252,8 @@ class LocalService:
         haproxy = serve_variables(self.scratch / "h", self.settings.listen.port, self.settings.limits)
         for name, value in {**RAY_ENV, **haproxy}.items():
             os.environ.setdefault(name, value)
+        assert self._logs is not None
+        self._logs.tell()
         os.environ.pop("RAY_ADDRESS", None)  # somebody's cluster, which is not to be joined
         # Ray reads its environment when it is imported, so that comes after; the import sets this level anew.
         import ray

@@ -1,19 +1,27 @@
 """What is written to the log, and how: lines for people or JSON objects; no text of prompts or answers in either."""
 
 import logging
+import os
 import sys
 import time
 import traceback
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from types import TracebackType
 
 import orjson
 
+from router.config.check import LOG_FOLDER
 from router.config.traffic import LogSettings
 
 FIELDS = "fields"
 """The key in a record's `extra` that holds what a JSON line says beside its message."""
 
-_LOGGER = "alpharoute"
+_LOGGERS = ("alpharoute", "asyncio")
+"""This product's, and the one that tells of background work that failed unseen."""
+
+FILE_BYTES, FILES = 100 * 1024 * 1024, 2
+"""A log file's size, and how many older ones are kept beside it."""
 
 _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -63,11 +71,35 @@ def _places(at: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(at)]
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Write this product's log to standard error as the settings say; safe to repeat."""
-    handler = logging.StreamHandler(sys.stderr)
+class LogFile(RotatingFileHandler):
+    """A log file that makes room at `FILE_BYTES`.
+
+    The library's own question looks the path up for each line, which costs more than the writing does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8")
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Whether the file is full."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+
+def configure_logging(settings: LogSettings, process: str) -> None:
+    """Write this product's log as the settings say, each line at once; safe to repeat.
+
+    Into `process`-PID.log in the folder that ALPHAROUTE_LOG_DIR names, else to the process's own standard error:
+    `sys.stderr` is Ray Serve's in its replicas, which keeps a thousand lines back and loses them with the process.
+    """
+    folder = os.environ.get(LOG_FOLDER)
+    if folder:
+        handler: logging.Handler = LogFile(Path(folder) / f"{process}-{os.getpid()}.log")
+    else:
+        handler = logging.StreamHandler(sys.__stderr__ or sys.stderr)
     handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
-    logger = logging.getLogger(_LOGGER)
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO)

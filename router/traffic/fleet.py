@@ -244,6 +244,20 @@ class Fleet:
         entries = self._entries.items()
         return [(entry.heartbeat.pool, name, entry.breaker.circuit(now_s)) for name, entry in entries]
 
+    def states(self) -> list[tuple[str, str]]:
+        """Pool and state of every replica: what it announced, or the mark for which a ready one gets no requests."""
+        models = {beat.model for beat in self.heartbeats()} if self.marks else set()
+        out = {one.name for model in models for one in self.replicas(model) if one.state == "draining"}
+        return [
+            (beat.pool, MARKED[self.marks[beat.replica].kind])
+            if beat.state == "ready" and beat.replica in out and beat.replica in self.marks
+            else (beat.pool, beat.state)
+            for beat in self.heartbeats()
+        ]
+
+
+MARKED = {"drain": "drained", "cordon": "cordoned"}
+
 
 def under_marks(replicas: Sequence[Replica], marks: Mapping[str, Mark]) -> list[Replica]:
     """A model's replicas as marks leave them: drained ones take nothing, cordoned ones only where no other can."""

@@ -261,8 +261,8 @@ class Sharing:
         self._telemetry.replicas.clear()
         for pool in self._pools:
             self._telemetry.replicas.labels(pool, "ready").set(0)  # one that has none is told of, too
-        for heartbeat in self._fleet.heartbeats():
-            self._telemetry.replicas.labels(heartbeat.pool, heartbeat.state).inc()
+        for pool, state in self._fleet.states():
+            self._telemetry.replicas.labels(pool, state).inc()
         self._telemetry.breakers.clear()
         for pool, _, circuit in self._fleet.circuits():
             self._telemetry.breakers.labels(pool, str(circuit)).inc()

@@ -1,11 +1,16 @@
 """Evaluating an engine: what is asked in which order, and figures that can be computed by hand."""
 
+from math import inf
+
+import numpy as np
 import pytest
 
 from engines.contract import EngineMetrics, VerifySteps
 from engines.engine_client import EngineClient
 from engines.evaluation import Plan, Prompt, Target, requests_of
-from engines.evaluation_figures import Figures, Interval, Row, advise, change, row, task_figures
+from engines.evaluation_advice import Advice, Times, advise
+from engines.evaluation_figures import Row, change, row, task_figures
+from engines.evaluation_intervals import Interval, interval
 
 
 def target(name: str, *, vanilla: bool = False) -> Target:
@@ -68,15 +73,58 @@ def test_a_short_draft_is_censored_not_failed() -> None:
     assert (one.s, one.e) == ((2, 0, 0, 0), (2, 0, 0, 0))
 
 
+def noisy(ratios: dict[int, float], prompts: int, seed: int, noise: float = 0.1) -> Advice:
+    """The advice from two rounds of answers whose times scatter; `ratios` are the true ones, by k."""
+    rng = np.random.default_rng(seed)
+    prompt, tokens = 600 * rng.lognormal(0, 0.1, prompts), np.full(prompts, 2 * 59.0)
+    times = {
+        k: prompt * ratio * rng.lognormal(0, noise, (2, prompts)).sum(0) for k, ratio in {0: 1.0, **ratios}.items()
+    }
+    return advise({k: Times(tokens, times[k], tokens, times[0]) for k in ratios})
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "said", "k"),
-    [(0.5, 0.7, "on", 4), (0.9, 1.1, "no difference shown", 0), (1.1, 1.3, "off", 0)],
+    ("ratios", "said", "k"),
+    [
+        ({2: 0.95, 4: 0.8}, "on", 4),
+        ({2: 0.8, 4: 0.95}, "on", 2),
+        ({2: 1.0, 4: 1.2}, "no difference shown", 0),
+        ({2: 1.2, 4: 1.3}, "off", 0),
+    ],
 )
-def test_advice_wants_an_interval_on_one_side(low: float, high: float, said: str, k: int) -> None:
-    """On where speculation is surely faster, off where the best k is surely slower, else neither."""
-    figures = Figures(4, 8, None, Interval((low + high) / 2, low, high), None, None, None)
-    advice = advise({0: Figures(0, 8, None, None, None, None, None), 4: figures})
+def test_advice_wants_all_on_one_side(ratios: dict[int, float], said: str, k: int) -> None:
+    """On with the fastest k that is surely faster, off where every k is surely slower, else neither."""
+    advice = noisy(ratios, 20, seed=1)
     assert (advice.speculate, advice.k) == (said, k)
+
+
+@pytest.mark.parametrize(("prompts", "ks"), [(8, 4), (8, 7), (20, 4)])
+def test_speculation_that_gains_nothing_is_rarely_advised(prompts: int, ks: int) -> None:
+    """Every k as fast as k = 0: the luckiest of them looks faster, and is advised in at most 5 % of evaluations."""
+    found = [noisy(dict.fromkeys(range(1, ks + 1), 1.0), prompts, seed).speculate for seed in range(200)]
+    assert found.count("on") <= 10
+
+
+def test_a_tenth_is_found_with_twenty_prompts() -> None:
+    """A gain of 10 % under 10 % noise is advised nearly always."""
+    found = [noisy({1: 1.0, 2: 0.9, 4: 1.0}, 20, seed) for seed in range(40)]
+    assert sum((one.speculate, one.k) == ("on", 2) for one in found) >= 38
+
+
+def test_one_prompt_advises_nothing() -> None:
+    """However fast it was: there is nothing to judge its scatter by, and the interval has no end."""
+    advice = noisy({4: 0.5}, 1, seed=1)
+    assert advice.speculate == "no difference shown"
+    assert advice.ratio is not None
+    assert advice.ratio.high == inf
+
+
+def test_an_interval_of_few_prompts_is_as_wide_as_it_must_be() -> None:
+    """Of means of six normal figures 95 % of the intervals hold the true one; a plain bootstrap's are 86 %."""
+    rng = np.random.default_rng(0)
+    found = [interval(lambda x: x[0][0] / 6, rng.normal(0, 1, (6, 1))) for _ in range(400)]
+    held = sum(one is not None and one.low <= 0 <= one.high for one in found)
+    assert 0.92 <= held / 400 <= 0.98
 
 
 def test_a_drafter_that_got_worse_is_told_per_task() -> None:

@@ -1,5 +1,6 @@
 """Selectors select, and the network policies let through what is needed and nothing else."""
 
+import ipaddress
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from chart import (
     pod_templates,
     values_of,
 )
+from manifests import check
 
 ALL = ("default", *VALUES_FILES)
 
@@ -169,6 +171,39 @@ def test_each_part_gets_out_to_what_it_needs() -> None:
     assert _ways_out(production, "router") == {53, 6379, 26379, 4318}
     assert _ways_out({"autoscaling": {"enabled": False}}, "head") == {53, 6379}
     assert _ways_out({"networkPolicy": {"weights": []}}, "cpu") == {53, 6379}
+
+
+def test_any_address_is_one_of_either_family() -> None:
+    """Clusters may have both, or the newer one alone."""
+    for values in ({}, {"redis": {"mode": "external", "external": {"host": "redis"}}}):
+        for policy in kind(values, "NetworkPolicy"):
+            for rule in policy["spec"].get("egress", []):
+                blocks = {peer["ipBlock"]["cidr"] for peer in rule.get("to", []) if "ipBlock" in peer}
+                assert ("0.0.0.0/0" in blocks) == ("::/0" in blocks), policy["metadata"]["name"]
+    opened = one({}, "NetworkPolicy", "-autoscaler")["spec"]["egress"][0]["to"]
+    assert opened == [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+
+
+def test_names_are_resolved_where_the_values_say() -> None:
+    """Pods and ports of the cluster's own DNS, over both protocols; by default those of most clusters."""
+    (usual,) = one({}, "NetworkPolicy", "-dns")["spec"]["egress"]
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}} in usual["to"]
+    assert usual["ports"] == [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}
+    values = {"networkPolicy": {"dns": {"to": [peer], "ports": [5353]}}}
+    (rule,) = one(values, "NetworkPolicy", "-dns")["spec"]["egress"]
+    assert rule == {"to": [peer], "ports": [{"protocol": p, "port": 5353} for p in ("UDP", "TCP")]}
+    for document in objects(values):
+        check(document)
+
+
+def test_the_example_names_api_servers_and_not_their_service() -> None:
+    """Of a documentation range, so that it is replaced; a Service's address is another one by the time it is judged."""
+    policy = one(values_of("production"), "NetworkPolicy", "-autoscaler")["spec"]
+    (rule,) = policy["egress"]
+    networks = [ipaddress.IPv4Network(peer["ipBlock"]["cidr"]) for peer in rule["to"]]
+    assert len(networks) >= 3, "a control plane of production has several"
+    assert all(network.subnet_of(ipaddress.IPv4Network("192.0.2.0/24")) for network in networks)
 
 
 def test_budgets_keep_all_but_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart import CHART, Values, merged, one, texts, values_of
+from chart import CHART, Values, merged, objects, one, texts, values_of
 from helm_python import HelmError
 from manifests import check
 
@@ -22,6 +22,19 @@ def _pools(*pools: dict[str, Any]) -> dict[str, Any]:
 
 def _external(**fields: Any) -> dict[str, Any]:
     return {"redis": {"mode": "external", "external": {"host": "redis", **fields}}}
+
+
+def _scaled(times: int = 1, **fields: Any) -> dict[str, Any]:
+    scaling = {
+        "name": "s",
+        "pool": "u",
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"},
+        "replicas": {"min": 1, "max": 2},
+        "inFlightPerReplica": 8,
+        "prometheusUrl": "http://prometheus",
+        **fields,
+    }
+    return {"pools": [VANILLA, BY_URL], "engineScaling": [scaling] * times}
 
 
 BY_SCHEMA: list[tuple[Values, str]] = [
@@ -103,8 +116,36 @@ BY_GUARD: list[tuple[Values, str]] = [
     ({"settings": {"pools": []}}, "settings.pools: the chart sets it itself, use pools"),
     ({"settings": {"redis": {"url": "redis://x"}}}, "settings.redis: the chart sets it itself"),
     ({"settings": {"admin": {"port": 9000}}}, "settings.admin: the chart sets it itself, use admin.port"),
-    ({"admin": {"port": 8000}}, "/admin/port"),
-    ({"admin": {"port": 80}}, "/admin/port"),
+    ({"admin": {"port": 8000}}, "admin.port 8000 is the port of the API: choose another"),
+    ({"admin": {"port": 8080}}, "admin.port 8080 is the port of Ray's metrics"),
+    ({"admin": {"port": 80}}, "admin.port 80: pods run without root"),
+    (_external(host="r:6380"), 'redis.external.host: "r:6380" is no host: .* the port is redis.external.port'),
+    (_external(host="redis://r"), 'redis.external.host: "redis://r" is no host'),
+    (
+        {"redis": {"mode": "external", "external": {"sentinel": {"master": "m", "nodes": ["s:99999"]}}}},
+        r'redis.external.sentinel.nodes\[0\]: "s:99999" has the port "99999"; ports are 1 to 65535',
+    ),
+    (
+        {"accelerators": {"cpu": {"replicas": {"min": 3, "max": 2}}}},
+        "accelerators.cpu.replicas: min 3 is above max 2",
+    ),
+    (_scaled(replicas={"min": 3, "max": 2}), r'engineScaling\[0\] \("s"\): replicas.min 3 is above replicas.max 2'),
+    (_scaled(kind="hpa", replicas={"min": 0, "max": 2}), "replicas.min 0: a HorizontalPodAutoscaler keeps one"),
+    (_scaled(2), r'engineScaling\[1\] \("s"\): the name is given twice'),
+    (_scaled(prometheusUrl="http://p:0/"), r'engineScaling\[0\].prometheusUrl: "http://p:0/" has the port "0"'),
+    ({"redis": {"builtin": {"maxMemory": "4gb"}}}, "maxMemory 4gb in a pod of 768Mi .*no more than three quarters"),
+    (_pools({**BY_URL, "urls": ["http://a:1", "http://b:99999/"]}), r'pools\[0\].urls\[1\]: "http://b:99999/" has'),
+    ({"tracing": {"endpoint": "http://otel:/v1"}}, 'tracing.endpoint: "http://otel:/v1" has the port ""'),
+    (
+        {"models": {"w": {"s3": {"uri": "s3://b", "endpoint": "http://[::1]:70000"}}}},
+        r'models.w.s3.endpoint: "http://\[::1\]:70000" has the port "70000"',
+    ),
+    (
+        {"podLabels": {"app.kubernetes.io/component": "mine"}},
+        'podLabels: "app.kubernetes.io/component" is set by the chart or by KubeRay',
+    ),
+    ({"podLabels": {"ray.io/node-type": "head"}}, 'podLabels: "ray.io/node-type" is set by the chart'),
+    ({"commonLabels": {"app.kubernetes.io/instance": "x"}}, 'commonLabels: "app.kubernetes.io/instance" is set'),
     ({"settings": {"router": {"replicas": 3}}}, "settings.router.replicas.*use router.replicas"),
     ({"settings": {"router": {"engine_host": "0.0.0.0"}}}, "settings.router.engine_host"),
     ({"router": {"replicas": {"min": 5, "max": 2}}}, "router.replicas: min 5 is above max 2"),
@@ -209,3 +250,17 @@ def test_the_checks_of_objects_do_check() -> None:
     redis["spec"]["template"]["spec"]["container"] = []
     with pytest.raises(Exception, match="container"):
         check(redis)
+
+
+def test_what_is_nearly_refused_is_taken() -> None:
+    """Bounds that are equal, IPv6, ports at the ends, labels of one's own, three quarters of the memory."""
+    near: list[Values] = [
+        _scaled(kind="hpa", replicas={"min": 1, "max": 1}, prometheusUrl="http://[::1]:65535"),
+        _external(host="[2001:db8::1]"),
+        {"redis": {"builtin": {"maxMemory": "576mb"}}},
+        {"admin": {"port": 1024}},
+        {"podLabels": {"team": "x"}, "tracing": {"endpoint": "http://10.0.0.1:4318/v1/traces"}},
+    ]
+    for values in near:
+        for document in objects(values):
+            check(document)

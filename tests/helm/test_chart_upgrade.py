@@ -14,7 +14,7 @@ STORED = {"StatefulSet": {"replicas", "template", "updateStrategy", "persistentV
 
 CHANGES: dict[str, Values] = {
     "images": {"image": {"tag": "2.0.0"}, "redis": {"builtin": {"image": {"tag": "7.4.0"}}}},
-    "sizes": {"router": {"replicas": {"min": 3, "max": 9}}, "redis": {"builtin": {"maxMemory": "1gb"}}},
+    "sizes": {"router": {"replicas": {"min": 3, "max": 9}}, "redis": {"builtin": {"maxMemory": "576mb"}}},
     "labels": {"commonLabels": {"team": "x"}, "podLabels": {"team": "x"}, "commonAnnotations": {"a": "b"}},
     "monitoring": {"metrics": {"podMonitor": {"enabled": True}, "dashboards": {"enabled": True}}},
     "policy": {"policy": {"document": {"tasks": {"legal_analysis": {"mode": "vanilla"}}}}},
@@ -119,5 +119,5 @@ def _fixed_cluster(rendered: list[Object]) -> Object:
 
 def test_redis_restarts_when_its_configuration_changes() -> None:
     """It reads it at the start only."""
-    before, after = (one(v, "StatefulSet") for v in ({}, {"redis": {"builtin": {"maxMemory": "1gb"}}}))
+    before, after = (one(v, "StatefulSet") for v in ({}, {"redis": {"builtin": {"maxMemory": "576mb"}}}))
     assert before["spec"]["template"] != after["spec"]["template"]

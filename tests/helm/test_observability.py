@@ -148,3 +148,23 @@ def test_what_an_alert_waits_for_is_there_at_0_before_it_happens(alert: str, met
     """A series that is born at 1 has not increased: the first event would fire nothing."""
     assert len(FIRST_EVENTS) >= 5
     assert f"{metric}{{{matchers}}} 0.0" in Telemetry().exposition().decode(), alert
+
+
+@pytest.mark.parametrize("alert", ["AlpharouteRedisAway", "AlpharouteKnowledgeStale"])
+def test_a_router_that_is_cut_off_is_not_overlooked_between_the_scrapes_that_meet_it(alert: str) -> None:
+    """Of several routers behind one address each scrape meets one, and the others do not hear of it any more."""
+    (expression,) = (one["expr"] for one in _alerts() if one["alert"] == alert)
+    assert re.fullmatch(r"(min|max)\(last_over_time\(alpharoute_\w+\{JOB\}\[10m\]\)\) (== 0|> 60)", expression)
+
+
+def test_what_speculation_is_worth_is_added_up_as_the_console_does() -> None:
+    """From the answers that were compared; a product of means of different answers is another number."""
+    panels = {
+        panel["title"]: panel["targets"][0]["expr"]
+        for panel in json.loads((CHART / "dashboards" / "value.json").read_text())["panels"]
+    }
+    worth = [query for title, query in panels.items() if "saved" in title.lower() or title.endswith("by time")]
+    assert len(worth) >= 4
+    for query in worth:
+        assert "alpharoute_compared_vanilla_seconds_total" in query
+        assert "alpharoute_compared_generation_seconds_total" in query

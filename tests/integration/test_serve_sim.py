@@ -1,7 +1,9 @@
 """`alpharoute serve --engine sim`: real Ray Serve, HAProxy and Redis, without a model."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from deployed import Deployed, deployed
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
-FAST = {"ALPHAROUTE_ROUTER__REPLICAS": "2"}
+FAST = {"ALPHAROUTE_ROUTER__REPLICAS": "2", "ALPHAROUTE_LOGS__FORMAT": "json", "ALPHAROUTE_LOGS__REQUESTS": "true"}
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "[task:sql_generation] hello"}], "max_tokens": 24}
 
 
@@ -71,6 +73,25 @@ async def test_an_answer_has_one_request_id(service: Deployed) -> None:
                 async with session.request(method, path, json=body, headers=headers) as answer:
                     (seen,) = answer.headers.getall("x-request-id")
                     assert (seen == given) is (given == "r-1"), (path, given, seen)
+
+
+async def test_the_log_says_a_request_at_once_where_the_service_says_it_does(service: Deployed) -> None:
+    """In the folder that is told at the start, one object per line, before anything is full or ends."""
+    (folder,) = re.findall(r"^  logs: (.+)$", service.log.read_text(), re.MULTILINE)
+    async with (
+        aiohttp.ClientSession(service.url) as session,
+        session.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "r-log"}) as answer,
+    ):
+        assert answer.status == 200
+    deadline = time.monotonic() + 5
+    while "r-log" not in (ids := [line.get("request_id") for line in _log_lines(Path(folder))]):
+        assert time.monotonic() < deadline, f"not told in {folder}: {ids}"
+        await asyncio.sleep(0.1)
+
+
+def _log_lines(folder: Path) -> list[dict[str, object]]:
+    """Each line of the routers' logs; that each is an object is part of what is tested."""
+    return [json.loads(line) for file in folder.glob("router-*.log") for line in file.read_text().splitlines()]
 
 
 async def _until_running(service: Deployed, count: int, limit_s: float) -> None:

@@ -77,6 +77,7 @@ async def test_acceptance_over_time(trends: TrendStore) -> None:
     await one.write()
     await two.write()
     clock[0] += SLOT_S
+    one.knowledge.install({NAME: _record(8, 10)}, now_s)  # as each exchange with Redis does
     await one.write()  # nothing changed
     clock[0] += SLOT_S
     one.knowledge.absorb([Delta(NAME, {"s1": 1.0, "e1": 10.0})], clock[0])

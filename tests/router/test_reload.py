@@ -122,10 +122,39 @@ async def test_the_only_replica_is_reloaded_by_force_alone() -> None:
         assert (await reload(service, "vanilla-1"))[1] in ("reload_in_progress", "last_replica")
 
 
+async def test_the_last_replica_is_drained_by_force_alone_and_then_counts_as_drained() -> None:
+    """Requests would be refused; whoever counts ready ones finds none, so that the alert for an empty pool fires."""
+
+    async def drain(service: Service, name: str, **body: bool) -> int:
+        async with service.session.post(f"/admin/v1/engines/{name}/drain", json=body) as got:
+            return got.status
+
+    def counted(service: Service, state: str) -> float:
+        return service.total("engine_replicas", pool="vanilla", state=state)
+
+    async with fleet_of([simulated(), simulated()]) as (service, _):
+        assert await drain(service, "vanilla-0") == 200
+        await service.until(lambda: (counted(service, "ready"), counted(service, "drained")) == (1, 1))
+        assert await drain(service, "vanilla-1") == 409
+        assert await drain(service, "vanilla-1", force=True) == 200
+        await service.until(lambda: (counted(service, "ready"), counted(service, "drained")) == (0, 2))
+
+
+async def test_a_cordoned_replica_counts_as_such_while_another_takes_its_requests() -> None:
+    """Without another one it is asked, and so it is ready."""
+    async with fleet_of([simulated(), simulated()]) as (service, _):
+        async with service.session.post("/admin/v1/engines/vanilla-0/cordon", json={}) as got:
+            assert got.status == 200
+        assert sorted(service.ingress.fleet.states()) == [("vanilla", "cordoned"), ("vanilla", "ready")]
+        async with service.session.post("/admin/v1/engines/vanilla-1/cordon", json={}) as got:
+            assert got.status == 200
+        assert service.ingress.fleet.states() == [("vanilla", "ready")] * 2
+
+
 async def test_a_drained_replica_is_reloaded_and_stays_drained() -> None:
     """It serves nobody, so nobody misses it; the mark is its operator's to take away."""
     async with fleet_of([simulated()]) as (service, _):
-        async with service.session.post("/admin/v1/engines/vanilla-0/drain", json={}) as got:
+        async with service.session.post("/admin/v1/engines/vanilla-0/drain", json={"force": True}) as got:
             assert got.status == 200
         before = since(service, "vanilla-0")
         assert (await reload(service, "vanilla-0"))[0] == 202

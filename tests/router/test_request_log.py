@@ -3,9 +3,12 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import aiohttp
 import pytest
@@ -20,6 +23,7 @@ from router.access.shared_keys import MemoryKeyStore
 from router.access.usage import MemoryUsageStore
 from router.config.auth import AdminSettings, AuthSettings
 from router.config.traffic import LogSettings, TracingSettings
+from router.observe import logs
 from router.observe.logs import FIELDS, configure_logging
 from router.observe.tracing import tracing
 from router.service import Application
@@ -34,7 +38,7 @@ def lines() -> Iterator[io.StringIO]:
     """What the product logs as JSON."""
     logger = logging.getLogger("alpharoute")
     before = (logger.handlers[:], logger.propagate, logger.level)
-    configure_logging(LogSettings(format="json", requests=True))
+    configure_logging(LogSettings(format="json", requests=True), "router")
     (handler,) = logger.handlers
     assert isinstance(handler, logging.StreamHandler)
     written = io.StringIO()
@@ -97,6 +101,51 @@ def test_of_an_exception_only_kind_and_place_are_told(lines: io.StringIO) -> Non
     assert (line["message"], line["exception"], line["request_id"]) == ("it failed", "ValueError", "r-8")
     assert "test_request_log.py" in line["stack"][0]
     assert SECRET not in lines.getvalue()
+
+
+IN_A_REPLICA = """
+import io, logging, os, sys
+sys.stderr = io.StringIO()  # as Ray Serve's replicas have it: what is written here comes late, or never
+from router.config.traffic import LogSettings
+from router.observe.logs import FIELDS, configure_logging
+configure_logging(LogSettings(format="json", requests=True), "router")
+logging.getLogger("alpharoute.access").info("request", extra={FIELDS: {"request_id": "r-1"}})
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("to_a_folder", [False, True])
+def test_a_line_is_out_before_a_process_is_killed(tmp_path: Path, to_a_folder: bool) -> None:
+    """One object per line, to the process's own standard error or in the folder of logs, not in Ray Serve's buffer."""
+    variables = {"ALPHAROUTE_LOG_DIR": str(tmp_path / "logs")} if to_a_folder else {}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_REPLICA],
+        env={"PYTHONPATH": ":".join(sys.path), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 9, done.stderr
+    text = done.stderr
+    if to_a_folder:
+        assert text == ""
+        (file,) = (tmp_path / "logs").glob("router-*.log")
+        text = file.read_text()
+    (line,) = text.splitlines()
+    assert json.loads(line)["request_id"] == "r-1"
+
+
+def test_a_full_log_file_makes_room(tmp_path: Path) -> None:
+    """The newest lines are in the file of that name, so that `tail -F` goes on."""
+    with patch.object(logs, "FILE_BYTES", 100):
+        handler = logs.LogFile(tmp_path / "router-1.log")
+    for number in range(40):
+        handler.emit(logging.makeLogRecord({"msg": f"line {number:04}"}))
+    handler.close()
+    assert (tmp_path / "router-1.log").read_text().endswith("line 0039\n")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["router-1.log", "router-1.log.1", "router-1.log.2"]
+    assert all(file.stat().st_size < 120 for file in tmp_path.iterdir())
 
 
 async def test_no_line_per_request_unless_asked(lines: io.StringIO, service: Service) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from router.api.head import segment
 from router.cli import EngineChoice, local_settings
 from router.config.page import rows
-from router.config.settings import Settings, load_settings
+from router.config.settings import Limits, Settings, load_settings
 from router.errors import SetupError
 
 
@@ -130,3 +131,9 @@ def test_an_engine_outlives_a_lost_heartbeat(tmp_path: Path, ttl_s: float) -> No
     """A time to live of two heartbeats or less would remove engines at random."""
     with pytest.raises(SetupError, match="more than twice heartbeat_s"):
         load_settings(_file(tmp_path, f"router: {{heartbeat_ttl_s: {ttl_s}, heartbeat_s: 0.5}}"))
+
+
+def test_requests_that_name_no_segment_are_always_allowed() -> None:
+    """Whoever lists further segments does not thereby refuse everybody else."""
+    assert Limits(segments=frozenset({"gold", "silver"})).segments == {"gold", "silver", "default"}
+    assert segment({}, Limits(segments=frozenset({"gold"})).segments) == "default"

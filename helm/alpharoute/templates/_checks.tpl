@@ -1,6 +1,7 @@
 {{/* Contradictions that the schema cannot say: each fails with the value's name, what it is, and what to do. */}}
 
 {{- define "alpharoute.checks" -}}
+{{- include "alpharoute.checks.values" . -}}
 {{- include "alpharoute.checks.pools" . -}}
 {{- include "alpharoute.checks.settings" . -}}
 {{- include "alpharoute.checks.redis" . -}}

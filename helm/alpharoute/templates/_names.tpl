@@ -21,7 +21,7 @@
 {{/* What objects are selected by: never changes in the life of a release. */}}
 {{- define "alpharoute.selector" -}}
 app.kubernetes.io/part-of: alpharoute
-app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | quote }}
 {{- end }}
 
 {{/* Labels of an object's metadata. Pods of Ray get only the selector and their component: whatever else stands in
@@ -39,8 +39,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* metadata of an object: (dict "root" $ "name" "…" "component" "…" "labels" … "annotations" …) */}}
 {{- define "alpharoute.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "alpharoute.labels" .root | nindent 2 }}
   {{- with .component }}

@@ -46,7 +46,7 @@
 {{- with include "alpharoute.redis.secret" . }}
 - name: ALPHAROUTE_REDIS__PASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ . }}, key: {{ $.Values.redis.passwordKey }}}
+    secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.redis.passwordKey | quote }}}
 {{- end }}
 {{- if eq .Values.redis.mode "external" }}
 {{- with $external.username }}
@@ -56,7 +56,7 @@
 {{- with $external.sentinel.passwordKey }}
 - name: ALPHAROUTE_REDIS__SENTINEL_PASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ $.Values.redis.existingSecret }}, key: {{ . }}}
+    secretKeyRef: {name: {{ $.Values.redis.existingSecret | quote }}, key: {{ . | quote }}}
 {{- end }}
 {{- if $external.tls.caSecret }}
 - name: ALPHAROUTE_REDIS__CA_FILE

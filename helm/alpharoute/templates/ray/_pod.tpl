@@ -22,7 +22,7 @@
   value: /var/cache/alpharoute/hub
 {{ include "alpharoute.redis.env" . }}
 - name: ALPHAROUTE_REDIS__PREFIX
-  value: {{ include "alpharoute.redis.prefix" . }}
+  value: {{ include "alpharoute.redis.prefix" . | quote }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -35,13 +35,13 @@
 {{- if .apiKeySecret }}
 - name: {{ include "alpharoute.engineKeyName" . }}
   valueFrom:
-    secretKeyRef: {name: {{ .apiKeySecret.name }}, key: {{ .apiKeySecret.key }}}
+    secretKeyRef: {name: {{ .apiKeySecret.name | quote }}, key: {{ .apiKeySecret.key | quote }}}
 {{- end }}
 {{- end }}
 {{- else if and (eq .component "engine") .root.Values.hub.existingSecret }}
 - name: HF_TOKEN
   valueFrom:
-    secretKeyRef: {name: {{ .root.Values.hub.existingSecret }}, key: {{ .root.Values.hub.tokenKey }}}
+    secretKeyRef: {name: {{ .root.Values.hub.existingSecret | quote }}, key: {{ .root.Values.hub.tokenKey | quote }}}
 {{- end }}
 {{- end }}
 
@@ -65,20 +65,20 @@
 - {name: tmp, emptyDir: {}}
 - {name: home, emptyDir: {}}
 {{- if and .engines .root.Values.hub.cacheClaim }}
-- {name: cache, persistentVolumeClaim: {claimName: {{ .root.Values.hub.cacheClaim }}}}
+- {name: cache, persistentVolumeClaim: {claimName: {{ .root.Values.hub.cacheClaim | quote }}}}
 {{- else }}
-- {name: cache, emptyDir: {sizeLimit: {{ .root.Values.hub.cacheSize }}}}
+- {name: cache, emptyDir: {sizeLimit: {{ .root.Values.hub.cacheSize | quote }}}}
 {{- end }}
 - name: policy
   configMap:
-    name: {{ default (printf "%s-policy" (include "alpharoute.fullname" .root)) .root.Values.policy.existingConfigMap }}
+    name: {{ default (printf "%s-policy" (include "alpharoute.fullname" .root)) .root.Values.policy.existingConfigMap | quote }}
 {{- with .root.Values.auth.existingSecret }}
 - name: keys
-  secret: {secretName: {{ . }}, defaultMode: 288}
+  secret: {secretName: {{ . | quote }}, defaultMode: 288}
 {{- end }}
 {{- if and (include "alpharoute.redis.tls" .root) .root.Values.redis.external.tls.caSecret }}
 - name: redis-ca
-  secret: {secretName: {{ .root.Values.redis.external.tls.caSecret }}}
+  secret: {secretName: {{ .root.Values.redis.external.tls.caSecret | quote }}}
 {{- end }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
@@ -110,7 +110,7 @@ metadata:
     {{- include "alpharoute.selector" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
     {{- with .group }}
-    alpharoute/accelerator: {{ . }}
+    alpharoute/accelerator: {{ . | quote }}
     {{- end }}
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
@@ -120,23 +120,23 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "alpharoute.serviceAccountName" .root }}
+  serviceAccountName: {{ include "alpharoute.serviceAccountName" .root | quote }}
   automountServiceAccountToken: {{ and $head $values.autoscaling.enabled }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .grace }}
   {{- with $values.image.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
-    - name: {{ . }}
+    - name: {{ . | quote }}
     {{- end }}
   {{- end }}
   securityContext:
     {{- toYaml $values.podSecurityContext | nindent 4 }}
   {{- with .kind.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .kind.runtimeClassName }}
-  runtimeClassName: {{ . }}
+  runtimeClassName: {{ . | quote }}
   {{- end }}
   {{- with .kind.nodeSelector }}
   nodeSelector:
@@ -168,7 +168,7 @@ spec:
   {{- end }}
   containers:
     - name: ray
-      image: {{ .image }}
+      image: {{ .image | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       securityContext:
         {{- toYaml $values.securityContext | nindent 8 }}
@@ -219,7 +219,7 @@ spec:
       volumeMounts:
         {{- include "alpharoute.ray.mounts" .root | nindent 8 }}
         {{- range .models }}
-        - {name: model-{{ .name }}, mountPath: /models/{{ .name }}, readOnly: true{{ with .subPath }}, subPath: {{ . }}{{ end }}}
+        - {name: model-{{ .name }}, mountPath: /models/{{ .name }}, readOnly: true{{ with .subPath }}, subPath: {{ . | quote }}{{ end }}}
         {{- end }}
     {{- with $values.sidecars }}
     {{- toYaml . | nindent 4 }}

@@ -29,7 +29,7 @@ allow_anonymous: true
 {{- else }}
 redis_keys: {{ .Values.auth.redisKeys }}
 {{- if .Values.auth.existingSecret }}
-keys_file: /etc/alpharoute/keys/{{ .Values.auth.key }}
+keys_file: {{ printf "/etc/alpharoute/keys/%s" .Values.auth.key | quote }}
 {{- end }}
 {{- end }}
 metrics_for: {{ .Values.auth.metricsFor }}
