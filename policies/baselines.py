@@ -163,8 +163,8 @@ class ArticleThreshold:
 class BatchSchedule:
     """k by the replica's batch as a request arrives, for as long as it runs; learnt from the mix's own acceptance.
 
-    vLLM's dynamic schedule sets k for the whole batch anew at each step, which only an engine can do: the batch then has
-    no largest k that outlasts whoever asked for it.
+    vLLM's dynamic schedule sets k for the whole batch anew at each step, which only an engine can do: its batch never
+    drafts on at the largest k of an emptier time.
     """
 
     def choose(

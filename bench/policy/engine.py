@@ -5,8 +5,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.policy.answer import Answer
 from bench.policy.calibration import Costs
-from bench.policy.workload import Answer
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ def ahead(ours: str, theirs: str, least: float, loads: Sequence[str] = LOADS) ->
         if not sheet.has(loads[0], ours) or not sheet.has(loads[0], theirs):
             return "–"
         values = [sheet.ahead(load, ours, theirs) for load in loads]
-        return ", ".join(judged(value, value < least, sign=True) for value in values)
+        return ", ".join(judged(value, round(value, 1) < least, sign=True) for value in values)
 
     return cell
 
@@ -54,7 +54,7 @@ def over_best(ours: str) -> Cell:
         for load in LOADS:
             best = best_static(sheet, load)
             value = sheet.ahead(load, ours, best)
-            cells.append(f"{judged(value, value < 0, sign=True)} (k={best[-1]})")
+            cells.append(f"{judged(value, round(value, 1) < 0, sign=True)} (k={best[-1]})")
         return ", ".join(cells)
 
     return cell

@@ -17,6 +17,8 @@ from bench.policy.sheet import Figures
 from bench.policy.tables import rewritten
 
 FOLDER = Path("bench/results/policy")
+PAGE = Path("docs/benchmarks.md")
+"""It has one of the tables."""
 SEEDS = (201, 202, 203, 204, 205)
 """Nothing was tuned on these."""
 
@@ -124,13 +126,13 @@ def rows_of(policies: Mapping[str, Mapping[str, Mapping[str, float | None]]]) ->
 
 
 def write_up(folder: Path) -> None:
-    """Draw the pictures and put the tables into the README, from what the files hold."""
+    """Draw the pictures and put the tables into their pages, from what the files hold."""
     files = all_figures(folder)
     for calibration in CALIBRATIONS:
         picture(files[calibration], folder / f"{calibration}.png")
-    readme = folder / "README.md"
-    if readme.is_file():
-        readme.write_text(rewritten(readme.read_text(encoding="utf-8"), files), encoding="utf-8")
+    for page in (folder / "README.md", *((PAGE,) if folder == FOLDER else ())):
+        if page.is_file():
+            page.write_text(rewritten(page.read_text(encoding="utf-8"), files), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from bench.policy.protocol import STATIC
 from bench.policy.rivals import RIVALS, ahead, long_table, over_best, over_threshold, rival, static
 from bench.policy.sheet import LOADS, Cell, Figures, Sheet, judged, short
 
 MARKS = {
     "targets": "| target | {} |",
+    "simulated": "| ours over | {} |",
     "rivals": "| load 20, 50, 80, 110 %: regret [p99] (%) | {} |",
     "more": "| load 50 %: regret, worst task, p99 (%) | {} |",
 }
@@ -133,6 +135,15 @@ MORE: tuple[tuple[str, Cell], ...] = (
 )
 
 
+SIMULATED: tuple[tuple[str, Cell], ...] = (
+    ("the best static k, on the same four that speculate", over_best("adaptive_no_vanilla")),
+    ("… ours as deployed, one of four vanilla", over_best("adaptive")),
+    ("vLLM's schedule, on the same four", ahead("adaptive_no_vanilla", "vllm_schedule", 0)),
+    ("… ours as deployed", ahead("adaptive", "vllm_schedule", 0)),
+    ("a tuned threshold on acceptance, on the same replicas", over_threshold),
+)
+
+
 def markdown(head: str, rows: Sequence[tuple[str, Cell]], sheets: Sequence[Sheet]) -> str:
     """One table."""
     lines = [head.format(" | ".join(sheet.calibration for sheet in sheets)), "|---" * (len(sheets) + 1) + "|"]
@@ -141,16 +152,20 @@ def markdown(head: str, rows: Sequence[tuple[str, Cell]], sheets: Sequence[Sheet
 
 
 def rewritten(readme: str, files: Mapping[str, Figures]) -> str:
-    """The README with its tables anew, each between its two marks; files that lack a scenario leave it as it is."""
+    """A page with its tables anew, each between its two marks; files that lack a scenario leave it as it is."""
     sheets = [
         Sheet(calibration, files[calibration]) for calibration in ("cpu-demo", "h100-8b-eagle", "h100-8b-eagle-ngram")
     ]
-    if not all(sheet.has(name) for sheet in sheets for name in (*LOADS, "drafter_swap")):
+    needed = [
+        *((load, policy) for load in LOADS for policy in ("adaptive_no_vanilla", *STATIC)),
+        ("drafter_swap", "adaptive"),
+    ]
+    if not all(sheet.has(*one) for sheet in sheets for one in needed):
         return readme
     rivals = tuple((name, rival(policy)) for policy, name in RIVALS.items())
     tables = {
         mark: markdown(MARKS[mark], rows, sheets)
-        for mark, rows in (("targets", TARGETS), ("rivals", rivals), ("more", MORE))
+        for mark, rows in (("targets", TARGETS), ("rivals", rivals), ("simulated", SIMULATED), ("more", MORE))
     }
     if long := files.get("long"):
         tables["long"] = long_table(long)

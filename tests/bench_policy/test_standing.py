@@ -9,7 +9,19 @@ from bench.policy.protocol import CALIBRATIONS, entrants, scenarios
 from bench.policy.report import COLUMNS, Row
 from bench.policy.rivals import over_best
 from bench.policy.sheet import Sheet, short
-from bench.policy.standing import FOLDER, all_figures, keep, keep_text, main, plan, racers, read, rows_of, write_up
+from bench.policy.standing import (
+    FOLDER,
+    PAGE,
+    all_figures,
+    keep,
+    keep_text,
+    main,
+    plan,
+    racers,
+    read,
+    rows_of,
+    write_up,
+)
 from bench.policy.tables import rewritten
 
 
@@ -27,6 +39,9 @@ def test_the_committed_tables_are_of_the_committed_figures() -> None:
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     files = all_figures(FOLDER)
     assert rewritten(readme, files) == readme
+    page = PAGE.read_text(encoding="utf-8")
+    assert "<!-- /simulated -->" in page
+    assert rewritten(page, files) == page
     files["cpu-demo"]["cpu-demo/load20"]["adaptive"]["cold_start_regret"]["value"] = 0.5
     assert "**50**" in rewritten(readme, files)
 
