@@ -128,6 +128,10 @@ class Telemetry:
             "alpharoute_refused_requests_total", "Requests the router itself refused, by error code.", ["code"]
         )
         self.refused.labels("pool_full")
+        self.client_deadlines = counter(
+            "alpharoute_client_deadlines_total",
+            "Requests whose own x-request-timeout-ms ran out; they count as 504 among the others.",
+        )
         self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
         self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
         self.policy_current = gauge(

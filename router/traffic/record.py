@@ -11,7 +11,7 @@ from policies.policy import POLICIES
 from policies.words import Choice, Outcome, Request
 from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
-from router.errors import EngineUnreachable, NotConnected, RequestError
+from router.errors import ClientDeadlineExceeded, EngineUnreachable, NotConnected, RequestError
 from router.observe.logs import FIELDS
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
@@ -75,6 +75,16 @@ class Visit:
         """The router answers with an error of its own, or with what an engine failed by."""
         self.telemetry.refused.labels(error.code or "unknown").inc()
         self.answers(error.status)
+        self._count_deadline(error)
+
+    def broke_off(self, error: RequestError) -> None:
+        """The answer that had begun broke off: that is its status, whatever its head said."""
+        self.status = error.status
+        self._count_deadline(error)
+
+    def _count_deadline(self, error: RequestError) -> None:
+        if isinstance(error, ClientDeadlineExceeded):
+            self.telemetry.client_deadlines.inc()
 
     def headers(self) -> RawHeaders:
         """A fresh list of the request's id and, once there is a decision, its headers."""
