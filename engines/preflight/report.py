@@ -13,6 +13,7 @@ from engines.preflight.headers import read_tensors
 from engines.preflight.memory import Account, Model, Plan, Verdict, account, run_dtype
 from engines.preflight.pair import HEADS, LAYERS_OF_A_HEAD, pair_findings, target_findings
 from engines.preflight.parameters import (
+    COUNTED,
     active_parameters,
     is_eagle,
     is_eagle3,
@@ -115,7 +116,7 @@ def examine(wanted: Wanted, plan: Plan) -> Report:
         vocabularies = read_vocabulary(target_folder), read_vocabulary(draft_folder)
         findings += compare(*vocabularies, heterogeneous=wanted.heterogeneous)
     with_draft = account(target, draft, plan, mtp=method == "mtp")
-    findings.append(_memory_finding(with_draft, plan))
+    findings.append(_memory_finding(with_draft, plan, certain=_counted(target) and (draft is None or _counted(draft))))
     cost = _cost(target.shape, draft, method)
     return Report(
         target=_facts(wanted.target, target, plan, plan.tensor_parallel),
@@ -147,6 +148,11 @@ def _model(name: str, dtype: str, quantization: str | None) -> tuple[Path, Model
         shape = replace(shape, quantization=online(quantization))
     parts = parts_of_tensors(tensors, shape) if tensors else parts_of_shape(shape)
     return folder, Model(shape, parts, run_dtype(shape, dtype), "headers" if tensors else "config.json")
+
+
+def _counted(model: Model) -> bool:
+    """Whether its weights are those of its files, or of a family that is counted as vLLM loads it."""
+    return model.source == "headers" or model.shape.family in COUNTED or is_eagle(model.shape)
 
 
 def _as_head(draft: Model, method: str) -> Model:
@@ -207,11 +213,13 @@ def _parallel(target: Shape, plan: Plan) -> list[Finding]:
     return []
 
 
-def _memory_finding(found: Account, plan: Plan) -> Finding:
+def _memory_finding(found: Account, plan: Plan, *, certain: bool) -> Finding:
     if plan.kv_cache_bytes is None and found.weights + found.draft_weights > plan.gpu_bytes:
         size = (found.weights + found.draft_weights) / 1024**3
         gpu = plan.gpu_bytes / 1024**3
         text = f"the weights alone take {size:.1f} GiB of a GPU of {gpu:.1f} GiB: more GPUs or fewer bits"
+        if not certain:
+            return Finding(Level.WARNING, "memory", f"{text} (a guess: this family's layout is not known here)")
         return Finding(Level.REFUSAL, "memory", text)
     text = (
         f"{found.verdict}: {found.largest_batch:,} requests of {plan.context:,} tokens, {plan.batch} wanted; "

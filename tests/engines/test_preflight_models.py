@@ -291,10 +291,8 @@ def test_a_whole_model_is_no_head(tmp_path: Path, target: Path) -> None:
     assert "needs such a head" in _found(_report(target, model, "eagle"), "method").text
 
 
-def test_scaled_positions_stretch_the_context(tmp_path: Path) -> None:
-    """As vLLM derives it: YaRN from the original length, Llama-3's scaling not at all."""
-    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
-    assert _report(folder_of(tmp_path, "qwen2.5-7b", "a", rope_scaling=yarn)).target.context == 131_072
+def test_scaled_positions_of_llama_3_stretch_nothing(tmp_path: Path) -> None:
+    """As vLLM derives it: their length is the scaled one."""
     llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
     assert _report(folder_of(tmp_path, "llama-3.1-8b", "b", rope_scaling=llama3)).target.context == 131_072
 
