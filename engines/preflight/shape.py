@@ -44,7 +44,8 @@ class Experts:
 class Shape:
     """One model. `windows` has an entry per attention layer: its sliding window in tokens, or None for all tokens.
 
-    `context` is the longest that vLLM takes, None where its configuration does not say. `attends` says of every layer
+    `context` is the longest that vLLM takes, None where its configuration does not say; `usual_context` what it takes
+    where it is told nothing. `attends` says of every layer
     whether it is one of those with keys and values; the others have `state_parameters` in place of attention.
     """
 
@@ -69,6 +70,7 @@ class Shape:
     draft_vocabulary: int | None = None
     attends: tuple[bool, ...] = ()
     state_parameters: int = 0
+    usual_context: int | None = None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     hidden = field.counted("hidden_size", "n_embd", "d_model")
     heads = field.counted("num_attention_heads", "n_head", "n_heads")
     layers = field.counted("num_hidden_layers", "n_layer", "n_layers", "num_layers", largest=MOST_LAYERS)
+    context = _context(field, family)
     return Shape(
         family=family,
         architecture=_architecture(config),
@@ -103,7 +106,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         dtype=_dtype(text, where),
         tied=bool(text.get("tie_word_embeddings")),
         windows=windows(text, layers, family),
-        context=_context(field, family),
+        context=context,
         latent=_latent(field) if text.get("kv_lora_rank") else None,
         experts=_experts(field, layers),
         quantization=read_quantization(text.get("quantization_config"), where),
@@ -111,6 +114,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         draft_vocabulary=field.number("draft_vocab_size", default=0) or None,
         attends=attending(text, layers),
         state_parameters=state_parameters(text, hidden),
+        usual_context=_unscaled(field) or context,
     )
 
 
@@ -166,6 +170,13 @@ def _context(field: "_Fields", family: str) -> int | None:
         if kind not in ALREADY_SCALED and factor is not None:
             longest = int(factor * longest)
     return max(longest, field.number("model_max_length", default=0)) or None
+
+
+def _unscaled(field: "_Fields") -> int:
+    """Phi's length before LongRoPE: vLLM goes beyond it only where a context is asked for, as short ones suffer."""
+    scaling = field.values.get("rope_scaling") or field.values.get("rope_parameters")
+    kind = (scaling.get("rope_type") or scaling.get("type")) if isinstance(scaling, Mapping) else None
+    return field.number("original_max_position_embeddings", default=0) if kind in ("su", "longrope") else 0
 
 
 def _latent(field: "_Fields") -> Latent:

@@ -108,7 +108,7 @@ def plan_of(pool: PoolSettings, gpu_bytes: float | None) -> Plan:
     return Plan(
         gpu_bytes=gpu_bytes or UNKNOWN_GPU,
         batch=1,
-        context=pool.vllm.max_model_len or shape.context or CONTEXT,
+        context=pool.vllm.max_model_len or shape.usual_context or CONTEXT,
         k=max(1, pool.k_max),
         tensor_parallel=int(argument(args, "--tensor-parallel-size", "-tp") or placement.tensor_parallel),
         pipeline_parallel=int(argument(args, "--pipeline-parallel-size", "-pp") or placement.pipeline_parallel),

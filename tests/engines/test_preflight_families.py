@@ -30,6 +30,7 @@ def test_a_published_configuration_is_read_as_vllm_reads_it(name: str) -> None:
     """Context, heads, vocabulary, attention layers, experts, tied embeddings; the count within half a percent."""
     found, said = shape(name), FAMILIES[name]["figures"]
     assert found.context == said["context"]
+    assert found.usual_context == said["usual_context"]
     assert (found.layers, found.vocabulary) == (said["layers"], said["vocabulary"])
     assert found.latent or (found.kv_heads, found.head_dim) == (said["kv_heads"], said["head_dim"])
     assert len(found.windows) == said["attending"]
@@ -145,6 +146,7 @@ def test_the_figures_are_those_that_the_installed_vllm_derives(tmp_path: Path) -
         assert (found.total_num_hidden_layers, found.vocab_size) == (said["layers"], said["vocabulary"]), name
         assert (found.total_num_kv_heads, found.head_size) == (said["kv_heads"], said["head_dim"]), name
         longest = said["context"]
+        assert lengths._get_and_verify_max_len(text, found, None, None, False, None) == said["usual_context"], name
         assert lengths._get_and_verify_max_len(text, found, None, longest, False, None) == longest, name
         with pytest.raises(ValueError, match="is greater than the derived"):
             lengths._get_and_verify_max_len(text, found, None, longest + 1, False, None)
