@@ -159,6 +159,7 @@ class Reason(StrEnum):
     """Why a choice was made."""
 
     FASTEST = "fastest"
+    CHEAPEST = "cheapest"
     HELD = "held"
     ONLY = "only_option"
     RULE = "rule"
