@@ -220,13 +220,15 @@ class Recorder:
         if not leg.finished:
             self.telemetry.aborted.labels(choice.pool).inc()
             outcome = Outcome(request, choice, finished=False)
-        elif metrics is None or (choice.k > 0 and metrics.steps is None):
-            self.telemetry.unmeasured.labels("no_metrics" if metrics is None else "no_steps").inc()
+        elif metrics is None:
+            self.telemetry.unmeasured.labels("no_metrics").inc()
             self.witness.answered(request_id, request, choice)
             return
         else:
             self._measure(request, choice, metrics)
             outcome = measured(request, choice, metrics, batch)
+            if not outcome.told:
+                self.telemetry.unmeasured.labels("no_steps").inc()
         knowledge = self.pilot.knowledge_of(choice)
         lesson = POLICIES[knowledge.document.policy].learn(outcome, knowledge, self.clock_s())
         self.sharing.learn(lesson)
@@ -277,5 +279,6 @@ def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Ba
         context_tokens=batch.context_tokens,
         prefill_tokens=batch.prefill_tokens,
         known=batch.known,
+        told=choice.k == 0 or metrics.steps is not None,
         mean_neighbours=batch.mean_neighbours,
     )
