@@ -54,7 +54,7 @@ class EngineMetrics:
     """The engine's own account of one finished request.
 
     `steps` is empty where the engine says that it drafted nothing (k = 0), and None where it says nothing of drafts:
-    a vanilla engine, or a speculative one whose request ended at a stop string, which vLLM finds too late to tell.
+    a vanilla engine, one by URL that reports summaries, or an answer of over 512 steps that ended at a stop string.
     `generation_ms` spans the first to the last token, `time_to_first_token_ms` leaves out `queue_ms`.
     """
 

@@ -69,8 +69,12 @@ class EngineClient:
             async with self.session.get(f"{self.url}/v1/models", headers=self.headers) as response:
                 listed = await response.json()
             return str(listed["data"][0]["id"])
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise MeasurementError(f"{self.url} lists no model ({error!r}): name it, or check URL and key") from None
+        except (aiohttp.ClientConnectionError, TimeoutError, OSError) as error:
+            why = getattr(error, "strerror", None) or str(error) or "it took too long"
+            raise MeasurementError(f"No engine answers at {self.url}: {why}. Check the URL.") from None
+        except (aiohttp.ClientError, ValueError, KeyError, IndexError, TypeError):
+            message = f"{self.url} answers, but lists no model: name it with --model, or check URL and key"
+            raise MeasurementError(message) from None
 
 
 def engine_session() -> aiohttp.ClientSession:

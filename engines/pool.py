@@ -36,6 +36,10 @@ def _number_as_text(value: object) -> object:
     return str(value) if type(value) in (int, float) else value
 
 
+Variable = Annotated[SecretStr, BeforeValidator(_number_as_text, json_schema_input_type=SecretStr | int | float)]
+"""The value of an environment variable; numbers need no quotes."""
+
+
 class VllmOptions(Part):
     """How vLLM's server is started."""
 
@@ -49,7 +53,7 @@ class VllmOptions(Part):
         default_factory=dict, description="Further fields of vLLM's speculative_config, passed on as they are."
     )
     args: tuple[str, ...] = Field(default=(), description="Further arguments of vLLM's server.")
-    env: dict[str, Annotated[SecretStr, BeforeValidator(_number_as_text)]] = Field(
+    env: dict[str, Variable] = Field(
         default_factory=dict, description="Further environment variables of vLLM's server; values are never shown."
     )
     start_timeout_s: float = Field(default=600.0, gt=0, description="Longest wait for vLLM to become healthy.")

@@ -25,6 +25,10 @@ PLAIN_SAMPLING: Mapping[str, object] = {
 """Every default a model's generation_config.json could change, set to no effect."""
 
 
+class UnnamedTokenError(ValueError):
+    """An engine that tells tokens by their text: different ones print alike, so that answers cannot be compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """One output token: its id, its log-probability, and the likeliest tokens there, likeliest first."""
@@ -101,4 +105,11 @@ def _likeliest(top: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
 
 def _token_id(name: str) -> int:
     """The number in vLLM's `token_id:NUMBER`: text would not do, for different tokens print alike."""
-    return int(name.removeprefix("token_id:"))
+    marked, _, number = name.partition("token_id:")
+    if marked or not number.isdecimal():
+        raise UnnamedTokenError(
+            f"The engine names a token {name!r} where its id was asked for: it does not honour the request's "
+            "return_tokens_as_token_ids, without which it cannot be checked. Start it with "
+            "--return-tokens-as-token-ids where it has that flag, or set the pool's self_check: false."
+        )
+    return int(number)

@@ -4,14 +4,19 @@ vLLM drafts the configured `num_speculative_tokens` for every request of a batch
 enough to make that number per request, without a fork: the drafts that come back are cut to each request's k, and
 the drafter is asked for no more than the largest k in the batch (`SchedulerOutput.num_spec_tokens_to_schedule`).
 Under asynchronous scheduling drafts never come back; their placeholders are sized instead.
+
+A third tells the verify steps of answers that end at a stop string: vLLM finds these outside its core, which keeps its
+account of the steps for an end that it never sees.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.outputs import DraftTokenIds
+from vllm.v1.engine import EngineCoreOutputs
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request
 
 from engines.contract import requested_k
@@ -22,6 +27,10 @@ check_internals()
 VARIABLE_DRAFTERS = frozenset({"ngram", "draft_model", "eagle", "eagle3", "mtp"})
 """Methods whose proposer takes fewer drafts than configured; the others (0.32's suffix, medusa and ngram_gpu assert
 equality, parallel drafters reshape by the configured count) keep drafting all of them and are only cut."""
+
+TOLD_STEPS = 512
+"""Verify steps up to which a request that may end at a stop string tells each of them with every output; a longer one
+tells their summary, of which nothing is learnt: what an output carries must not grow with the answer."""
 
 
 class SpecKScheduler(Scheduler):  # type: ignore[misc]  # vLLM is not type-checked here
@@ -40,6 +49,12 @@ class SpecKScheduler(Scheduler):  # type: ignore[misc]  # vLLM is not type-check
         )
         super().update_draft_token_ids(DraftTokenIds(draft_token_ids.req_ids, list(drafts)))
 
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, EngineCoreOutputs]:
+        """What the engine core says of a step, with the account of requests that may end at a stop string."""
+        return _tell_steps(self, super().update_from_output(scheduler_output, model_runner_output))
+
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         super()._update_after_schedule(scheduler_output)
         if self.drafts_vary:
@@ -56,6 +71,12 @@ class AsyncSpecKScheduler(AsyncScheduler):  # type: ignore[misc]  # as above
         # Shared and read-only, like the base class's single list: the worker replaces placeholders in its own copy.
         self._placeholders = tuple([-1] * k for k in range(self.num_spec_tokens + 1))
 
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, EngineCoreOutputs]:
+        """What the engine core says of a step, with the account of requests that may end at a stop string."""
+        return _tell_steps(self, super().update_from_output(scheduler_output, model_runner_output))
+
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         super()._update_after_schedule(scheduler_output)
         for req_id in scheduler_output.num_scheduled_tokens:
@@ -65,6 +86,21 @@ class AsyncSpecKScheduler(AsyncScheduler):  # type: ignore[misc]  # as above
         # The drafter runs at the end of this step for the next one, so it must fill the longest placeholder just set.
         if self.drafts_vary:
             scheduler_output.num_spec_tokens_to_schedule = _largest_k(self, scheduler_output)
+
+
+def _tell_steps(scheduler: Scheduler, outputs: dict[int, EngineCoreOutputs]) -> dict[int, EngineCoreOutputs]:
+    """Attach the account so far to what each unfinished request with stop strings puts out: any may be its last."""
+    for batch in outputs.values():
+        for output in batch.outputs:
+            request = scheduler.requests.get(output.request_id)
+            if request is None or output.finish_reason is not None:
+                continue
+            if request.sampling_params is not None and request.sampling_params.stop:
+                told = request.spec_decode_metrics
+                if told is not None and len(told.per_step_drafted) > TOLD_STEPS:
+                    told = replace(told, per_step_drafted=[], per_step_accepted=[])
+                output.spec_decode_metrics = told
+    return outputs
 
 
 def _request_k(request: Request | None, k_max: int) -> int:

@@ -28,17 +28,21 @@ def _missing_hook() -> str | None:
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.output import SchedulerOutput
     from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.engine import EngineCoreOutput
     from vllm.v1.outputs import DraftTokenIds
 
     for owner, hook in (
         (Scheduler, "update_draft_token_ids"),
         (Scheduler, "_update_after_schedule"),
+        (Scheduler, "update_from_output"),
         (AsyncScheduler, "_update_after_schedule"),
     ):
         if hook not in vars(owner):
             return f"{owner.__name__}.{hook} is missing"
     if "num_spec_tokens_to_schedule" not in {field.name for field in dataclasses.fields(SchedulerOutput)}:
         return "SchedulerOutput.num_spec_tokens_to_schedule is missing"
+    if "spec_decode_metrics" not in EngineCoreOutput.__struct_fields__:
+        return "EngineCoreOutput.spec_decode_metrics is missing"
     if [field.name for field in dataclasses.fields(DraftTokenIds)] != ["req_ids", "draft_token_ids"]:
         return "DraftTokenIds has other fields"
     return None

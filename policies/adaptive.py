@@ -11,6 +11,7 @@ from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, learn_all
 from policies.objective import preferred
 from policies.quick import quick
+from policies.rules import ObjectiveKind
 from policies.scoring import Option, best_in_pool, best_vanilla, score_all
 from policies.shortlist import shortlist
 from policies.terms import Terms, terms
@@ -92,27 +93,31 @@ def pick(
     uniform: float,
 ) -> Pick:
     """Observe, try, hold out, keep the habit, or take the best: the first that applies."""
-    vanilla = best_vanilla(scores)
+    vanilla, kind = best_vanilla(scores), (allowed.objective or knowledge.document.objective).kind
     if knowledge.document.observe_only:
         return Pick(vanilla or top, Reason.OBSERVE)
     if allowed.reason is None:
         tried = trial(request, top, scores, knowledge, now_s, uniform)
         if tried is not None:
             return Pick(tried.option, tried.reason)
-        if top.k and vanilla and held_out(vanilla.u_s / top.u_s - 1, knowledge.document.guard, uniform):
-            return Pick(vanilla, Reason.HOLD_OUT)
-    kept = keep_or_change(request, top, scores, allowed, knowledge)
+        # Whoever asks for the cheapest takes what is slower than vanilla: there is nothing to check.
+        held_against = vanilla if top.k and kind != "cheapest" else None
+        if held_against and held_out(held_against.u_s / top.u_s - 1, knowledge.document.guard, uniform):
+            return Pick(held_against, Reason.HOLD_OUT)
+    kept = keep_or_change(request, top, scores, kind, knowledge)
     return kept if allowed.reason is None else Pick(kept.option, allowed.reason)
 
 
 def keep_or_change(
-    request: Request, top: Option, scores: Sequence[Score], allowed: Terms, knowledge: Knowledge
+    request: Request, top: Option, scores: Sequence[Score], kind: ObjectiveKind, knowledge: Knowledge
 ) -> Pick:
-    """The best option, or the class's habit where that is not worth a change."""
+    """The best option, or the class's habit where that is not worth a change; only the mean time is held to habits."""
+    if kind == "cheapest":
+        return Pick(top, Reason.CHEAPEST)
     habit = knowledge.habits.get(traffic_class(request))
     if habit is None or (habit.pool, habit.k) == (top.replica.pool.name, top.k):
         return Pick(top, Reason.FASTEST)
-    if (allowed.objective or knowledge.document.objective).kind != "mean_time":
+    if kind != "mean_time":
         return Pick(top, Reason.FASTEST)
     kept = best_in_pool(scores, habit.pool, habit.k)
     if kept is None or worth_changing(top, kept, knowledge.document.hysteresis):

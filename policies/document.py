@@ -37,7 +37,7 @@ class TaskEntry(Part):
 
 
 class Safeguards(Part):
-    """When speculation is not tried at all; `kv_usage` and `waiting` cap k at 1."""
+    """When speculation is not tried at all; a full KV cache caps k."""
 
     short_output_tokens: Annotated[int, Field(ge=0)] = 16
     """Answers expected shorter than this go to vanilla."""

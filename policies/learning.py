@@ -35,6 +35,8 @@ def joined(*lessons: Lesson) -> Lesson:
 
 def learn_all(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     """Everything one outcome teaches: acceptance, step time, length, exploration's cost, the hold-out."""
+    if _impossible(outcome, knowledge):
+        return Lesson()
     return joined(
         learn_acceptance(outcome, knowledge, now_s),
         learn_cost(outcome, knowledge, now_s),
@@ -46,9 +48,24 @@ def learn_all(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
 
 def learn_basics(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     """What every policy learns, so that any can take over with warm records; no drift, no hold-out."""
+    if _impossible(outcome, knowledge):
+        return Lesson()
     found = outcome_counts(outcome, outcome.choice.engine.pool.k_max)
     taught = _acceptance(outcome, found, knowledge, False, now_s)
     return joined(taught, learn_cost(outcome, knowledge, now_s), Lesson((task_delta(outcome),)))
+
+
+LONGEST_TOKENS = 2**20
+"""No answer is longer, where the pool's context is not known."""
+
+
+def _impossible(outcome: Outcome, knowledge: Knowledge) -> bool:
+    """Count, and leave out, an answer that claims more tokens than its engine's context has: one would outweigh all."""
+    most = outcome.choice.engine.pool.max_context_tokens or LONGEST_TOKENS
+    if not outcome.finished or outcome.output_tokens <= most:
+        return False
+    knowledge.ignored["length_impossible"] += 1
+    return True
 
 
 def learn_acceptance(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
@@ -59,7 +76,7 @@ def learn_acceptance(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Le
 
 def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge, watch: bool, now_s: float) -> Lesson:
     key = outcome.choice.key
-    if key is None:
+    if key is None or (outcome.finished and not outcome.told):
         return Lesson()
     if isinstance(found, Ignored):
         knowledge.ignored[found.reason] += 1
@@ -137,7 +154,7 @@ def _drifted(text: str, before: float, found: Counts, knowledge: Knowledge, now_
 def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     """The change of the replica's step-time sums; a replica that changed for good is forgotten and, if slower, told
     of."""
-    seen, replica = cost.observe(outcome), outcome.choice.engine
+    seen, replica = cost.observe(outcome) if outcome.told else None, outcome.choice.engine
     if seen is None:
         return Lesson()
     model, rules = knowledge.step_model(replica, now_s), knowledge.document.drift

@@ -44,11 +44,16 @@ class Target(Part):
 class Objective(Part):
     """What is minimised: mean time per token, target misses (goodput), or replica-seconds per token (cheapest).
 
+    `goodput` takes the least mean time; where that would miss a target, what meets it at up to a tenth more, or without
+    a queue. `cheapest` fills as few replicas as it can, without a queue, up to twice the fastest time per token, within
+    its targets if there are any: idle replicas may then sleep or be scaled down. Where no replica is free or fast
+    enough, both take the least mean time.
+
     `harm` weighs the slowdown of the requests in the same batch: 1 serves the whole system, 0 only the request itself.
     """
 
     kind: ObjectiveKind = "mean_time"
-    """Mean time per token, fewest target misses, or fewest replica-seconds per token."""
+    """Mean time per token, fewest target misses (goodput), or fewest replica-seconds per token (cheapest)."""
     harm: Annotated[float, Field(ge=0, le=4)] = 1.0
     """Weight of the slowdown of the requests in the same batch."""
     targets: dict[str, Target] = Field(default_factory=dict)

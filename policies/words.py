@@ -159,6 +159,7 @@ class Reason(StrEnum):
     """Why a choice was made."""
 
     FASTEST = "fastest"
+    CHEAPEST = "cheapest"
     HELD = "held"
     ONLY = "only_option"
     RULE = "rule"
@@ -287,8 +288,8 @@ class Choice:
 class Outcome:
     """How one request went, told to the policy when it ends.
 
-    `drafted[i]` and `accepted[i]` are per verify step that drafted (empty: none did; an answer
-    whose steps are not known must not be told).
+    `drafted[i]` and `accepted[i]` are per verify step that drafted (empty: none did). `told` is False where the
+    engine said nothing of its steps: then the answer's time and length count, its acceptance and step time do not.
     `mean_batch`, `mean_k` and `mean_max_k` describe the replica's batch over the request's life, this request included:
     requests, drafts per request and step, largest k. `context_tokens` is the mean context per request of that batch,
     `prefill_tokens` the prompt tokens of the requests that joined it meanwhile, `mean_neighbours` how many engines on
@@ -314,6 +315,7 @@ class Outcome:
     queue_s: float = 0.0
     known: float = 1.0
     mean_neighbours: float = 0.0
+    told: bool = True
 
     @property
     def queued(self) -> bool:

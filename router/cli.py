@@ -17,6 +17,7 @@ from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.classifier import activate, rollback, versions
+from router.commands.client import stdout
 from router.commands.console import console as console_command
 from router.commands.decisions import app as decision_commands
 from router.commands.distill import app as distill_commands
@@ -33,6 +34,7 @@ from router.config.page import settings_table
 from router.config.settings import Settings, demo_pools, load_settings, pair_of_pools
 from router.console.place import own_place
 from router.errors import SetupError
+from router.version import VERSION
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 
@@ -67,13 +69,28 @@ class EngineChoice(StrEnum):
     SIM = "sim"
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"alpharoute {VERSION}\n")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What every command has."""
+
+
 @app.command()
 def serve(
     config: ConfigOption = None,
     engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
     model: Annotated[str | None, typer.Option(help="Folder or hub id of a model in place of the demo pair.")] = None,
     draft: Annotated[str | None, typer.Option(help="Its drafter; n-gram speculation without one.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API.")] = None,
 ) -> None:
     """Run everything on this machine: Redis, Ray, a vanilla and a speculative pool, and the router."""
     try:
@@ -93,7 +110,7 @@ def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> N
     if as_json:
         sys.stdout.write(orjson.dumps(shown(settings), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        Console().print(settings_table(settings))
+        stdout.print(settings_table(settings))
 
 
 @app.command("calibrate")

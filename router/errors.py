@@ -139,6 +139,10 @@ class DeadlineExceeded(RequestError):
     kind = "timeout_error"
 
 
+class ClientDeadlineExceeded(DeadlineExceeded):
+    """The client had asked for less time than the operator grants, and has had it: nobody's fault."""
+
+
 class NoEngine(RequestError):
     """No engine that may answer this request is ready."""
 

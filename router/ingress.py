@@ -178,7 +178,7 @@ class Ingress:
                 with visit.waiting("pass_on"), patience as patient:
                     await pass_on(leg, asked, patient, visit.headers())
                 if leg.broke is not None:
-                    visit.status = leg.broke.status
+                    visit.broke_off(leg.broke)
             finally:
                 leg.close()
                 self.recorder.answered(request, leg, visit.request_id)

@@ -51,12 +51,20 @@ def _inside(file: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def policy_followed(file: Path | None, pilot: Pilot, every_s: float = LOOK_S) -> AsyncIterator[None]:
-    """Keep the file's policy at what it says for as long as the context lasts; without a file nothing is done."""
+    """Keep the file's policy at what it says for as long as the context lasts; without a file nothing is done.
+
+    A file that is wrong from the start stops no router, for the others go on: it starts with the version that was
+    activated, else with the defaults, and says so.
+    """
     if file is None:
         yield
         return
     stamp = _stamp(file)
-    pilot.take_base(read_policy(file))
+    try:
+        pilot.take_base(read_policy(file))
+    except SetupError as error:
+        pilot.refuse_base(str(error))
+        logger.error("starting with the version in force, or with the defaults where none is: %s", error)
     following = asyncio.create_task(_follow(file, stamp, pilot, every_s))
     try:
         yield

@@ -6,6 +6,7 @@ from typing import Literal
 from bench.policy.calibration import Calibration, costs
 from bench.policy.scenario import PoolSize, Scenario
 from policies.document import Document
+from policies.rules import Target
 from policies.words import Pool, Replica, StepTime
 
 MODEL = "sim"
@@ -30,6 +31,14 @@ class Entrant:
     scheduled: bool = False
     told: frozenset[Truths] = frozenset()
     document: Document = field(default_factory=Document)
+
+    def document_in(self, scenario: Scenario) -> Document:
+        """Its document; one that is after goodput is told the scenario's target."""
+        objective = self.document.objective
+        if objective.kind != "goodput" or scenario.tpot_target_ms is None:
+            return self.document
+        aimed = objective.model_copy(update={"targets": {"default": Target(tpot_ms=scenario.tpot_target_ms)}})
+        return self.document.model_copy(update={"objective": aimed})
 
 
 def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str) -> list[Replica]:

@@ -50,6 +50,7 @@ class Engine:
     kv_tokens: float = 0.0
     drafts: int = 0
     version: int = 0
+    busy_s: float = 0.0
     active: list[tuple[float, int, Job]] = field(default_factory=list)
     ks: Counter[int] = field(default_factory=Counter)
     queue: deque[Job] = field(default_factory=deque)
@@ -86,11 +87,13 @@ class Engine:
     def _advance(self, now_s: float) -> None:
         if now_s > self.at_s:
             self.progress += (now_s - self.at_s) / self.step_s
+            self.busy_s += now_s - self.at_s if self.active else 0.0
             self.at_s = now_s
 
     def _start(self, job: Job, now_s: float) -> None:
         # A prefill holds up the whole batch, as a step of its own.
         self.at_s = max(self.at_s, now_s) + job.prefill_s
+        self.busy_s += job.prefill_s
         job.started_s, job.ends_at, job.marked_at = self.at_s, self.progress + job.steps, self.progress
         heapq.heappush(self.active, (job.ends_at, job.index, job))
         self.drafts += job.k

@@ -146,6 +146,12 @@ def goodput(policy: Seeded, vanilla: Seeded, scenario: Scenario) -> Estimate:
     return over_seeds(shares)
 
 
+def tokens_per_replica_s(policy: Seeded) -> Estimate:
+    """Tokens served per second in which a replica had a request: what idles may sleep, or be scaled down."""
+    pairs = zip(policy.workloads, policy.results, strict=True)
+    return over_seeds([float(workload.output_tokens.sum() / max(result.busy_s, 1e-9)) for workload, result in pairs])
+
+
 def requests_to_adapt(policy: Seeded, scenario: Scenario, recovery: bool = False) -> list[float]:
     """Per seed, changed task and phase: answers of the task in the new phase until the belief follows.
 

@@ -3,7 +3,12 @@
 from bench.policy.calibration import Drafter, load_calibration
 from bench.policy.cluster import Entrant
 from bench.policy.scenario import Phase, PoolSize, Scenario
+<<<<<<< HEAD
 from policies.document import Article, Document
+=======
+from policies.document import Document
+from policies.rules import Objective
+>>>>>>> 7441453992bf785810710159e843bf79a78fa651
 
 VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
 CALIBRATIONS = ("h100-8b-eagle", "h100-8b-eagle-ngram", "cpu-demo")
@@ -34,6 +39,8 @@ ENTRANTS = (
     Entrant("label_oracle", "adaptive", oracle=True, labelled=True),
     Entrant("hindsight_oracle", "adaptive", oracle=True, hindsight=True),
     Entrant("adaptive", "adaptive"),
+    Entrant("goodput", "adaptive", document=Document(objective=Objective(kind="goodput"))),
+    Entrant("cheapest", "adaptive", document=Document(objective=Objective(kind="cheapest"))),
     Entrant("adaptive_no_vanilla", "adaptive", "speculative"),
     Entrant("told_acceptance", "adaptive", told=frozenset({"acceptance"})),
     Entrant("told_costs", "adaptive", told=frozenset({"costs"})),

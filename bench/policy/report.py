@@ -20,6 +20,7 @@ COLUMNS = (
     "worst_task_ratio",
     "p99_ratio",
     "goodput",
+    "tokens_per_replica_s",
     "requests_to_adapt_median",
     "requests_to_adapt_p95",
     "requests_to_recover_p95",
@@ -87,6 +88,7 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
         "worst_task_ratio": worst,
         "p99_ratio": measure.p99_ratio(run, vanilla, scenario),
         "goodput": measure.goodput(run, vanilla, scenario),
+        "tokens_per_replica_s": measure.tokens_per_replica_s(run),
         "requests_to_adapt_median": _quantile(adapt, 50) if adapt else nothing,
         "requests_to_adapt_p95": _quantile(adapt, 95) if adapt else nothing,
         "requests_to_recover_p95": _quantile(recover, 95) if recover else nothing,
@@ -112,7 +114,7 @@ def _quantile(values: Sequence[float], at: float) -> Estimate:
 def table(name: str, rows: Sequence[Row]) -> str:
     """A plain table of one scenario."""
     head = f"{'policy':22}{'speedup':>9}{'regret':>24}{'worst task':>22}{'p99':>7}"
-    head += f"{'goodput':>9}{'adapt':>11}{'alarms':>8}{'k':>6}"
+    head += f"{'goodput':>9}{'tok/s':>8}{'adapt':>11}{'alarms':>8}{'k':>6}"
     lines = [name, head]
     for row in rows:
         f = row.figures
@@ -121,7 +123,7 @@ def table(name: str, rows: Sequence[Row]) -> str:
         adapt = f"{_cell(f['requests_to_adapt_median'])}/{_cell(f['requests_to_adapt_p95'])}"
         lines.append(
             f"{row.policy:22}{f['speedup'].value:9.2f}{regret:>24}{worst:>22}{f['p99_ratio'].value:7.2f}"
-            f"{f['goodput'].value:9.2f}{adapt:>11}{_cell(f['false_alarms_per_5000']):>8}{f['mean_k'].value:6.1f}"
+            f"{f['goodput'].value:9.2f}{f['tokens_per_replica_s'].value:8.0f}{adapt:>11}{_cell(f['false_alarms_per_5000']):>8}{f['mean_k'].value:6.1f}"
         )
     return "\n".join(lines)
 

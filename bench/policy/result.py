@@ -13,7 +13,8 @@ class Result:
     """Arrays over requests: seconds per token from arrival and from first token, k, vanilla or not, and what was
     decided.
 
-    `believed` is the first drafter's S(1) as believed when deciding (only in scenarios that change).
+    `believed` is the first drafter's S(1) as believed when deciding (only in scenarios that change). `busy_s` are the
+    seconds in which replicas had a request, summed over them.
     """
 
     seconds_per_token: NDArray[np.float64]
@@ -31,6 +32,7 @@ class Result:
     ignored: dict[str, int]
     wall_s: float
     excess: float
+    busy_s: float
 
 
 def empty(n: int) -> Result:
@@ -49,6 +51,7 @@ def empty(n: int) -> Result:
         [],
         0,
         {},
+        0.0,
         0.0,
         0.0,
     )

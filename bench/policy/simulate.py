@@ -111,7 +111,7 @@ class _Run:
                 document=self.entrant.document, truth=truth, calibration=calibration, told=self.entrant.told
             )
         else:
-            knowledge = Knowledge(document=self.entrant.document)
+            knowledge = Knowledge(document=self.entrant.document_in(self.scenario))
         usual: dict[str, Usual] = {}
         seen = [Occupancy(r.max_running, usual.setdefault(r.pool.name, Usual())) for r in self.replicas]
         return _Router(knowledge, seen, [None] * len(self.replicas))
@@ -127,6 +127,7 @@ class _Run:
             self._arrive(index, at_s)
         self._end_until(float("inf"))
         self.result.excess = self.spent_s / max(self.served_s, 1e-9)
+        self.result.busy_s = sum(engine.busy_s for engine in self.engines)
         self.result.wall_s = time.perf_counter() - started
         for router in self.routers:
             for reason, count in router.knowledge.ignored.items():

@@ -64,8 +64,23 @@ def _eagle_extras(shape: Shape) -> tuple[Part, ...]:
 
 
 def _layer(shape: Shape, index: int) -> tuple[Part, ...]:
-    norms = (4 if shape.family.startswith(("gemma2", "gemma3")) else 2) * shape.hidden
-    return (*_attention(shape), *_feed_forward(shape, index), Part(norms, "copied", linear=False))
+    norms = _norms(shape.family) * shape.hidden
+    state = shape.state_parameters and index < len(shape.attends) and not shape.attends[index]
+    mixer = (Part(shape.state_parameters),) if state else _attention(shape)
+    if shape.family == "falcon_h1":  # both in each layer, side by side
+        mixer = (*mixer, Part(shape.state_parameters))
+    return (*mixer, *_feed_forward(shape, index), Part(norms, "copied", linear=False))
+
+
+def _norms(family: str) -> int:
+    """Norms of a layer: one where attention and feed-forward run side by side."""
+    if family.startswith(("gemma2", "gemma3")):
+        return 4
+    return 1 if family in ("cohere", "cohere2", "falcon", "phi") else 2
+
+
+GATED_ATTENTION = ("qwen3_next", "qwen3_5")
+"""Families whose queries come with a gate of their size."""
 
 
 def _attention(shape: Shape) -> tuple[Part, ...]:
@@ -74,8 +89,9 @@ def _attention(shape: Shape) -> tuple[Part, ...]:
     width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     bias = shape.family.startswith("qwen2")
     normed = 2 * shape.head_dim if shape.family.startswith(("qwen3", "gemma3")) else 0
+    outputs = 3 if shape.family.startswith(GATED_ATTENTION) else 2
     return (
-        Part(2 * shape.hidden * width + bias * width),
+        Part(outputs * shape.hidden * width + bias * width),
         Part(2 * (shape.hidden + bias) * kv_width, "by_kv_head"),
         Part(normed, "copied", linear=False),
     )
@@ -97,9 +113,10 @@ def _latent_attention(shape: Shape) -> tuple[Part, ...]:
 def _feed_forward(shape: Shape, index: int) -> tuple[Part, ...]:
     matrices = 2 if shape.family in NOT_GATED else 3
     experts = shape.experts
-    if experts is None or index < experts.dense_layers:
+    if experts is None or (index < len(experts.layers) and not experts.layers[index]):
         return (Part(matrices * shape.hidden * shape.intermediate),)
-    router = experts.count * (shape.hidden + experts.corrected)
+    gate = shape.hidden if experts.shared_intermediate and shape.family.startswith(("qwen2", "qwen3")) else 0
+    router = experts.count * (shape.hidden + experts.corrected) + gate
     routed = experts.count * matrices * shape.hidden * experts.intermediate
     return (
         Part(routed + matrices * shape.hidden * experts.shared_intermediate),
@@ -107,8 +124,22 @@ def _feed_forward(shape: Shape, index: int) -> tuple[Part, ...]:
     )
 
 
-NOT_GATED = frozenset({"gpt2", "gpt_neox", "gptj", "opt", "phi", "falcon", "bloom", "starcoder2", "mpt"})
+NOT_GATED = frozenset(
+    {"gpt2", "gpt_neox", "gptj", "opt", "phi", "falcon", "bloom", "starcoder2", "mpt", "gpt_bigcode", "nemotron"}
+)
 """Families whose feed-forward layers have two matrices; the others have a gate too."""
+
+
+COUNTED = frozenset(
+    {
+        *("llama", "llama4_text", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen2_5_vl", "qwen2_vl", "qwen3"),
+        *("qwen3_moe", "qwen3_next", "qwen3_vl", "qwen3_vl_text", "gemma", "gemma2", "gemma3_text", "phi", "phi3"),
+        *("phimoe", "deepseek_v3", "kimi_k2", "glm4", "glm4_moe", "gpt_oss", "gpt2", "gpt_bigcode", "starcoder2"),
+        *("cohere", "cohere2", "granite", "olmo2", "falcon", "falcon_h1", "jamba", "opt", "smollm3", "seed_oss"),
+        *("ernie4_5", "nemotron", "minimax_m2"),
+    }
+)
+"""Families of which a public model's count was compared with that of its weights; of others it is a guess at most."""
 
 
 def parameters(shape: Shape) -> int:
@@ -122,7 +153,7 @@ def active_parameters(shape: Shape) -> int:
     if experts is None:
         return parameters(shape)
     idle = (experts.count - experts.per_token) * 3 * shape.hidden * experts.intermediate
-    return parameters(shape) - idle * (shape.layers - experts.dense_layers)
+    return parameters(shape) - idle * sum(experts.layers)
 
 
 _LAYER = re.compile(r"^(?:language_model\.)?model\.(?:language_model\.)?layers\.(\d+)\.")

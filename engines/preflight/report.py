@@ -11,11 +11,12 @@ from engines.preflight.files import printable
 from engines.preflight.findings import Finding, Level
 from engines.preflight.headers import read_tensors
 from engines.preflight.memory import Account, Model, Plan, Verdict, account, run_dtype
-from engines.preflight.pair import HEADS, pair_findings, target_findings
+from engines.preflight.pair import HEADS, LAYERS_OF_A_HEAD, pair_findings, target_findings
 from engines.preflight.parameters import (
-    Part,
+    COUNTED,
     active_parameters,
     is_eagle,
+    is_eagle3,
     mtp_parts,
     parameters,
     parts_of_shape,
@@ -105,6 +106,8 @@ def examine(wanted: Wanted, plan: Plan) -> Report:
         if wanted.dtype == "auto":  # vLLM runs the drafter with the target's type
             draft = replace(draft, dtype=target.dtype)
     method = wanted.method or ("draft_model" if draft is not None else None)
+    if draft is not None and method is not None:
+        draft = _as_head(draft, method)
     findings = [*target_findings(target.shape, method, plan.context), *_parallel(target.shape, plan)]
     if draft is not None and method is not None:
         hetero = wanted.heterogeneous
@@ -112,10 +115,8 @@ def examine(wanted: Wanted, plan: Plan) -> Report:
     if draft_folder is not None and method not in HEADS:
         vocabularies = read_vocabulary(target_folder), read_vocabulary(draft_folder)
         findings += compare(*vocabularies, heterogeneous=wanted.heterogeneous)
-    if draft is not None and method in ("eagle", "eagle3") and not is_eagle(draft.shape):
-        draft = replace(draft, parts=_as_head(draft, method))
     with_draft = account(target, draft, plan, mtp=method == "mtp")
-    findings.append(_memory_finding(with_draft, plan))
+    findings.append(_memory_finding(with_draft, plan, certain=_counted(target) and (draft is None or _counted(draft))))
     cost = _cost(target.shape, draft, method)
     return Report(
         target=_facts(wanted.target, target, plan, plan.tensor_parallel),
@@ -149,11 +150,19 @@ def _model(name: str, dtype: str, quantization: str | None) -> tuple[Path, Model
     return folder, Model(shape, parts, run_dtype(shape, dtype), "headers" if tensors else "config.json")
 
 
-def _as_head(draft: Model, method: str) -> tuple[Part, ...]:
-    """The parts of an EAGLE head whose configuration names the architecture of its layer."""
-    if draft.source == "headers":
-        return draft.parts
-    return parts_of_shape(replace(draft.shape, architecture=f"{method.title()}{draft.shape.architecture}"))
+def _counted(model: Model) -> bool:
+    """Whether its weights are those of its files, or of a family that is counted as vLLM loads it."""
+    return model.source == "headers" or model.shape.family in COUNTED or is_eagle(model.shape)
+
+
+def _as_head(draft: Model, method: str) -> Model:
+    """An EAGLE head whose configuration names the architecture of its layer, under the name that vLLM gives it."""
+    shape = draft.shape
+    third = method == "eagle3" and shape.draft_vocabulary is not None
+    if is_eagle(shape) or shape.medusa_heads or shape.layers > LAYERS_OF_A_HEAD or not (method == "eagle" or third):
+        return draft
+    shape = replace(shape, architecture=f"{method.title()}{shape.architecture}")
+    return replace(draft, shape=shape, parts=draft.parts if draft.source == "headers" else parts_of_shape(shape))
 
 
 def _facts(name: str, model: Model, plan: Plan, gpus: int) -> ModelFacts:
@@ -174,10 +183,17 @@ def _facts(name: str, model: Model, plan: Plan, gpus: int) -> ModelFacts:
 
 
 def _cost(target: Shape, draft: Model | None, method: str | None) -> float | None:
-    """Numbers a drafting pass reads over those of a target's step: its time where memory is what limits it."""
+    """Numbers a drafting pass reads over those of a target's step: its time where memory is what limits it.
+
+    Heads without an output matrix of their own read the target's at each draft.
+    """
     if method == "mtp":
         return sum(part.elements for part in mtp_parts(target)) / parameters(target)
-    return None if draft is None else parameters(draft.shape) / active_parameters(target)
+    if draft is None:
+        return None
+    shares = is_eagle(draft.shape) and not is_eagle3(draft.shape)
+    shared = target.vocabulary * target.hidden if shares else 0
+    return (active_parameters(draft.shape) + shared) / active_parameters(target)
 
 
 def _parallel(target: Shape, plan: Plan) -> list[Finding]:
@@ -197,11 +213,13 @@ def _parallel(target: Shape, plan: Plan) -> list[Finding]:
     return []
 
 
-def _memory_finding(found: Account, plan: Plan) -> Finding:
+def _memory_finding(found: Account, plan: Plan, *, certain: bool) -> Finding:
     if plan.kv_cache_bytes is None and found.weights + found.draft_weights > plan.gpu_bytes:
         size = (found.weights + found.draft_weights) / 1024**3
         gpu = plan.gpu_bytes / 1024**3
         text = f"the weights alone take {size:.1f} GiB of a GPU of {gpu:.1f} GiB: more GPUs or fewer bits"
+        if not certain:
+            return Finding(Level.WARNING, "memory", f"{text} (a guess: this family's layout is not known here)")
         return Finding(Level.REFUSAL, "memory", text)
     text = (
         f"{found.verdict}: {found.largest_batch:,} requests of {plan.context:,} tokens, {plan.batch} wanted; "

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from engines.preflight.errors import PreflightError
+from engines.preflight.families import defaults_of, family_of
 from engines.preflight.files import printable, read_mapping
+from engines.preflight.layers import attending, state_parameters, windows, with_experts
 from engines.preflight.quantization import Quantization, read_quantization
 
 DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0, "float": 4.0}
@@ -32,7 +34,8 @@ class Experts:
     per_token: int
     intermediate: int
     shared_intermediate: int
-    dense_layers: int
+    layers: tuple[bool, ...]
+    """Per layer whether it has them."""
     corrected: bool
     """Whether the router has a bias per expert (DeepSeek-V3)."""
 
@@ -41,7 +44,9 @@ class Experts:
 class Shape:
     """One model. `windows` has an entry per attention layer: its sliding window in tokens, or None for all tokens.
 
-    `context` is the longest it was made for, None where its configuration does not say.
+    `context` is the longest that vLLM takes, None where its configuration does not say; `usual_context` what it takes
+    where it is told nothing. `attends` says of every layer
+    whether it is one of those with keys and values; the others have `state_parameters` in place of attention.
     """
 
     family: str
@@ -63,6 +68,9 @@ class Shape:
     medusa_heads: int = 0
     mtp_layers: int = 0
     draft_vocabulary: int | None = None
+    attends: tuple[bool, ...] = ()
+    state_parameters: int = 0
+    usual_context: int | None = None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -72,37 +80,42 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     """The shape that a configuration describes; raises PreflightError naming the field that is missing or wrong."""
-    text = {**config, **_inner(config)}
+    inner = _inner(config)
+    text = {**config, **inner}
     if "medusa_num_heads" in text:
         return _medusa(text, where)
+    family = printable(family_of(config, inner))
+    text |= {"model_type": family, **defaults_of(family, text)}
     field = _Fields(text, where)
-    hidden, heads = field.counted("hidden_size", "n_embd", "d_model"), field.counted("num_attention_heads", "n_head")
-    layers = field.counted("num_hidden_layers", "n_layer", "num_layers", largest=MOST_LAYERS)
-    family = printable(str(text.get("model_type", "unknown")))
+    hidden = field.counted("hidden_size", "n_embd", "d_model")
+    heads = field.counted("num_attention_heads", "n_head", "n_heads")
+    layers = field.counted("num_hidden_layers", "n_layer", "n_layers", "num_layers", largest=MOST_LAYERS)
+    context = _context(field, family)
     return Shape(
         family=family,
         architecture=_architecture(config),
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=field.number("num_key_value_heads", default=1 if text.get("multi_query") else heads),
-        head_dim=field.number("head_dim", default=hidden // heads),
-        intermediate=field.number("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        kv_heads=_kv_heads(field, heads),
+        head_dim=field.number("head_dim", default=hidden // heads) or hidden // heads,
+        intermediate=field.number(
+            "intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", default=4 * hidden
+        ),
         vocabulary=field.counted("vocab_size"),
         dtype=_dtype(text, where),
-        tied=bool(text.get("tie_word_embeddings", family in TIED)),
-        windows=_windows(text, layers, family),
-        context=_context(field),
+        tied=bool(text.get("tie_word_embeddings")),
+        windows=windows(text, layers, family),
+        context=context,
         latent=_latent(field) if text.get("kv_lora_rank") else None,
-        experts=_experts(field),
+        experts=_experts(field, layers),
         quantization=read_quantization(text.get("quantization_config"), where),
         mtp_layers=field.number("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", default=0),
         draft_vocabulary=field.number("draft_vocab_size", default=0) or None,
+        attends=attending(text, layers),
+        state_parameters=state_parameters(text, hidden),
+        usual_context=_unscaled(field) or context,
     )
-
-
-TIED = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "bloom", "falcon"})
-"""Families whose output matrix is their input embedding unless their configuration says otherwise."""
 
 
 MOST_LAYERS, MOST = 10_000, 10**9
@@ -127,35 +140,43 @@ def _dtype(text: Mapping[str, Any], where: str) -> str:
     return dtype
 
 
-def _context(field: "_Fields") -> int | None:
-    """The longest context; stretched where rotary positions are scaled by a factor, as vLLM derives it."""
-    longest = field.number("max_position_embeddings", "n_positions", "max_seq_len", default=0)
+def _kv_heads(field: "_Fields", heads: int) -> int:
+    """Falcon's newer layout ignores `multi_query`."""
+    if field.values.get("multi_query") and not field.values.get("new_decoder_architecture"):
+        return field.number("num_key_value_heads", default=1)
+    return field.number("num_key_value_heads", "num_kv_heads", "n_head_kv", default=heads)
+
+
+LENGTHS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
+    *("max_sequence_length", "max_seq_length", "seq_len"),
+)
+ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
+
+
+def _context(field: "_Fields", family: str) -> int | None:
+    """The longest context that vLLM 0.32 takes: the least length named, model_max_length before all others.
+
+    Where rotary positions are scaled it multiplies by the factor, except for kinds whose lengths are scaled already
+    (YaRN was not among them before 0.32) and for Gemma-3.
+    """
+    named = [found for name in LENGTHS if (found := field.number(name, default=0))]
+    longest = field.number("model_max_length", default=0) or min(named, default=0)
     scaling = field.values.get("rope_scaling") or field.values.get("rope_parameters")
-    if isinstance(scaling, Mapping):
+    if isinstance(scaling, Mapping) and "gemma3" not in family:
         kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-        if kind in ("yarn", "linear", "dynamic") and factor is not None:
-            if type(factor) not in (int, float) or not 0 < factor <= MOST:
-                raise PreflightError(f"{field.where}: the factor of rope_scaling is {factor!r}, it must be above 0")
-            unscaled = _Fields(scaling, field.where).number("original_max_position_embeddings", default=0)
-            longest = int(factor * (unscaled or longest))
-    return longest or None
+        if factor is not None and (type(factor) not in (int, float) or not 0 < factor <= MOST):
+            raise PreflightError(f"{field.where}: the factor of rope_scaling is {factor!r}, it must be above 0")
+        if kind not in ALREADY_SCALED and factor is not None:
+            longest = int(factor * longest)
+    return max(longest, field.number("model_max_length", default=0)) or None
 
 
-def _windows(text: Mapping[str, Any], layers: int, family: str) -> tuple[int | None, ...]:
-    """Per attention layer its window; layers with a state instead of keys and values (mamba, linear) are left out."""
-    window = text.get("sliding_window")
-    if type(window) is not int or window < 1 or text.get("use_sliding_window") is False:
-        window = None
-    types = text.get("layer_types")
-    if isinstance(types, list) and types:
-        kept = [kind for kind in types if "attention" in str(kind) and "linear" not in str(kind)]
-        return tuple(window if "sliding" in kind or "chunked" in kind else None for kind in kept)
-    every = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}.get(family, 0)
-    pattern = text.get("sliding_window_pattern")
-    every = pattern if type(pattern) is int else every
-    if window is not None and every > 1:  # of each `every` layers, the last sees everything
-        return tuple(None if (i + 1) % every == 0 else window for i in range(layers))
-    return (window,) * layers
+def _unscaled(field: "_Fields") -> int:
+    """Phi's length before LongRoPE: vLLM goes beyond it only where a context is asked for, as short ones suffer."""
+    scaling = field.values.get("rope_scaling") or field.values.get("rope_parameters")
+    kind = (scaling.get("rope_type") or scaling.get("type")) if isinstance(scaling, Mapping) else None
+    return field.number("original_max_position_embeddings", default=0) if kind in ("su", "longrope") else 0
 
 
 def _latent(field: "_Fields") -> Latent:
@@ -168,18 +189,19 @@ def _latent(field: "_Fields") -> Latent:
     )
 
 
-def _experts(field: "_Fields") -> Experts | None:
+def _experts(field: "_Fields", layers: int) -> Experts | None:
     count = field.number("n_routed_experts", "num_local_experts", "num_experts", default=0)
     if count < 2:
         return None
     intermediate = field.number("moe_intermediate_size", "intermediate_size")
-    shared = field.number("n_shared_experts", default=0) * intermediate
+    always = 1 if "interleave_moe_layer_step" in field.values else 0  # Llama 4 does not name its shared expert
+    shared = field.number("n_shared_experts", default=always) * intermediate
     return Experts(
         count=count,
         per_token=field.number("num_experts_per_tok", "num_experts_per_token", "moe_topk", default=2),
         intermediate=intermediate,
         shared_intermediate=field.number("shared_expert_intermediate_size", default=shared),
-        dense_layers=field.number("first_k_dense_replace", default=0),
+        layers=with_experts(field.values, layers),
         corrected=field.values.get("topk_method") == "noaux_tc",
     )
 

@@ -3,11 +3,11 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engines.pool import PoolSettings
 from engines.preflight.errors import DamagedModelError, PreflightError
-from engines.preflight.findings import Level
+from engines.preflight.findings import Finding, Level
 from engines.preflight.memory import Plan, Verdict
 from engines.preflight.places import find_model
 from engines.preflight.report import Report, Wanted, examine
@@ -20,6 +20,9 @@ UNKNOWN_GPU = 1024 * GIB
 """Where no GPU can be asked for its memory, memory is not judged."""
 
 CONTEXT = 4096
+
+LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+"""vLLM's variable that makes it take a longer context than the model was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ def check_pool(pool: PoolSettings, gpu_bytes: float | None) -> StartCheck:
         return StartCheck(warnings=(f"not checked: {error}",))
     judged = gpu_bytes is not None or plan.kv_cache_bytes is not None
     told = [finding for finding in report.findings if judged or finding.check != "memory"]
+    if stretched(pool):
+        told = [_warned(finding) if finding.check == "context" else finding for finding in told]
     return StartCheck(
         tuple(f"{finding.check}: {finding.text}" for finding in told if finding.level is Level.REFUSAL),
         (
@@ -58,6 +63,18 @@ def check_pool(pool: PoolSettings, gpu_bytes: float | None) -> StartCheck:
             *(_little_room(report, pool) if judged else ()),
         ),
     )
+
+
+def stretched(pool: PoolSettings) -> bool:
+    """Whether vLLM may take a longer context than config.json says: told so, or given other values for its fields."""
+    overridden = any(text.startswith(("--hf-overrides", "--hf-config-path")) for text in pool.vllm.args)
+    own = pool.vllm.env.get(LONGER)
+    allowed = os.environ.get(LONGER, "") if own is None else own.get_secret_value()
+    return overridden or allowed.lower() in ("1", "true")
+
+
+def _warned(finding: Finding) -> Finding:
+    return replace(finding, level=Level.WARNING) if finding.level is Level.REFUSAL else finding
 
 
 def _little_room(report: Report, pool: PoolSettings) -> tuple[str, ...]:
@@ -91,7 +108,7 @@ def plan_of(pool: PoolSettings, gpu_bytes: float | None) -> Plan:
     return Plan(
         gpu_bytes=gpu_bytes or UNKNOWN_GPU,
         batch=1,
-        context=pool.vllm.max_model_len or shape.context or CONTEXT,
+        context=pool.vllm.max_model_len or shape.usual_context or CONTEXT,
         k=max(1, pool.k_max),
         tensor_parallel=int(argument(args, "--tensor-parallel-size", "-tp") or placement.tensor_parallel),
         pipeline_parallel=int(argument(args, "--pipeline-parallel-size", "-pp") or placement.pipeline_parallel),

@@ -157,7 +157,4 @@ class Generation:
         if len(self.sequences) > 1:
             return None
         (sequence,) = self.sequences
-        by_stop = sequence.plan.stop_string is not None
-        return request_metrics(
-            self._batch.settings, sequence.times, sequence.produced, sequence.steps, by_stop_string=by_stop
-        )
+        return request_metrics(self._batch.settings, sequence.times, sequence.produced, sequence.steps)

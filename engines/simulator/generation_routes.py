@@ -124,6 +124,7 @@ class GenerationRoutes:
         dialect = CompletionDialect(
             self.head("cmpl", request_id, request.model),
             logprobs=request.logprobs is not None,
+            as_ids=bool(request.return_tokens_as_token_ids),
             include_usage=request.include_usage,
         )
         wanted = _wanted(request, sum(prompt.tokens for prompt in prompts))

@@ -80,15 +80,11 @@ def speculation_metrics(counts: VerifyCounts, k_max: int, *, detailed: bool) -> 
 
 
 def request_metrics(
-    settings: SimulatorSettings, times: Timeline, output_tokens: int, counts: VerifyCounts, *, by_stop_string: bool
+    settings: SimulatorSettings, times: Timeline, output_tokens: int, counts: VerifyCounts
 ) -> dict[str, object] | None:
-    """The `metrics` of a response, or None where the engine reports none.
-
-    vLLM finds stop strings outside the engine core, whose account of the speculation is then lost: such a request has
-    timings only.
-    """
+    """The `metrics` of a response, or None where the engine reports none."""
     metrics = timing_metrics(times, output_tokens) if settings.request_metrics else None
-    if settings.speculative and settings.spec_metrics != "none" and not by_stop_string:
+    if settings.speculative and settings.spec_metrics != "none":
         detailed = settings.spec_metrics == "detailed"
         metrics = metrics or {}
         metrics["speculative_decoding"] = speculation_metrics(counts, settings.k_max, detailed=detailed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from engines.simulator.outputs import OutputPlan
-from engines.simulator.tokens import TOKEN_BYTES
+from engines.simulator.tokens import TOKEN_BYTES, encode
 
 FINGERPRINT = "vllm-0.32.0-simulator"
 
@@ -177,8 +177,10 @@ class ChatDialect(Dialect):
 class CompletionDialect(Dialect):
     """POST /v1/completions."""
 
-    def __init__(self, head: Head, *, logprobs: bool, include_usage: bool) -> None:
+    def __init__(self, head: Head, *, logprobs: bool, as_ids: bool = False, include_usage: bool) -> None:
+        """`as_ids`: tokens of log-probabilities are named token_id:NUMBER, as return_tokens_as_token_ids asks."""
         super().__init__(head, "text_completion", logprobs=logprobs, include_usage=include_usage)
+        self.as_ids = as_ids
 
     def opening(self, index: int) -> list[bytes]:
         """Nothing: completions start with text."""
@@ -186,7 +188,7 @@ class CompletionDialect(Dialect):
 
     def piece(self, index: int, text: str, plan: OutputPlan, last: bool, usage: Usage | None) -> bytes:
         """One portion of text."""
-        logprobs = orjson.dumps(_completion_logprobs(text)) if self.logprobs else b"null"
+        logprobs = orjson.dumps(_completion_logprobs(text, self.as_ids)) if self.logprobs else b"null"
         reason = orjson.dumps(plan.finish_reason) if last else b"null"
         stop = orjson.dumps(plan.stop_string) if last else b"null"
         choice = (
@@ -204,7 +206,7 @@ class CompletionDialect(Dialect):
         return {
             "index": choice.index,
             "text": choice.text,
-            "logprobs": _completion_logprobs(choice.text) if self.logprobs else None,
+            "logprobs": _completion_logprobs(choice.text, self.as_ids) if self.logprobs else None,
             "finish_reason": choice.plan.finish_reason,
             "stop_reason": choice.plan.stop_string,
             **dict.fromkeys(("token_ids", "prompt_logprobs", "prompt_token_ids", "routed_experts")),
@@ -220,8 +222,8 @@ def _chat_logprobs(text: str) -> dict[str, object]:
     return {"content": [entry | {"top_logprobs": [entry]} for entry in entries]}
 
 
-def _completion_logprobs(text: str) -> dict[str, object]:
-    tokens = _tokens(text)
+def _completion_logprobs(text: str, as_ids: bool) -> dict[str, object]:
+    tokens = [f"token_id:{number}" for number in encode(text)] if as_ids else _tokens(text)
     return {
         "text_offset": [TOKEN_BYTES * i for i in range(len(tokens))],
         "token_logprobs": [0.0] * len(tokens),

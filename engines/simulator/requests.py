@@ -182,6 +182,7 @@ class CompletionRequest(GenerateRequest):
     prompt: list[TokenId] | list[list[TokenId]] | str | list[str]
     max_tokens: int | None = 16
     logprobs: int | None = None
+    return_tokens_as_token_ids: bool | None = False
     echo: bool | None = False
 
 

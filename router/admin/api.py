@@ -109,6 +109,9 @@ def _checked(model: type[Taken], data: dict[str, object] | bytes) -> Taken:
             message = f"Unknown field {path!r}; allowed: {', '.join(sorted(model.model_fields)) or 'none'}."
         elif first["type"] == "missing":
             message = f"The field {path!r} is needed."
+        elif first["type"].startswith(("datetime_", "timezone_")):
+            wanted = "a moment with a time zone, as 2027-01-31T00:00:00Z"
+            message = f"{path}: {str(first['input'])[:128]!r} must be {wanted}, not a span of time."
         else:
             message = f"{path}: {str(first['input'])[:128]!r}: {first['msg']}"
         raise BadRequest(message, param=path, code="invalid_value") from None

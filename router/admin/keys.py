@@ -33,7 +33,7 @@ class NewKey(Taken):
     limits: KeyLimits = KeyLimits()
     """What it may use."""
     expires: AwareDatetime | None = None
-    """When it ends, with a time zone."""
+    """When it ends, with a time zone: 2027-01-31T00:00:00Z."""
 
 
 class Rotation(Taken):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.quick import quick
-from router.errors import BadRequest, DeadlineExceeded
+from router.errors import BadRequest, ClientDeadlineExceeded, DeadlineExceeded
 
 TIMEOUT = "x-request-timeout-ms"
 MAX_DIGITS = 9
@@ -18,6 +18,8 @@ class Deadline:
 
     at_s: float
     granted_ms: int
+    of_client: bool = False
+    """Whether the client asked for less than the operator grants."""
 
     def left_ms(self, now_s: float) -> int:
         """Whole milliseconds that remain, at least one; raises DeadlineExceeded where there are none."""
@@ -28,7 +30,8 @@ class Deadline:
     def exceeded(self) -> DeadlineExceeded:
         """What the client is told."""
         message = f"The answer was not complete within {self.granted_ms} ms ({TIMEOUT}, or limits.request_s)."
-        return DeadlineExceeded(message, param=TIMEOUT, code="deadline_exceeded")
+        kind = ClientDeadlineExceeded if self.of_client else DeadlineExceeded
+        return kind(message, param=TIMEOUT, code="deadline_exceeded")
 
 
 UNBOUNDED = Deadline(math.inf, 0)
@@ -44,5 +47,6 @@ def deadline(headers: Mapping[str, str], limit_s: float, now_s: float) -> Deadli
         if not (given.isascii() and given.isdecimal() and len(given) <= MAX_DIGITS and int(given)):
             message = f"{TIMEOUT} must be a whole number of milliseconds from 1, got {asked[:32]!r}."
             raise BadRequest(message, param=TIMEOUT, code="invalid_value")
-        granted_ms = min(granted_ms, int(given))
+        if int(given) < granted_ms:
+            return Deadline(now_s + int(given) / 1000, int(given), of_client=True)
     return Deadline(now_s + granted_ms / 1000, granted_ms)

@@ -116,6 +116,8 @@ class Client:
             return Unreachable(
                 f"{self.url} has no Admin API on this port: with admin.port set it answers there alone. Check --url."
             )
+        if error.code == 503:
+            return Unreachable(str(said.get("message", "The service cannot do this now.")))
         return Refused(error.code, said)
 
 

@@ -111,7 +111,7 @@ def list_versions(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: Js
     if as_json:
         print_json(found)
         return
-    table = Table("version", "state", "edited by", "at", "why", "active since", title="Policies")
+    table = Table("version", "state", "edited by", "at", "why", "activated", title="Policies")
     for one in found["versions"]:
         style = {"active": "bold green", "canary": "yellow", "shadow": "cyan"}.get(one["state"], "")
         name = f"{one['version']}" + (" (settings or file)" if one["version"] == 0 else "")

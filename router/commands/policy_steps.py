@@ -88,7 +88,7 @@ def activate(
 ) -> None:
     """Put a version in force in every router."""
     body = {"why": why} | ({} if if_active is None else {"if_active": if_active})
-    _act(url, key, as_json, f"/policies/{version_of(version)}/activate", body)
+    _put_in_force(url, key, as_json, f"/policies/{version_of(version)}/activate", body)
 
 
 def rollback(
@@ -99,7 +99,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Put in force again what was before."""
-    _act(url, key, as_json, "/policies/rollback", {"why": why} | ({} if to is None else {"to": to}))
+    _put_in_force(url, key, as_json, "/policies/rollback", {"why": why} | ({} if to is None else {"to": to}))
 
 
 def history(
@@ -127,6 +127,19 @@ def _act(url: str, key: str, as_json: bool, path: str, body: Row) -> None:
     with talking(as_json):
         found = Client(url, key).post(path, body)
     _tell(found, as_json)
+
+
+def _put_in_force(url: str, key: str, as_json: bool, path: str, body: Row) -> None:
+    """The same, and whose trials that ended: it may be another operator's."""
+    client = Client(url, key)
+    with talking(as_json):
+        before = client.get("/policies/status")
+        found = client.post(path, body)
+    _tell(found, as_json)
+    for kind in ("canary", "shadow"):
+        if before[kind] is not None and found[kind] is None and not as_json:
+            trial = before[kind]["trial"]
+            tell(f"That ended the {kind} of version {trial['version']}, begun by {trial['by'] or 'somebody'}.")
 
 
 def _tell(found: Row, as_json: bool) -> None:

@@ -16,9 +16,17 @@ def canary_table(found: Row) -> Table:
         times = (arm["ms_per_token"], arm["p99_ms_per_token"])
         cells = (f"{ms:.2f}" if arm["measured"] else "–" for ms in times)
         table.add_row(name, str(arm["requests"]), *cells, str(arm["errors"]), str(arm["guard_trips"]))
-    low, high = report["low"], report["high"]
-    table.caption = f"slower by {report['slower']:+.1%} ({low:+.1%} to {high:+.1%}); {report['fault'] or 'no fault'}"
+    table.caption = _verdict(report)
     return table
+
+
+def _verdict(report: Row) -> str:
+    """What the comparison comes to; nothing measured is no equality."""
+    if report["fault"]:
+        return f"it must stop: {report['fault']}"
+    if not (report["rest"]["measured"] and report["canary"]["measured"]):
+        return "too few requests were measured to compare them"
+    return f"slower by {report['slower']:+.1%} ({report['low']:+.1%} to {report['high']:+.1%}); no fault"
 
 
 def comparison_table(title: str, found: Row) -> Table:

@@ -25,7 +25,9 @@ class Row:
 
 def settings_table(settings: Settings) -> Table:
     """A table of all settings; a value that is not the default is set off."""
-    table = Table("setting", "value", "default", "what it means", title="Alpharoute's settings", show_lines=False)
+    table = Table(title="Alpharoute's settings", show_lines=False)
+    for head in ("setting", "value", "default", "what it means"):
+        table.add_column(head, overflow="fold")  # a name that is cut cannot be set
     for row in rows(settings):
         value = Text(row.value, style="bold" if row.value != row.default else "")
         table.add_row(Text(row.path), value, Text(row.default), Text(row.about))

@@ -60,7 +60,7 @@ class EmbeddedRedis:
         if self.directory is None and self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="alpharoute-redis-")
         where = self.directory or Path(self._scratch.name if self._scratch else ".")
-        where.mkdir(parents=True, exist_ok=True)
+        _keep_private(where)
         self.port = self.port or free_port()
         log = where / "redis.log"
         command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
@@ -70,7 +70,7 @@ class EmbeddedRedis:
         command += ["--logfile", str(log), "--daemonize", "no"]
         # In a session of its own, so that a Ctrl-C in the terminal ends it last, by `stop`.
         self._process = subprocess.Popen(
-            command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True
+            command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True, umask=0o077
         )
         if not _answers(self.port, self._process):
             self.stop()
@@ -110,6 +110,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _keep_private(where: Path) -> None:
+    """Make the folder, or close what an earlier server left in it: the keys that engines want are in these files.
+
+    A folder that is there already may hold what is somebody else's, and keeps its mode.
+    """
+    if not where.exists():
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.mkdir(mode=0o700)
+    for left in (where / "redis.log", *where.glob("*.rdb"), *where.glob("*.aof"), *where.glob("appendonlydir/*")):
+        if left.is_file():
+            left.chmod(0o600)
 
 
 def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, genera
 
 from policies.words import EventKind
 from router.observe.quick_series import QuickCounter, QuickGauge, QuickHistogram
+from router.version import VERSION
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,6 +30,8 @@ class Telemetry:
         counter = partial(QuickCounter, registry=self.registry)
         gauge = partial(QuickGauge, registry=self.registry)
         histogram = partial(QuickHistogram, registry=self.registry)
+        build = gauge("alpharoute_build_info", "1, with the version as a label.", ["version"])
+        build.labels(VERSION).set(1)
         self.requests = counter(
             "alpharoute_requests_total", "Requests answered, by status.", ["route", "model", "task", "status"]
         )
@@ -128,6 +131,10 @@ class Telemetry:
             "alpharoute_refused_requests_total", "Requests the router itself refused, by error code.", ["code"]
         )
         self.refused.labels("pool_full")
+        self.client_deadlines = counter(
+            "alpharoute_client_deadlines_total",
+            "Requests whose own x-request-timeout-ms ran out; they count as 504 among the others.",
+        )
         self.in_flight = gauge("alpharoute_in_flight_requests", "Requests being answered.", ["pool"])
         self.replicas = gauge("alpharoute_engine_replicas", "Engine replicas known.", ["pool", "state"])
         self.policy_current = gauge(

@@ -68,6 +68,13 @@ def rolled_back(desk: Desk, by: str, now_s: float, to: int | None = None) -> Des
     return replace(desk, active=to, past=past, since_s=now_s, by=by, shadow=None, canary=None)
 
 
+def with_trials_ended(why: str, before: Desk, after: Desk) -> str:
+    """Why a version was put in force, and whose trials that ended: they are to find it in the audit trail."""
+    trials = [] if before.active == after.active else [one for one in (before.canary, before.shadow) if one is not None]
+    told = [f"ended the {one.kind} of version {one.version} by {one.by or 'somebody'}" for one in trials]
+    return "; ".join([why, *told] if why else told)
+
+
 def surplus(desk: Desk, versions: dict[int, Version]) -> tuple[int, ...]:
     """The oldest drafts that nobody tries, where there are too many; what has served is kept for rollbacks."""
     idle = [number for number, version in sorted(versions.items()) if desk.state_of(version) == "draft"]

@@ -268,7 +268,8 @@ class Steering:
         put: tuple[Version, ...] = (),
         remove: tuple[int, ...] = (),
     ) -> Commit:
-        entry = Entry(self.clock_s(), author, action, id, note, tuple(changes))
+        why = lifecycle.with_trials_ended(note, desk, then)
+        entry = Entry(self.clock_s(), author, action, id, why, tuple(changes))
         return Commit(desk.revision, replace(then, revision=desk.revision + 1), entry, put, remove)
 
     async def _get(self, desk: Desk, id: int) -> Version:

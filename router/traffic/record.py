@@ -11,7 +11,7 @@ from policies.policy import POLICIES
 from policies.words import Choice, Outcome, Request
 from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
-from router.errors import EngineUnreachable, NotConnected, RequestError
+from router.errors import ClientDeadlineExceeded, EngineUnreachable, NotConnected, RequestError
 from router.observe.logs import FIELDS
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
@@ -75,6 +75,16 @@ class Visit:
         """The router answers with an error of its own, or with what an engine failed by."""
         self.telemetry.refused.labels(error.code or "unknown").inc()
         self.answers(error.status)
+        self._count_deadline(error)
+
+    def broke_off(self, error: RequestError) -> None:
+        """The answer that had begun broke off: that is its status, whatever its head said."""
+        self.status = error.status
+        self._count_deadline(error)
+
+    def _count_deadline(self, error: RequestError) -> None:
+        if isinstance(error, ClientDeadlineExceeded):
+            self.telemetry.client_deadlines.inc()
 
     def headers(self) -> RawHeaders:
         """A fresh list of the request's id and, once there is a decision, its headers."""
@@ -210,13 +220,15 @@ class Recorder:
         if not leg.finished:
             self.telemetry.aborted.labels(choice.pool).inc()
             outcome = Outcome(request, choice, finished=False)
-        elif metrics is None or (choice.k > 0 and metrics.steps is None):
-            self.telemetry.unmeasured.labels("no_metrics" if metrics is None else "no_steps").inc()
+        elif metrics is None:
+            self.telemetry.unmeasured.labels("no_metrics").inc()
             self.witness.answered(request_id, request, choice)
             return
         else:
             self._measure(request, choice, metrics)
             outcome = measured(request, choice, metrics, batch)
+            if not outcome.told:
+                self.telemetry.unmeasured.labels("no_steps").inc()
         knowledge = self.pilot.knowledge_of(choice)
         lesson = POLICIES[knowledge.document.policy].learn(outcome, knowledge, self.clock_s())
         self.sharing.learn(lesson)
@@ -267,5 +279,6 @@ def measured(request: Request, choice: Choice, metrics: EngineMetrics, batch: Ba
         context_tokens=batch.context_tokens,
         prefill_tokens=batch.prefill_tokens,
         known=batch.known,
+        told=choice.k == 0 or metrics.steps is not None,
         mean_neighbours=batch.mean_neighbours,
     )

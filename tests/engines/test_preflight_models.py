@@ -291,12 +291,26 @@ def test_a_whole_model_is_no_head(tmp_path: Path, target: Path) -> None:
     assert "needs such a head" in _found(_report(target, model, "eagle"), "method").text
 
 
-def test_scaled_positions_stretch_the_context(tmp_path: Path) -> None:
-    """As vLLM derives it: YaRN from the original length, Llama-3's scaling not at all."""
-    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
-    assert _report(folder_of(tmp_path, "qwen2.5-7b", "a", rope_scaling=yarn)).target.context == 131_072
+def test_scaled_positions_of_llama_3_stretch_nothing(tmp_path: Path) -> None:
+    """As vLLM derives it: their length is the scaled one."""
     llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
     assert _report(folder_of(tmp_path, "llama-3.1-8b", "b", rope_scaling=llama3)).target.context == 131_072
+
+
+def test_a_head_costs_the_same_whatever_its_configuration_names(tmp_path: Path, target: Path) -> None:
+    """Named after its layer, as published ones are, or as a head: a layer and a projection, and the target's output
+    matrix that each draft reads; not an embedding."""
+    reports = [
+        _report(target, folder_of(tmp_path, "llama-3.1-8b", name, architectures=[name], num_hidden_layers=1), "eagle")
+        for name in ("LlamaForCausalLM", "EagleLlamaForCausalLM")
+    ]
+    layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336 + 2 * 4096
+    for report in reports:
+        assert report.draft is not None
+        assert report.draft.parameters == layer + 2 * 4096**2
+        assert report.cost == pytest.approx((layer + 2 * 4096**2 + 128_256 * 4096) / 8_030_261_248)
+        assert "251.7 M beside" in _found(report, "size").text
+    assert reports[0].payoffs == reports[1].payoffs
 
 
 def test_a_head_made_for_another_width_is_refused(tmp_path: Path, target: Path) -> None:

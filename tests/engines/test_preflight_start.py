@@ -12,7 +12,7 @@ from engines.engine import SimulatorEngine
 from engines.member import Announcing, Member
 from engines.pool import PoolSettings
 from engines.preflight.revision import revision_of
-from engines.preflight.starting import argument, check_pool, gpu_memory_bytes, plan_of, refuse_unfit
+from engines.preflight.starting import LONGER, argument, check_pool, gpu_memory_bytes, plan_of, refuse_unfit
 from engines.registry import Heartbeat
 from engines.vllm_errors import EngineSettingsError
 from router.state.store import MemoryRegistry
@@ -81,6 +81,20 @@ def test_what_cannot_be_examined_is_left_to_vllm(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     (told,) = refuse_unfit(_pool(Path("org/model")))
     assert told.startswith("not checked: 'org/model' is not in")
+
+
+def test_a_context_that_vllm_was_told_to_take_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused as vLLM does; a warning where its variable allows more, or its arguments change the configuration."""
+    folder = folder_of(tmp_path, "llama-2-7b")
+    long = {"max_model_len": 8192}
+    assert "made for 4,096" in check_pool(_pool(folder, vllm=long), None).refusals[0]
+    overrides = ["--hf-overrides", '{"max_position_embeddings": 8192}']
+    for changed in ({"args": overrides}, {"env": {LONGER: "1"}}):
+        found = check_pool(_pool(folder, vllm={**long, **changed}), None)
+        assert found.refusals == ()
+        assert "made for 4,096" in found.warnings[0]
+    monkeypatch.setenv(LONGER, "1")
+    assert not check_pool(_pool(folder, vllm=long), None).refusals
 
 
 def test_the_plan_follows_settings_and_arguments(pair: tuple[Path, Path]) -> None:

@@ -202,6 +202,49 @@ def test_any_mix_of_k_is_served_whole(
     assert scheduler.kv_cache_manager.usage == 0
 
 
+def accounts(scheduler: Scheduler, jobs: list[Job], stop: list[str]) -> tuple[Run, list[Any]]:
+    """Run jobs, the first with stop strings that never come: the accounts of its steps with each of its outputs."""
+    told: list[Any] = []
+    update = scheduler.update_from_output
+
+    def noted(done: Any, answer: ModelRunnerOutput) -> Any:
+        outputs = update(done, answer)
+        for delivered in outputs[0].outputs if 0 in outputs else ():
+            steps = delivered.spec_decode_metrics
+            if delivered.request_id == "0":
+                told.append(None if steps is None else (sum(steps.histogram), list(steps.per_step_drafted)))
+            else:
+                assert (steps is None) is (delivered.finish_reason is None)
+        return outputs
+
+    scheduler.spec_decode_metrics_level = "detailed"
+    scheduler.update_from_output, add = noted, scheduler.add_request
+
+    def stopping(request: Request) -> None:
+        if request.request_id == "0":
+            request.sampling_params.stop = stop
+        add(request)
+
+    scheduler.add_request = stopping
+    return serve(scheduler, jobs), told
+
+
+@BOTH
+def test_the_steps_of_what_may_end_at_a_stop_string_are_told_with_every_output(
+    make: Callable[..., Scheduler], kind: type[Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All so far, for any output may be the last; a neighbour's only at its end; too many as a summary."""
+    jobs = [Job(2, 2, prompt=8, tokens=40), Job(3, 3, prompt=8, tokens=20)]
+    run, told = accounts(make(kind), jobs, ["x"])
+    drafted = run.drafted["0"]
+    assert told == [(n, drafted[:n]) for n in range(len(told))]
+    assert len(told) > 5
+    monkeypatch.setattr("engines.vllm_scheduler.TOLD_STEPS", 4)
+    _, told = accounts(make(kind), jobs, ["x"])
+    assert [len(steps) for _, steps in told[:-1]] == [0, 1, 2, 3, 4, *[0] * (len(told) - 6)]
+    assert [count for count, _ in told] == list(range(len(told)))
+
+
 @pytest.mark.parametrize(
     ("asked", "k"),
     [

@@ -162,7 +162,7 @@ BY_GUARD: list[tuple[Values, str]] = [
     (_external(username="me"), 'username "me" without redis.existingSecret'),
     (_external(tls={"caSecret": "ca"}), "caSecret is set, but tls.enabled is false"),
     (
-        {"policy": {"document": {"a": 1}, "existingConfigMap": "mine"}},
+        {"policy": {"document": {"policy": "adaptive"}, "existingConfigMap": "mine"}},
         "document and existingConfigMap exclude each other",
     ),
     ({"httpRoute": {"enabled": True}}, "parentRefs names no gateway"),

@@ -168,3 +168,9 @@ def test_what_speculation_is_worth_is_added_up_as_the_console_does() -> None:
     for query in worth:
         assert "alpharoute_compared_vanilla_seconds_total" in query
         assert "alpharoute_compared_generation_seconds_total" in query
+
+
+def test_what_clients_asked_for_is_not_a_failure() -> None:
+    """One client with x-request-timeout-ms: 1 must wake nobody."""
+    (failing,) = (one["expr"] for one in _alerts() if one["alert"] == "AlpharouteFailing")
+    assert "- (sum(rate(alpharoute_client_deadlines_total{JOB}[5m])) or vector(0))" in failing

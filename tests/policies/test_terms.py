@@ -3,11 +3,10 @@
 import pytest
 
 from policies.document import parse_document
-from policies.objective import preferred
 from policies.occupancy import Occupancy, k_shares
-from policies.rules import Objective, Target, Window
+from policies.rules import Window
 from policies.terms import Moment, applies, open_at, terms
-from policies.words import Load, Pool, Replica, Request, Score
+from policies.words import Pool, Replica, Request
 
 MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
 SPEC = Pool("spec", "m", "t@1", "d@1", "eagle", 4)
@@ -99,40 +98,3 @@ def test_drafting_passes_are_shared_by_all_who_use_them() -> None:
     assert shares[4] - shares[3] == pytest.approx(1 / 2)
     # 4 joins {2, 4}: passes 1–2 by three, 3–4 by two.
     assert shares[4] == pytest.approx(2 / 3 + 2 / 2)
-
-
-def score(name: str, tpot_ms: tuple[float, ...], engine_ms: tuple[float, ...], wait_s: float = 0.0) -> Score:
-    """A replica whose every k is allowed."""
-    tpot, engine = tuple(t / 1e3 for t in tpot_ms), tuple(e / 1e3 for e in engine_ms)
-    u_s = tuple(t + e for t, e in zip(tpot, engine, strict=True))
-    load = Load(tpot, engine, tpot, 1.0, True, 0.0)
-    return Score(Replica(name, SPEC), u_s, load, (1.0,) * 3, (0.0,) * 3, 0.0, wait_s, 0, len(tpot) - 1)
-
-
-SCORES = (score("fast", (9.0, 6.0, 4.0), (1.0, 2.0, 5.0)), score("idle", (9.0, 7.0, 6.5), (0.5, 0.6, 0.7), 0.2))
-
-
-def test_mean_time_takes_the_least_score() -> None:
-    """Time per token and harm together."""
-    top = preferred(SCORES, Request("m"), Objective())
-    assert (top.replica.name, top.k) == ("idle", 2)
-
-
-def test_goodput_meets_the_target_as_cheaply_as_it_can() -> None:
-    """5 ms can only be met at the dear option; 8 ms at a cheap one; 1 ms by none: the fastest."""
-
-    def chosen(tpot_ms: float, ttft_ms: float | None = None) -> tuple[str, int]:
-        objective = Objective(kind="goodput", targets={"default": Target(tpot_ms=tpot_ms, ttft_ms=ttft_ms)})
-        top = preferred(SCORES, Request("m"), objective)
-        return top.replica.name, top.k
-
-    assert chosen(5.0) == ("fast", 2)
-    assert chosen(8.0) == ("idle", 1)
-    assert chosen(8.0, 100) == ("fast", 1)
-    assert chosen(1.0) == ("fast", 2)
-
-
-def test_cheapest_takes_the_least_engine_time() -> None:
-    """However slow it is for the request itself."""
-    top = preferred(SCORES, Request("m"), Objective(kind="cheapest"))
-    assert (top.replica.name, top.k) == ("idle", 0)

@@ -14,7 +14,7 @@ from policies.explore import BUDGET_HALF_LIFE_S, budget_key
 from policies.holdout import canary_fields, canary_key, guard_key, is_off, off_s, verdict
 from policies.keys import Key
 from policies.knowledge import Knowledge
-from policies.learning import Lesson
+from policies.learning import Lesson, learn_hold_out
 from policies.mechanisms import Guard
 from policies.policy import POLICIES
 from policies.records import Delta, Record, apply
@@ -335,3 +335,41 @@ def test_replicas_that_are_gone_are_forgotten() -> None:
         knowledge.step_model(replace(FLEET[1], name=f"s{number}"), NOW + 600 * number)
     assert {f"s{number}" for number in range(44, 50)} <= set(knowledge._models) <= {f"s{n}" for n in range(42, 50)}
     assert set(knowledge._models) - {"s49"}, "those asked of within the hour stay"
+
+
+def test_an_answer_whose_steps_are_not_told_teaches_its_length_and_time_alone() -> None:
+    """Not what was accepted, nor the time of a step: but the task's length, and whether speculation was slower."""
+    request, knowledge = Request("m", "translation", temperature=0), Knowledge()
+    key = knowledge.acceptance_key(request, SPEC, NOW)
+    choice = Choice(FLEET[1], 4, Reason.FASTEST, key, 5e-3, 5e-3, 8e-3, 8e-3)
+    lesson = ADAPTIVE.learn(Outcome(request, choice, 101, 1.0, 0.1, told=False), knowledge, NOW)
+    assert {delta.key.split(":")[0] for delta in lesson.deltas} == {"task", "canary"}
+    told = ADAPTIVE.learn(Outcome(request, choice, 101, 1.0, 0.1), knowledge, NOW)
+    assert {delta.key.split(":")[0] for delta in told.deltas} == {"task", "canary", "acc", "step"}
+
+
+def test_an_answer_longer_than_its_engine_s_context_teaches_nothing() -> None:
+    """One that claims 10¹² tokens would be a task's expected length, and all of its budget, for days."""
+    request, knowledge = Request("m", "translation", temperature=0), Knowledge()
+    for replica, tokens in ((FLEET[1], 10**12), (replace(FLEET[1], pool=replace(SPEC, max_context_tokens=4096)), 4097)):
+        outcome = Outcome(request, Choice(replica, 4, Reason.FASTEST), tokens, 1.0)
+        assert ADAPTIVE.learn(outcome, knowledge, NOW).deltas == ()
+        assert ADAPTIVE.learn(replace(outcome, output_tokens=4096), knowledge, NOW).deltas
+    assert knowledge.ignored["length_impossible"] == 2
+
+
+@pytest.mark.parametrize(("slower", "rate_s"), [(1.1, 0.2), (1.25, 0.05)])
+def test_the_guard_sees_a_modest_slowdown_where_requests_are_few(slower: float, rate_s: float) -> None:
+    """A tenth at one request in five seconds, a quarter at one in twenty, each within two days of a 2 % hold-out."""
+    rng, knowledge = random.Random(7), Knowledge()
+    request, now_s = Request("m", "translation", temperature=0), NOW
+    while (now_s := now_s + rng.expovariate(rate_s)) < NOW + 2 * 86_400:
+        held = rng.random() < 0.02
+        reason, replica = (Reason.HOLD_OUT, FLEET[0]) if held else (Reason.FASTEST, FLEET[1])
+        choice = Choice(replica, 0 if held else 2, reason, None, 5e-3, 5e-3, 8e-3, 8e-3)
+        tpot = 8e-3 * (1 if held else slower) * math.exp(rng.gauss(0, 0.25))
+        lesson = learn_hold_out(Outcome(request, choice, 101, 100 * tpot, 0.1), knowledge, now_s)
+        knowledge.absorb(lesson.deltas, now_s)
+        if lesson.events:
+            return
+    raise AssertionError("it never tripped")

@@ -168,6 +168,8 @@ async def test_keys_are_made_rotated_and_revoked(desk: Office) -> None:
     assert (dead.status, dead.code) == (409, "expired_key")
     bad = await desk.ask("POST", "/keys", {"id": "x", "segments": ["nowhere"]}, "admin")
     assert bad.code == "unknown_segment"
+    span = await desk.ask("POST", "/keys", {"id": "x", "expires": "90d"}, "admin")
+    assert "a moment with a time zone, as 2027-01-31T00:00:00Z" in span.body["error"]["message"]
 
 
 async def _until_known(desk: Office, secret: str, status: int) -> None:

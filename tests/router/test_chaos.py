@@ -125,6 +125,7 @@ async def test_a_deadline_bounds_the_whole_and_is_passed_down(service: Service) 
         service.simulator(name).engine.failures.add(Failure.model_validate({"kind": "hang"}))
     assert await ask(service, x_request_timeout_ms="200") == (504, "deadline_exceeded")
     assert service.total("engine_failures_total") == 0
+    assert service.total("client_deadlines_total") == 1, "whoever alerts on 5xx leaves it out"
     await service.until(lambda: sum(service.simulator(name).engine.tally.failed for name in service.engines) == 1)
     assert service.metric("in_flight_requests", pool="vanilla") == 0
 
@@ -139,6 +140,7 @@ async def test_a_deadline_ends_a_stream_that_has_begun() -> None:
             *_, last, end = (await got.read()).split(b"\n\n")
         assert (got.status, end) == (200, b"")
         assert b'"code":"deadline_exceeded"' in last
+        await service.until(lambda: service.total("client_deadlines_total") == 1)
         await service.until(lambda: engine.engine.tally.aborted == 1)
         assert circuits(service)["vanilla-1"] == Circuit.CLOSED
 

@@ -3,7 +3,7 @@
 import pytest
 
 from router.api.deadline import TIMEOUT, deadline
-from router.errors import BadRequest, DeadlineExceeded
+from router.errors import BadRequest, ClientDeadlineExceeded, DeadlineExceeded
 
 
 def test_the_smaller_of_both_bounds_holds() -> None:
@@ -27,3 +27,10 @@ def test_what_is_no_number_of_milliseconds_is_named(given: str) -> None:
     """A 400 that shows the header and its value."""
     with pytest.raises(BadRequest, match=TIMEOUT):
         deadline({TIMEOUT: given}, 10, 0.0)
+
+
+@pytest.mark.parametrize(("asked", "of_client"), [({"x-request-timeout-ms": "999"}, True), ({}, False)])
+def test_whose_time_ran_out_is_known(asked: dict[str, str], of_client: bool) -> None:
+    """The operator's bound is a fault to be told of; a client that asked for less got what it asked for."""
+    assert isinstance(deadline(asked, 1, 0).exceeded(), ClientDeadlineExceeded) is of_client
+    assert not isinstance(deadline({"x-request-timeout-ms": "5000"}, 1, 0).exceeded(), ClientDeadlineExceeded)

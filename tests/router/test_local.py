@@ -95,6 +95,25 @@ def test_a_killed_redis_comes_back_with_what_it_had_answered() -> None:
         _say(port, b"GET a\r\n", b"$1\r\n1")
 
 
+def test_what_redis_keeps_is_not_for_other_users(tmp_path: Path) -> None:
+    """The keys that engines want are in its files, also in those that an earlier server wrote for everybody."""
+    folder = tmp_path / "kept"
+    (folder / "appendonlydir").mkdir(parents=True)
+    (folder / "redis.log").write_text("")
+    (folder / "redis.log").chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        for where in (folder, tmp_path / "new" / "one"):
+            with EmbeddedRedis(where) as redis:
+                _say(redis.port, b"SET a 1\r\n", b"+OK")
+                files = [file for file in where.rglob("*") if file.is_file()]
+                assert len(files) >= 2
+                assert all(file.stat().st_mode & 0o077 == 0 for file in files)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "one").stat().st_mode & 0o777 == 0o700
+
+
 class Parts(LocalService):
     """A service whose parts only say that they were ended; one of them fails."""
 

@@ -101,7 +101,9 @@ def test_a_policy_from_draft_to_rollback(run: Run, tmp_path: Path) -> None:
     assert "shadow" not in run("policy", "stop", "-m", "seen").stdout
     assert "as a canary" in run("policy", "canary", version, "--share", "0.25", "-m", "a quarter").stdout
     assert said(run("policy", "status", "--json"))["canary"]["trial"]["share"] == 0.25
-    assert f"Version {version} is active" in run("policy", "activate", version, "-m", "fine").stdout
+    activated = run("policy", "activate", version, "-m", "fine").stdout
+    assert f"Version {version} is active" in activated
+    assert f"That ended the canary of version {version}, begun by" in activated
     assert run("policy", "diff", version).stdout.strip() == "No difference."
     again = run("policy", "activate", version, code=1)
     assert "active already" in again.stderr

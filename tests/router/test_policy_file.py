@@ -76,11 +76,31 @@ async def test_a_wrong_edit_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert knowledge.document.kill_switch
 
 
-async def test_a_router_does_not_start_with_a_wrong_one(tmp_path: Path) -> None:
-    """There is none in use yet that could stay."""
+@pytest.mark.parametrize("text", [None, "tasks: {legal_analysis: {mod: vanilla}}", "{"])
+async def test_a_router_starts_though_the_file_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    """With what is in force, and loudly: the log, the metric and the status say so; a mended file is taken up."""
+    file, knowledge, telemetry = tmp_path / "policy.yaml", Knowledge(), Telemetry()
+    if text is not None:
+        file.write_text(text)
+    current = functools.partial(telemetry.registry.get_sample_value, "alpharoute_policy_current")
+    pilot = pilot_of(knowledge, telemetry)
+    async with policy_followed(file, pilot, every_s=0.01):
+        assert knowledge.document == Document()
+        assert current() == 0
+        assert "policy.yaml" in (pilot.status().problem or "")
+        assert [record.levelname for record in caplog.records if "starting with" in record.message] == ["ERROR"]
+        file.unlink(missing_ok=True)
+        file.write_text("kill_switch: true")
+        await _until(lambda: current() == 1)
+        assert knowledge.document.kill_switch
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+    """That it is not there, what it should be, or that it is no YAML."""
     with pytest.raises(SetupError, match="cannot be read"):
-        async with policy_followed(tmp_path / "none.yaml", pilot_of(Knowledge(), Telemetry())):
-            pass
+        read_policy(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(SetupError, match=r"list\.yaml is wrong"):
         read_policy(tmp_path / "list.yaml")

@@ -104,6 +104,16 @@ async def test_an_operator_who_saw_another_active_version_is_told(steering: Stee
     assert document_of(steering).tasks
 
 
+async def test_whoever_ends_another_s_trial_leaves_a_line(steering: Steering) -> None:
+    """Activating ends the canary of somebody else, who finds in the audit trail who did."""
+    await steering.create(VANILLA, "ana")
+    await steering.create({"kill_switch": True}, "ben")
+    await steering.start_canary(1, 0.1, "request", (), "ana")
+    await steering.activate(2, "ben", "urgent")
+    newest = (await steering.history())[0]
+    assert (newest.by, newest.why) == ("ben", "urgent; ended the canary of version 1 by ana")
+
+
 async def test_what_serves_is_not_edited(steering: Steering) -> None:
     """A version that was active stays what it was; one in a trial is stopped first."""
     await steering.create(VANILLA, "ana")

@@ -128,6 +128,19 @@ async def test_streamed_and_whole_answers_teach_alike(taped: Service) -> None:
     assert any(key.startswith("acc:") and record.fields["n"] > 1.5 for key, record in records.items())
 
 
+async def test_an_answer_that_ends_at_a_stop_string_teaches_what_was_accepted(taped: Service) -> None:
+    """Speculation would go on blindly for whoever always sends stop strings."""
+    body = {**CHAT, "max_tokens": 40, "ignore_eos": True, "temperature": 0}
+    text = orjson.loads(await fetched(taped, "/v1/chat/completions", body))["choices"][0]["message"]["content"]
+    before = taped.total("proposed_drafts_total")
+    stopped = {**body, "stop": [text[len(text) // 2 :][:4]]}
+    headers = {"x-alpharoute-speculation": "on"}
+    async with taped.session.post("/v1/chat/completions", json=stopped, headers=headers) as got:
+        assert (await got.json())["choices"][0]["finish_reason"] == "stop"
+    assert taped.total("proposed_drafts_total") > before
+    assert taped.total("unmeasured_requests_total") == 0
+
+
 async def test_several_answers_teach_nothing_and_cost_nothing(taped: Service) -> None:
     """With n > 1 the engine reports no metrics: counted, not guessed."""
     await fetched(taped, "/v1/chat/completions", {**CHAT, "max_tokens": 8, "n": 2})
