@@ -3,12 +3,8 @@
 from bench.policy.calibration import Drafter, load_calibration
 from bench.policy.cluster import Entrant
 from bench.policy.scenario import Phase, PoolSize, Scenario
-<<<<<<< HEAD
 from policies.document import Article, Document
-=======
-from policies.document import Document
 from policies.rules import Objective
->>>>>>> 7441453992bf785810710159e843bf79a78fa651
 
 VANILLA, ORACLE = "always_vanilla", "per_task_oracle"
 CALIBRATIONS = ("h100-8b-eagle", "h100-8b-eagle-ngram", "cpu-demo")
