@@ -12,7 +12,7 @@ from policies.learning import Lesson, learn_all
 from policies.objective import preferred
 from policies.quick import quick
 from policies.rules import ObjectiveKind
-from policies.scoring import Option, best_in_pool, best_vanilla, score_all
+from policies.scoring import Option, best, best_in_pool, best_vanilla, score_all
 from policies.shortlist import shortlist
 from policies.terms import Terms, terms
 from policies.words import Choice, Outcome, Reason, Replica, Request, Score
@@ -111,13 +111,13 @@ def pick(
 def keep_or_change(
     request: Request, top: Option, scores: Sequence[Score], kind: ObjectiveKind, knowledge: Knowledge
 ) -> Pick:
-    """The best option, or the class's habit where that is not worth a change; only the mean time is held to habits."""
+    """The best option, or the class's habit where that is not worth a change (leaving a queue for a target always is)."""
     if kind == "cheapest":
         return Pick(top, Reason.CHEAPEST)
     habit = knowledge.habits.get(traffic_class(request))
     if habit is None or (habit.pool, habit.k) == (top.replica.pool.name, top.k):
         return Pick(top, Reason.FASTEST)
-    if kind != "mean_time":
+    if kind == "goodput" and top.u_s > best(scores).u_s:
         return Pick(top, Reason.FASTEST)
     kept = best_in_pool(scores, habit.pool, habit.k)
     if kept is None or worth_changing(top, kept, knowledge.document.hysteresis):

@@ -44,8 +44,8 @@ class Target(Part):
 class Objective(Part):
     """What is minimised: mean time per token, target misses (goodput), or replica-seconds per token (cheapest).
 
-    `goodput` takes the least mean time; where that would miss a target, what meets it at up to a tenth more, or without
-    a queue. `cheapest` fills as few replicas as it can, without a queue, up to twice the fastest time per token, within
+    `goodput` takes the least mean time; where that has to queue and would miss a target, what meets it at once.
+    `cheapest` fills as few replicas as it can, without a queue, up to twice the fastest time per token, within
     its targets if there are any: idle replicas may then sleep or be scaled down. Where no replica is free or fast
     enough, both take the least mean time.
 

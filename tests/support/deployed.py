@@ -45,7 +45,8 @@ class Deployed:
 def deployed(redis_url: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Deployed]:
     """Start it, wait until it says where it listens, and end it by SIGTERM; fails where anything of it is left."""
     port, prefix, log = free_port(), f"test-{uuid.uuid4().hex[:8]}", folder / "serve.log"
-    variables = {"ALPHAROUTE_REDIS__URL": redis_url, "ALPHAROUTE_REDIS__PREFIX": prefix, **(env or {})}
+    variables = {"ALPHAROUTE_REDIS__URL": redis_url, "ALPHAROUTE_REDIS__PREFIX": prefix}
+    variables |= {"ALPHAROUTE_LOG_DIR": str(folder / "logs"), **(env or {})}
     command = [sys.executable, "-m", "router.cli", "serve", "--port", str(port), *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
