@@ -18,7 +18,7 @@ EXPLAINED = {
     "router_lost": "router killed",
 }
 """Refusals by the fault that they follow: an answer that has begun cannot be given by another engine, nor by another
-router. Every other refusal (no engine, a full pool) is the service's fault, for one engine of each pool is always up."""
+router. Every other refusal (no engine, a full pool) is the service's fault: one engine of each pool is always up."""
 
 
 @dataclass(frozen=True, slots=True)
