@@ -12,9 +12,13 @@ GRACE_S = 20.0
 GROWTH_ALLOWED = 0.05
 WARM_UP_SHARE = 0.3
 FEWEST_SAMPLES = 10
-EXPLAINED = {"engine_lost": "engine killed", "engine_not_connected": "engine killed"}
-"""Refusals by the fault that they follow: an answer that has begun cannot be given by another engine. Every other
-refusal (no engine, a full pool) is the service's fault, for one engine of each pool is always up."""
+EXPLAINED = {
+    "engine_lost": "engine killed",
+    "engine_not_connected": "engine killed",
+    "router_lost": "router killed",
+}
+"""Refusals by the fault that they follow: an answer that has begun cannot be given by another engine, nor by another
+router. Every other refusal (no engine, a full pool) is the service's fault: one engine of each pool is always up."""
 
 
 @dataclass(frozen=True, slots=True)

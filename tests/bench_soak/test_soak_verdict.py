@@ -54,8 +54,10 @@ def test_a_refusal_is_explained_only_by_the_fault_it_follows() -> None:
         Ended("none", End.REFUSED, 101.0, "no_engine"),
         Ended("full", End.REFUSED, 301.0, "pool_full"),
         Ended("cut", End.CUT, 301.0),
+        Ended("with its router", End.REFUSED, 301.0, "router_lost"),
+        Ended("with none", End.REFUSED, 101.0, "router_lost"),
     ]
-    assert [one.name for one in unexplained(ended, faults)] == ["early", "router", "none", "full"]
+    assert [one.name for one in unexplained(ended, faults)] == ["early", "router", "none", "full", "with none"]
 
 
 def test_each_claim_fails_for_its_own_reason() -> None:
