@@ -111,7 +111,7 @@ def pick(
 def keep_or_change(
     request: Request, top: Option, scores: Sequence[Score], kind: ObjectiveKind, knowledge: Knowledge
 ) -> Pick:
-    """The best option, or the class's habit where that is not worth a change (leaving a queue for a target always is)."""
+    """The best option, or the class's habit where that is not worth a change; to leave a queue for a target is."""
     if kind == "cheapest":
         return Pick(top, Reason.CHEAPEST)
     habit = knowledge.habits.get(traffic_class(request))
