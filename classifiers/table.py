@@ -19,9 +19,6 @@ _SALTS = np.arange(1, len(BLOCKS) + 1, dtype=np.int64) * 0x1E3779B97F4A7C15
 
 _SHIFTS = np.array([[0], [16]])
 _HALVES = np.array([[0], [1]])
-_ROOTS = (np.maximum(np.arange(1 << 13), 1) ** np.float32(-0.5)).astype(np.float32)
-"""One over the root of each number of features that a block can have, the texts of a prompt being sampled."""
-
 _ROUNDS = 200
 
 Ints = NDArray[np.int64]
@@ -40,6 +37,8 @@ class Table:
             self._size *= 2
         self._prints = np.zeros(2 * self._size, dtype=np.int32)
         self._rows = np.full(2 * self._size, -1, dtype=np.int32)
+        self._roots = (np.maximum(np.arange(len(hashes) + 1), 1) ** -0.5).astype(np.float32)
+        """One over the root of each number of features that a block can have."""
         self._prints[place] = _print(hashes)
         self._rows[place] = rows
 
@@ -50,7 +49,7 @@ class Table:
         places = self._places(hashes)
         found = (self._prints.take(places) == _print(hashes)).ravel().nonzero()[0]
         block = _BLOCKS.repeat(sizes + sizes).take(found)
-        return self._rows.take(places.ravel().take(found)), _ROOTS.take(np.bincount(block)).take(block)
+        return self._rows.take(places.ravel().take(found)), self._roots.take(np.bincount(block)).take(block)
 
     def _places(self, hashes: Ints) -> Ints:
         """The first places of all in a row, and in another their second places, which are in the other half."""
