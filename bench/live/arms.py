@@ -172,6 +172,7 @@ def _in_place_of(good: Heartbeat, worn: Heartbeat) -> Heartbeat:
 
 
 ALL_READY_S = 600.0
+"""Longest wait for every engine: they load at once and measure one by one."""
 
 
 async def probes(settings: Settings) -> dict[str, list[dict[str, float]]]:

@@ -9,9 +9,9 @@ from itertools import groupby
 from statistics import fmean, median, stdev
 
 from rich.table import Table
-from scipy.stats import t as student
 
 from bench.live.arms import ARMS, OURS, VANILLA, WARM, Hit
+from engines.evaluation_intervals import student
 
 RESAMPLES = 2000
 STEADY = 3
@@ -84,7 +84,7 @@ def paired_ratio(ours: Sequence[Hit], other: Sequence[Hit], seed: int = 0) -> Ra
     if count < 2:
         return Ratio(value, 0.0, math.inf)
     spread = stdev(math.log(_ratio([draws.choice(pairs) for _ in pairs])) for _ in range(RESAMPLES))
-    wide = float(student.ppf(0.975, count - 1)) * spread * math.sqrt(count / (count - 1))
+    wide = student(count - 1) * spread * math.sqrt(count / (count - 1))
     return Ratio(value, value * math.exp(-wide), value * math.exp(wide))
 
 
