@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from engines.contract import EngineMetrics
-from engines.engine_client import EngineClient, engine_session
+from engines.engine_client import EngineClient
+from engines.http import engine_session
 
 ACCEPTANCE_BATCH = 4
 

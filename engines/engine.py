@@ -6,13 +6,14 @@ from typing import Protocol
 
 import aiohttp
 
+from engines.http import engine_session
 from engines.pool import PoolSettings
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
 from engines.vllm_load import EngineLoad, read_load
 
-_HTTP_LIMIT = aiohttp.ClientTimeout(total=5)
+_HTTP_LIMIT_S = 5.0
 _AWAY_S = 30.0
 _LOOK_S = 2.0
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
@@ -156,7 +157,7 @@ class UrlEngine:
     async def load(self) -> EngineLoad:
         """See Engine."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_HTTP_LIMIT)
+            self._session = engine_session(_HTTP_LIMIT_S)
         return await read_load(self._session, self.url, self.api_key)
 
     async def drain(self, limit_s: float) -> bool:

@@ -7,8 +7,6 @@ import aiohttp
 
 from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
 
-TIMEOUT_S = 300.0
-
 
 class MeasurementError(Exception):
     """The engine could not be measured; the message says what it answered."""
@@ -75,8 +73,3 @@ class EngineClient:
         except (aiohttp.ClientError, ValueError, KeyError, IndexError, TypeError):
             message = f"{self.url} answers, but lists no model: name it with --model, or check URL and key"
             raise MeasurementError(message) from None
-
-
-def engine_session() -> aiohttp.ClientSession:
-    """A session with the longest wait that an answer is given."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))

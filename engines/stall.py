@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
+from engines.http import engine_session
 from engines.vllm_completion import Completer
 from engines.vllm_load import EngineLoad
 
@@ -55,7 +56,7 @@ async def generates(url: str, api_key: str | None, model: str, limit_s: float) -
 
     An idle engine stands still as well, and one whose first step hangs has not yet counted the request: asking tells.
     """
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit_s)) as session:
+    async with engine_session(limit_s) as session:
         try:
             await Completer(session, url, api_key, model)("1, 2, 3", k=0, max_tokens=1, temperature=0.0)
         except TimeoutError:

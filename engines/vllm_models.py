@@ -3,7 +3,9 @@
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-_LIMIT = aiohttp.ClientTimeout(total=5)
+from engines.http import engine_session
+
+_LIMIT_S = 5.0
 
 
 class _Card(BaseModel):
@@ -20,7 +22,7 @@ async def read_context(url: str, api_key: str | None, model: str) -> int | None:
     headers = {"authorization": f"Bearer {api_key}"} if api_key else None
     try:
         async with (
-            aiohttp.ClientSession(timeout=_LIMIT) as session,
+            engine_session(_LIMIT_S) as session,
             session.get(f"{url}/v1/models", headers=headers, raise_for_status=True) as answer,
         ):
             cards = _Cards.model_validate_json(await answer.read()).data

@@ -5,15 +5,14 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import aiohttp
-
 from engines.contract import EngineMetrics
+from engines.http import engine_session
 from engines.vllm_completion import Completer
 from policies.words import StepTime
 
 PROMPT = "one two three one two three one two three one two three request {}: one two three"
 WARM_UP_TOKENS = 16
-LIMIT = aiohttp.ClientTimeout(total=120)
+LIMIT_S = 120.0
 MAX_POINTS = 6
 """Values of k that are measured; between them the cost model interpolates."""
 
@@ -33,7 +32,7 @@ async def probe(
     The fastest, because whatever else the machine does can only slow a step down. A point is left out where the
     drafter found nothing to propose in most steps (n-gram). Raises aiohttp.ClientError or TimeoutError.
     """
-    async with aiohttp.ClientSession(timeout=LIMIT) as session:
+    async with engine_session(LIMIT_S) as session:
         complete = Completer(session, url, api_key, model)
         tokens_per_step = await _warm_up(complete, k_max)
         points = []

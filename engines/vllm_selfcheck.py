@@ -8,8 +8,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-import aiohttp
-
+from engines.http import engine_session
 from engines.vllm_completion import Completer, Completion
 from engines.vllm_distribution import Sampling, distribution_problem
 from engines.vllm_flags import DRAFTS_FLAG, METRICS_FLAG, SCHEDULER_FLAGS
@@ -32,7 +31,7 @@ TOP_K = 5
 TIE_NATS = 0.25
 """Two tokens within this log-probability of each other may change places between the kernels for one and for several
 tokens per request: bfloat16 holds logits of 16–32 in steps of 0.125."""
-LIMIT = aiohttp.ClientTimeout(total=120)
+LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ async def self_check(url: str, api_key: str | None, *, model: str, k_max: int, m
 
     Raises aiohttp.ClientError or TimeoutError where the engine does not answer.
     """
-    async with aiohttp.ClientSession(timeout=LIMIT) as session:
+    async with engine_session(LIMIT_S) as session:
         complete = Completer(session, url, api_key, model)
         greedy = await _greedy(complete, k_max)
         sampled_problems = await _sampled_problems(complete, k_max)

@@ -17,6 +17,7 @@ from typing import Protocol, Self
 
 import aiohttp
 
+from engines.http import engine_session
 from engines.pool import PoolSettings
 from engines.ports import free_port
 from engines.vllm_command import Command, build_command
@@ -27,7 +28,7 @@ from engines.vllm_log import LogTail, phase_of
 
 PORT_TRIES = 3
 POLL_S = 0.2
-HTTP_LIMIT = aiohttp.ClientTimeout(total=5)
+HTTP_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class EngineServer:
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=HTTP_LIMIT)
+            self._session = engine_session(HTTP_LIMIT_S)
         return self._session
 
     def _kill(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engines.contract import EngineMetrics
-from engines.engine_client import EngineClient, MeasurementError, engine_session
+from engines.engine_client import EngineClient, MeasurementError
+from engines.http import engine_session
 from policies.knowledge import Knowledge
 from policies.learning import Lesson, learn_acceptance
 from policies.records import Delta

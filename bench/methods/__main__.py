@@ -25,9 +25,10 @@ from bench.provenance import provenance
 from engines.demo.build import DemoPair, build_demo_pair, default_folder
 from engines.demo.progress import reporting
 from engines.demo.workload import PER_TASK, load_workload
-from engines.engine_client import EngineClient, engine_session
+from engines.engine_client import EngineClient
 from engines.evaluation import Plan, Prompt, Sample, Target, run
 from engines.evaluation_figures import Row, row, task_figures
+from engines.http import engine_session
 from engines.pool import PoolSettings
 from engines.vllm_server import EngineServer
 

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from engines.engine_client import EngineClient, MeasurementError, engine_session
+from engines.engine_client import EngineClient, MeasurementError
 from engines.evaluation import Plan, Prompt, Sample, Target, run
 from engines.evaluation_figures import Change, Row, change, row, task_figures
+from engines.http import engine_session
 from router.commands.calibrate import numbers
 from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables

@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from engines.http import KEEPALIVE_S
 from policies.quick import quick
 from router.api.deadline import UNBOUNDED, Deadline
 from router.errors import EngineUnreachable, NotConnected
 from router.traffic.running_time import RunningTime
 from router.traffic.vigil import Vigil, silent
 
-# vLLM's server closes an idle connection after 5 s: leaving it first avoids writing into a closed one.
-_KEEPALIVE_S = 4.0
 _READ_BYTES = 1 << 18
 # aiohttp writes bytes in one piece, which stalls the loop when there are many; a file it writes in portions.
 _IN_ONE_PIECE_BYTES = 1 << 20
@@ -51,7 +50,7 @@ class _Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, connect_s: float) -> None:
-        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S)
+        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S)
         self._limit_s = connect_s
 
     async def _create_connection(self, *args: Any, **named: Any) -> Any:
