@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from classifiers.prompt import Prompt
 from policies.quick import quick
-from policies.words import OTHER, TASKS
+from policies.task import OTHER, TASKS
 
 Source = Literal["header", "metadata", "model", "tools", "fallback"]
 """Who named the task: the client (header, metadata), the model, the presence of tools, or nobody (fallback)."""

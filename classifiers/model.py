@@ -15,7 +15,7 @@ from classifiers.prompt import Prompt
 from classifiers.structure import structure
 from classifiers.table import Table
 from classifiers.words import blocks
-from policies.words import OTHER
+from policies.task import OTHER
 
 API_CALL = "api_call_generation"
 LIKELY = 3

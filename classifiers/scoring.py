@@ -13,7 +13,7 @@ from classifiers.examples import Example
 from classifiers.label import Classifier, Label
 from classifiers.model import API_CALL
 from classifiers.prompt import read_prompt
-from policies.words import OTHER
+from policies.task import OTHER
 
 _BINS = 10
 _SIZES = {"1 KB": 1_024, "64 KB": 65_536}

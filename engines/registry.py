@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from policies.words import StepTime
+from policies.replica import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 

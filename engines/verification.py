@@ -11,7 +11,7 @@ from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_models import read_context
 from engines.vllm_probe import probe
 from engines.vllm_selfcheck import self_check
-from policies.words import StepTime
+from policies.replica import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from engines.contract import EngineMetrics
 from engines.http import engine_session
 from engines.vllm_completion import Completer
-from policies.words import StepTime
+from policies.replica import StepTime
 
 PROMPT = "one two three one two three one two three one two three request {}: one two three"
 WARM_UP_TOKENS = 16

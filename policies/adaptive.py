@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from policies.choice import Choice, Reason, Score
 from policies.errors import NoReplica
 from policies.explore import trial
 from policies.holdout import guard_key, held_out, is_off
@@ -10,12 +11,14 @@ from policies.hysteresis import worth_changing
 from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, learn_all
 from policies.objective import preferred
+from policies.outcome import Outcome
 from policies.quick import quick
+from policies.replica import Replica
+from policies.request import Request
 from policies.rules import ObjectiveKind
 from policies.scoring import Option, best, best_in_pool, best_vanilla, score_all
 from policies.shortlist import shortlist
 from policies.terms import Terms, terms
-from policies.words import Choice, Outcome, Reason, Replica, Request, Score
 
 TAUGHT = 10.0
 """Requests from which a class's acceptance is known well enough to speculate without looking."""

@@ -9,12 +9,15 @@ from typing import Protocol, runtime_checkable
 from policies import cost
 from policies.adaptive import serving
 from policies.cells import demand, drafts_of, score_of
+from policies.choice import Choice, Reason
 from policies.knowledge import Knowledge, traffic_class
 from policies.learning import Lesson, joined, learn_basics
+from policies.outcome import Outcome
 from policies.records import Delta
+from policies.replica import Replica
+from policies.request import Request
 from policies.scoring import curve_of
 from policies.terms import k_range, terms
-from policies.words import Choice, Outcome, Reason, Replica, Request
 
 FIXED_K = 4
 TIERS = (1, 3, 7)

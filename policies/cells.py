@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import mul
 
+from policies.choice import Load, Score
 from policies.cost import StepModel, bucket
 from policies.estimator import Curve
 from policies.quick import quick
+from policies.replica import Replica
+from policies.request import Request
 from policies.terms import Range
-from policies.words import Load, Replica, Request, Score
 
 FULLEST = 0.9
 """Beyond this share a batch is saturated: the requests that wait, not its growth, tell what a delay costs."""

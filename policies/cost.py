@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 from policies.nnls import nonnegative
+from policies.outcome import Outcome
 from policies.priors import STEP_S
-from policies.words import Outcome, StepTime
+from policies.replica import StepTime
 
 Row = tuple[float, float, float, float, float, float, float, float]
 Theta = tuple[float, float, float, float, float, float, float, float]

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from policies.estimator import Curve
+from policies.event import Event
 from policies.evidence import Counts
 from policies.inheritance import WATCHED_EXPOSURES, Pair, what_changed
 from policies.keys import Key
 from policies.mechanisms import Drift
 from policies.records import Delta, Record, Shrink
-from policies.words import Event
 
 LIMIT = 3.0
 """One request never counts for more standard errors than this."""

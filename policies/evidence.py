@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from policies.outcome import Outcome
 from policies.quick import quick
-from policies.words import Outcome
 
 HALF_LIFE_STEPS = 600.0
 HALF_LIFE_S = 6 * 3600.0

@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from policies.choice import Choice, Reason, Score
 from policies.knowledge import Knowledge
+from policies.outcome import Outcome
+from policies.request import Request
 from policies.scoring import Option, best_speculative, option
-from policies.words import Choice, Outcome, Reason, Request, Score
 
 EXPLORED = frozenset({Reason.EXPLORE, Reason.PROBE, Reason.HOLD_OUT})
 BUDGET_HALF_LIFE_S = 1800.0

@@ -5,8 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from policies.choice import Reason
+from policies.event import Event
 from policies.mechanisms import Guard
-from policies.words import Event, Outcome, Reason, Request
+from policies.outcome import Outcome
+from policies.request import Request
 
 HALF_LIFE_S = 6 * 3600.0
 """What is kept decides what can be seen at all: a task with one request in five seconds holds out some fourteen an

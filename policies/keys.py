@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from policies.words import Bucket, Shape
+from policies.request import Bucket, Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from policies import cost, estimator, inheritance
 from policies.cells import load_of
+from policies.choice import Choice, Habit, Load
 from policies.cost import Probe, StepModel
 from policies.document import Document, TaskEntry
 from policies.estimator import Curve
@@ -16,7 +17,9 @@ from policies.keys import Key, decode_key
 from policies.priors import FADE, OUTPUT_TOKENS, acceptance_prior
 from policies.quick import quick
 from policies.records import EMPTY, Delta, Record, apply, decay, flaw
-from policies.words import OTHER, Bucket, Choice, Habit, Load, Pool, Replica, Request, Shape, StepTime, bucket_of
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Bucket, Request, Shape, bucket_of
+from policies.task import OTHER
 
 REFIT_S = 0.5
 MAX_SLOTS = 20_000

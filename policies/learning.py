@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from policies import cost, drift, holdout
+from policies.choice import Reason
+from policies.event import Event
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
 from policies.keys import decode_key
 from policies.knowledge import TOLD, Knowledge, task_key
+from policies.outcome import Outcome
 from policies.quick import quick
 from policies.records import Delta, Shrink
-from policies.words import Event, Outcome, Reason, Request
+from policies.request import Request
 
 TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0

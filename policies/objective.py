@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from policies.choice import Score
+from policies.request import Request
 from policies.rules import Objective, Target
 from policies.scoring import Option, best, option
-from policies.words import Request, Score
 
 MARGIN = 0.7
 """A target counts as met when the prediction stays below this share of it. Predictions are of the batch as a request

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from policies.quick import quick
-from policies.words import Replica
+from policies.replica import Replica
 
 
 @quick

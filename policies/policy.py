@@ -14,9 +14,12 @@ from policies.baselines import (
     OneWayGate,
     Rule,
 )
+from policies.choice import Choice
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
-from policies.words import Choice, Outcome, Replica, Request
+from policies.outcome import Outcome
+from policies.replica import Replica
+from policies.request import Request
 
 
 class Policy(Protocol):

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from policies.words import OTHER
+from policies.task import OTHER
 
 FIRST_POSITION = {
     "sql_generation": 0.90,

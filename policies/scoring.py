@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from zlib import crc32
 
 from policies.cells import Drafts, demand, drafts_of, mixed, score_of
+from policies.choice import Score
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
 from policies.quick import quick
+from policies.replica import Pool, Replica
+from policies.request import Request
 from policies.terms import Range, Terms, is_calm, k_range
-from policies.words import Pool, Replica, Request, Score
 
 NEVER = math.inf
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from zlib import crc32
 
-from policies.words import Replica, Request
+from policies.replica import Replica
+from policies.request import Request
 
 CANDIDATES = 16
 """Replicas of a pool that are scored. The best of a few drawn at random is nearly as good as the best of all

@@ -4,8 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from policies.choice import Choice, Score
+from policies.outcome import Outcome
 from policies.quick import quick
-from policies.words import Choice, Outcome, Replica, Request, Score
+from policies.replica import Replica
+from policies.request import Request
 
 ALTERNATIVES = 12
 """Replicas kept of a decision: the chosen one, the best of each pool, then the next best."""

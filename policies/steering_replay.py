@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from policies.choice import Choice
 from policies.document import Document
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
+from policies.replica import Replica, StepTime
 from policies.steering_compare import Pair, compared, counted
 from policies.steering_log import Decision
 from policies.steering_reports import DryRun
-from policies.words import Choice, Replica, StepTime
 
 MIDDLE = 0.5
 """The draw of every replayed decision: neither a trial nor a hold-out, which both policies make by chance alike."""

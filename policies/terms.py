@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from policies.choice import Reason
 from policies.document import Document
 from policies.quick import quick
+from policies.replica import Replica
+from policies.request import Request
 from policies.rules import Hours, Mode, Objective, Rule, Then, When
-from policies.words import Reason, Replica, Request
 
 ANY_K = 32
 

@@ -16,7 +16,7 @@ from classifiers.feedback import opted_out
 from classifiers.line_file import LineFile
 from policies.drift import fallen
 from policies.knowledge import Knowledge
-from policies.words import Request
+from policies.request import Request
 from router.config.distillation import DistillationSettings
 from router.errors import SetupError
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from engines.contract import EngineMetrics
 from engines.engine_client import EngineClient, MeasurementError
 from engines.http import engine_session
+from policies.choice import Choice, Reason
 from policies.knowledge import Knowledge
 from policies.learning import Lesson, learn_acceptance
+from policies.outcome import Outcome
 from policies.records import Delta
-from policies.words import Choice, Outcome, Pool, Reason, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 from router.config.evaluation import EvaluationSettings
 from router.config.settings import Settings
 from router.probe_prompts import AUTO, probe_prompts

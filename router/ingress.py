@@ -11,7 +11,7 @@ from typing import TypeVar
 from classifiers.explicit import TASK_HEADER, explicit_label
 from classifiers.label import Classifier, Label
 from classifiers.prompt import read_prompt
-from policies.words import Request
+from policies.request import Request
 from router.access.guard import WHO
 from router.admin.api import AdminApi
 from router.admin.routes import PREFIX

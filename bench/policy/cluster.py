@@ -6,8 +6,8 @@ from typing import Literal
 from bench.policy.calibration import Calibration, costs
 from bench.policy.scenario import PoolSize, Scenario
 from policies.document import Document
+from policies.replica import Pool, Replica, StepTime
 from policies.rules import Target
-from policies.words import Pool, Replica, StepTime
 
 MODEL = "sim"
 

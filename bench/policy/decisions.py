@@ -8,10 +8,14 @@ from statistics import fmean
 
 import numpy as np
 
+from policies.choice import Choice
 from policies.knowledge import Knowledge
 from policies.occupancy import k_shares
+from policies.outcome import Outcome
 from policies.policy import POLICIES
-from policies.words import TASKS, Choice, Outcome, Pool, Replica, Request, StepTime
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
+from policies.task import TASKS
 
 POOLS = (
     Pool("vanilla", "m", "target@1"),

@@ -12,7 +12,8 @@ from policies.document import Document
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
 from policies.mechanisms import Drift, Exploration, Guard, Hysteresis
-from policies.words import Pool, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 
 SAMPLE = 400
 """Requests per task, bucket and phase from which a true curve is computed."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.words import Event
+from policies.event import Event
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bench.policy.calibration import Calibration, Drafter, Part, Share, load_calibration
 from bench.policy.reading import known, read_mapping, validated
-from policies.words import Bucket
+from policies.request import Bucket
 
 Weight = Annotated[float, Field(ge=0)]
 

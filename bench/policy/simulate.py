@@ -14,12 +14,15 @@ from bench.policy.result import Result, empty
 from bench.policy.scenario import Scenario
 from bench.policy.schedule import best_schedule
 from bench.policy.workload import BUCKETS, Workload
+from policies.choice import Choice
 from policies.explore import EXPLORED, excess_s
 from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy, Ticket, Usual
+from policies.outcome import Outcome
 from policies.policy import POLICIES, Policy
 from policies.records import EMPTY, Delta, Record, apply, merge
-from policies.words import Choice, Outcome, Pool, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 
 EPOCH_S = 1.7e9
 """Virtual time starts at a Unix time like today's, as records and windows expect."""

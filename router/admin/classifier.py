@@ -9,7 +9,7 @@ from pydantic import Field
 from classifiers.artefact import ArtefactError
 from classifiers.reloading import Reloading
 from classifiers.versions import Version, with_sha256
-from policies.words import Event
+from policies.event import Event
 from router.admin.errors import Changed, Conflict
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import NotFound

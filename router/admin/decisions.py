@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from policies.request import Request
 from policies.steering_log import Alternative, Decision
-from policies.words import Request
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Taken, reading
 from router.errors import NotFound
 from router.steering.decision_log import DecisionLog, Sought

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engines.pool import PoolSettings
 from engines.registry import Heartbeat
-from policies.words import Event
+from policies.event import Event
 from router.admin.reloading import Reloads, check_spared
 from router.admin.routes import AnyRoute, Asked, Nothing, Said, Sentence, Taken, changing, reading
 from router.errors import NotFound

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from engines.registry import Registry
 from policies.deployment import Deployment
 from policies.knowledge import Knowledge
-from policies.words import OTHER
+from policies.task import OTHER
 from router.access.shared_keys import KeyStore, MemoryKeyStore
 from router.admin.acceptance import AcceptanceRoutes
 from router.admin.api import AdminApi

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from random import getrandbits
 
-from policies.words import Choice
+from policies.choice import Choice
 from router.api.deadline import TIMEOUT
 from router.api.http import RawHeaders
 from router.api.request import SPECULATION, Speculation

@@ -8,7 +8,7 @@ from typing import Self
 from engines.evaluation import Sample
 from engines.registry import Heartbeat
 from policies.knowledge import Knowledge
-from policies.words import Pool, Replica
+from policies.replica import Pool, Replica
 from router.config.settings import EMBEDDED, Settings
 from router.errors import SetupError
 from router.evaluation import Probed, lesson_of

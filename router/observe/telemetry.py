@@ -5,7 +5,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 
-from policies.words import EventKind
+from policies.event import EventKind
 from router.observe.quick_series import QuickCounter, QuickGauge, QuickHistogram
 from router.version import VERSION
 

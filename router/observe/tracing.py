@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from policies.words import Choice, Request
+from policies.choice import Choice
+from policies.request import Request
 from router.config.traffic import TracingSettings
 from router.errors import SetupError
 

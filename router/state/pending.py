@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from policies.event import Event
 from policies.records import Delta, merge
-from policies.words import Event
 from router.state.store import Cursor
 
 EVENTS_HELD = 1_000

@@ -12,8 +12,8 @@ from uuid import uuid4
 import orjson
 from redis.exceptions import RedisClusterException, RedisError
 
+from policies.event import Event
 from policies.records import Delta, Record
-from policies.words import Event
 from router.state.redis_client import AsyncRedis as AsyncRedis
 from router.state.redis_client import connect as connect
 from router.state.store import Changes, Copies, Cursor, Logged, LostError, Restored, StoreError, new_generation

@@ -7,8 +7,8 @@ from typing import Protocol
 from uuid import uuid4
 
 from engines.registry import Heartbeat
+from policies.event import Event
 from policies.records import EMPTY, Delta, Record, apply
-from policies.words import Event
 
 
 class StoreError(Exception):

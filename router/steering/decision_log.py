@@ -10,8 +10,10 @@ from typing import Protocol
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from policies.choice import Choice
+from policies.replica import Replica
+from policies.request import Request
 from policies.steering_log import Decision, Ending, decision_of
-from policies.words import Choice, Replica, Request
 from router.state.redis_store import AsyncRedis, Keys, or_store_error
 from router.state.store import Clock, StoreError
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 
+from policies.choice import Choice
 from policies.document import Document
+from policies.event import Event, EventKind
 from policies.knowledge import Knowledge
 from policies.quick import quick
-from policies.words import Choice, Event, EventKind, Request
+from policies.request import Request
 from router.observe.telemetry import Telemetry
 from router.state.outage import Outage
 from router.state.store import Clock, StoreError

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from policies.event import Event
 from policies.knowledge import Knowledge
-from policies.words import Event, Replica
+from policies.replica import Replica
 from router.config.traffic import DecisionSettings
 from router.observe.telemetry import Telemetry
 from router.state.outage import Outage

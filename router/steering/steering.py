@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from policies.errors import Problem
+from policies.event import Event
+from policies.replica import Replica
 from policies.steering_diff import Difference, differences
 from policies.steering_log import Decision
 from policies.steering_reports import DryRun
 from policies.steering_trials import Limits
-from policies.words import Event, Replica
 from router.state.store import Clock, StoreError
 from router.steering import lifecycle
 from router.steering.decision_log import DecisionLog, Sought

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from policies.document import Document
+from policies.event import Event, EventKind
 from policies.knowledge import Knowledge
 from policies.records import Record
 from policies.steering_log import Decision
 from policies.steering_replay import Probes, dry_run
 from policies.steering_reports import DryRun
-from policies.words import Event, EventKind
 from router.steering.versions import Action, Desk, Entry, Version
 
 _KINDS: Mapping[Action, EventKind] = {

@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Sequence
 
+from policies.choice import Choice
 from policies.errors import NoReplica
 from policies.explore import EXPLORED
 from policies.knowledge import Knowledge
+from policies.outcome import Outcome
 from policies.policy import POLICIES
+from policies.request import Request
 from policies.steering_log import Ending, ending_of
 from policies.steering_replay import MIDDLE, paired
 from policies.steering_trials import ArmSums
-from policies.words import Choice, Outcome, Request
 from router.observe.telemetry import Telemetry
 from router.state.store import Clock
 from router.steering.decision_log import DecisionLog

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from engines.vllm_methods import ENSEMBLE
+from policies.choice import Choice
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
+from policies.replica import Replica
+from policies.request import Request
 from policies.terms import Asked, Moment, asked_of, load_of
-from policies.words import Choice, Replica, Request
 from router.api.deadline import TIMEOUT, Deadline
 from router.api.request import Generation
 from router.errors import EngineUnreachable, NoEngine, NotConnected, RequestError

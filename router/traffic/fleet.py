@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engines.registry import Heartbeat, Sampling
+from policies.choice import Choice
 from policies.occupancy import Batch, Occupancy, Ticket, Usual
 from policies.quick import quick
-from policies.words import Choice, Pool, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 from router.state.marks import Mark
 from router.state.store import Clock
 from router.traffic.breaker import Breaker, Circuit, Tolerance

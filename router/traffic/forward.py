@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import orjson
 
 from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
+from policies.choice import Choice
 from policies.quick import quick
-from policies.words import Choice
 from router.api.body import Body, encode
 from router.api.deadline import Deadline
 from router.api.dialect import Dialect

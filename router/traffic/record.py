@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from engines.contract import EngineMetrics, VerifySteps
+from policies.choice import Choice
 from policies.occupancy import Batch
+from policies.outcome import Outcome
 from policies.policy import POLICIES
-from policies.words import Choice, Outcome, Request
+from policies.request import Request
 from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
 from router.errors import ClientDeadlineExceeded, EngineUnreachable, NotConnected, RequestError

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from policies.words import Replica
+from policies.replica import Replica
 from router.api.body import Body, check_fields, decode, read_name, with_model
 from router.api.deadline import Deadline
 from router.api.dialect import ANTHROPIC, OPENAI, Dialect

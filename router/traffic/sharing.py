@@ -10,10 +10,10 @@ from itertools import islice
 from uuid import uuid4
 
 from engines.registry import Heartbeat, Registry
+from policies.event import Event
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta, Record
-from policies.words import Event
 from router.observe.telemetry import Telemetry
 from router.state.marks import Mark, Marks, MemoryMarks
 from router.state.outage import Outage, logger

@@ -8,7 +8,7 @@ from engines.pool import PoolSettings
 from policies.demand import PoolDemand
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
-from policies.words import Request
+from policies.request import Request
 from router.observe.telemetry import Telemetry
 from router.state.store import Clock
 from router.traffic.fleet import Fleet

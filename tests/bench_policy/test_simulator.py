@@ -19,7 +19,7 @@ from bench.policy.scenario import Phase, Scenario, load_scenario
 from bench.policy.schedule import best_schedule
 from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
-from policies.words import Event
+from policies.event import Event
 
 
 def small(name: str = "load50", requests: int = 400, calibration: str = "cpu-demo") -> Scenario:

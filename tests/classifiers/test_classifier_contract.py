@@ -11,7 +11,7 @@ from classifiers.explicit import explicit_label
 from classifiers.label import Classifier, Uninformed
 from classifiers.model import Model
 from classifiers.prompt import Prompt, read_prompt
-from policies.words import OTHER
+from policies.task import OTHER
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from classifiers.corpus import corpus, expand, grammars, tool_requests
-from policies.words import OTHER, TASKS
+from policies.task import OTHER, TASKS
 
 
 def test_thousands_of_distinct_prompts_cover_every_task() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.words import Reason
+from policies.choice import Reason
 from router.config.settings import Settings
 from router.observe.telemetry import Telemetry
 

@@ -9,7 +9,7 @@ import pytest
 from engines.demo.language.corpus import AUTHORS, write_corpus
 from engines.demo.language.dice import DRAFT_FACES, FACES, ROLLS
 from engines.demo.language.document import Voice, habitual
-from policies.words import OTHER, TASKS
+from policies.task import OTHER, TASKS
 
 
 def answers(task: str, voice: Voice, count: int) -> list[str]:

@@ -13,7 +13,7 @@ import yaml
 from chart import CHART, ROOT, kind, one
 from prometheus_client.metrics import MetricWrapperBase
 
-from policies.words import EventKind
+from policies.event import EventKind
 from router.observe.telemetry import Telemetry
 
 NAMES = ("fleet", "tasks", "value", "overhead", "engines", "redis")

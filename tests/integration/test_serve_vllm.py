@@ -21,7 +21,7 @@ from engines.demo.language.dice import PROMPT
 from engines.demo.reading import load_pair, probabilities, prompt_tokens
 from engines.demo.workload import ExampleRequest, load_workload
 from engines.registry import Heartbeat
-from policies.words import TASKS
+from policies.task import TASKS
 from router.config.settings import Settings
 from router.service import Application, running_ingress
 from router.state.store import MemoryRegistry, MemoryStore

@@ -4,11 +4,13 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+from policies.choice import Choice
 from policies.document import parse_document
 from policies.knowledge import Knowledge
 from policies.occupancy import k_shares
 from policies.policy import POLICIES
-from policies.words import Choice, Pool, Replica, Request, StepTime
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 
 PROBE = tuple(
     StepTime(b, k, 8 + 0.3 * b + 0.05 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)

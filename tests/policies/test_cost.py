@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import cost
+from policies.choice import Choice, Reason
 from policies.nnls import nonnegative
+from policies.outcome import Outcome
 from policies.records import EMPTY, Delta, Record, apply
-from policies.words import Choice, Outcome, Pool, Reason, Replica, Request, StepTime
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 
 POOL = Pool("spec", "m", "t@1", "d@1", "eagle", 8)
 PROBE = tuple(StepTime(b, k, true_ms) for b, k, true_ms in ((1, 0, 7.1), (1, 4, 9.4), (8, 0, 7.3), (8, 4, 10.1)))

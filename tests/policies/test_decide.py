@@ -9,16 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.cells import Drafts, demand, score_of
+from policies.choice import Load, Reason
 from policies.document import Document, parse_document
 from policies.errors import NoReplica
 from policies.keys import Key, decode_key
 from policies.knowledge import Knowledge
 from policies.learning import task_delta
+from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record, apply
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 from policies.scoring import _favoured
+from policies.task import TASKS
 from policies.terms import Range
-from policies.words import TASKS, Load, Outcome, Pool, Reason, Replica, Request, StepTime
 
 PROBE = tuple(
     StepTime(b, k, 8 + 0.03 * b + 0.02 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)

@@ -5,16 +5,19 @@ from dataclasses import replace
 import pytest
 
 from policies.cells import demand, drafts_of, mixed, score_of
+from policies.choice import Choice, Reason
 from policies.document import parse_document
 from policies.estimator import NOTHING, curve
 from policies.explore import budget_key
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import certainty, learn_acceptance, task_delta
+from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 from policies.terms import Range
-from policies.words import Choice, Outcome, Pool, Reason, Replica, Request, StepTime
 
 NOW = 1.7e9
 SPEC = Pool("spec", "m", "t@1", "d@1", "draft_model", 4)

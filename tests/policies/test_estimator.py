@@ -12,7 +12,8 @@ from policies.formulas import expit, logit, survival
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.records import EMPTY, Delta, Record, apply
-from policies.words import Pool, Request
+from policies.replica import Pool
+from policies.request import Request
 
 PRIOR = (0.7, 0.69, 0.68, 0.67)
 POOL = Pool("spec", "m", "target@1", "draft@1", "draft_model", 4)

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.choice import Reason
 from policies.knowledge import Knowledge
+from policies.outcome import Outcome
 from policies.policy import POLICIES
-from policies.words import Outcome, Pool, Reason, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 
 ADAPTIVE = POLICIES["adaptive"]
 SPEC = Pool("spec", "m", "t@1", "d@1", "draft_model", 4)

@@ -6,13 +6,16 @@ from dataclasses import replace
 import pytest
 
 from policies import cost
+from policies.choice import Choice, Reason
 from policies.document import parse_document
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy
+from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.records import EMPTY, Delta, Record, apply
-from policies.words import Choice, Outcome, Pool, Reason, Replica, Request, StepTime
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 
 NOW = 1.7e9
 DRAFT = Pool("draft", "m", "t@1", "d@1", "draft_model", 4)

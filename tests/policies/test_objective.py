@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from policies.choice import Load, Reason, Score
 from policies.document import parse_document
 from policies.knowledge import Knowledge
 from policies.objective import preferred
 from policies.policy import POLICIES
+from policies.replica import Pool, Replica
+from policies.request import Request
 from policies.rules import Objective, Target
-from policies.words import Load, Pool, Reason, Replica, Request, Score
 
 VANILLA = Pool("vanilla", "m", "t@1")
 SPEC = Pool("spec", "m", "t@1", "d@1", "eagle", 4)

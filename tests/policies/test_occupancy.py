@@ -3,7 +3,7 @@
 import pytest
 
 from policies.occupancy import Occupancy, Usual, largest
-from policies.words import Pool, Replica
+from policies.replica import Pool, Replica
 
 DRAFT = Replica("d0", Pool("draft", "m", "t", "d", "eagle", 4))
 

@@ -5,15 +5,19 @@ from dataclasses import replace
 
 import pytest
 
+from policies.choice import Choice, Reason
 from policies.drift import drafter_key, fallen
+from policies.event import Event
 from policies.inheritance import predecessor, unrevised, what_changed
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
+from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.priors import acceptance_prior
 from policies.records import Record
-from policies.words import Choice, Event, Outcome, Pool, Reason, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 
 NOW = 1.7e9
 OLD = Pool("spec", "m", "org/m@0123456789ab", "/d@ba9876543210", "draft_model", 4)

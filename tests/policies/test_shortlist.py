@@ -6,8 +6,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.replica import Pool, Replica
+from policies.request import Request
 from policies.shortlist import CANDIDATES, FEW, shortlist
-from policies.words import Pool, Replica, Request
 
 
 def _pool(name: str, size: int) -> list[Replica]:

@@ -7,15 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.choice import Choice
 from policies.document import Document, parse_document
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 from policies.steering_compare import Pair, PairSums, compared
 from policies.steering_diff import differences
 from policies.steering_log import ALTERNATIVES, Decision, Ending, decision_of
 from policies.steering_replay import dry_run
 from policies.steering_trials import ArmSums, Limits, beyond, judged, merged
-from policies.words import TASKS, Choice, Pool, Replica, Request, StepTime
+from policies.task import TASKS
 
 PROBE = tuple(
     StepTime(b, k, 8 + 0.03 * b + 0.02 * b * k + (0.2 + 0.8 * k if k else 0)) for b in (1, 4, 8) for k in (0, 1, 4)

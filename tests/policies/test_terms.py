@@ -4,9 +4,10 @@ import pytest
 
 from policies.document import parse_document
 from policies.occupancy import Occupancy, k_shares
+from policies.replica import Pool, Replica
+from policies.request import Request
 from policies.rules import Window
 from policies.terms import Moment, applies, open_at, terms
-from policies.words import Pool, Replica, Request
 
 MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
 SPEC = Pool("spec", "m", "t@1", "d@1", "eagle", 4)

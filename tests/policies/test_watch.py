@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from policies import cost
+from policies.choice import Choice, Reason
 from policies.document import Document, parse_document
+from policies.event import Event
 from policies.evidence import Counts, counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_key
 from policies.holdout import canary_fields, canary_key, guard_key, is_off, off_s, verdict
@@ -16,9 +18,11 @@ from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import Lesson, learn_hold_out
 from policies.mechanisms import Guard
+from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.records import Delta, Record, apply
-from policies.words import Choice, Event, Outcome, Pool, Reason, Replica, Request, StepTime
+from policies.replica import Pool, Replica, StepTime
+from policies.request import Request
 
 ADAPTIVE = POLICIES["adaptive"]
 NOW = 1.7e9

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
+from policies.event import Event
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.records import Delta, Record
-from policies.words import Event
 from router.admin.belief import beliefs, wilson
 from router.admin.overview import totals
 from router.admin.redis_trend import RedisTrend

@@ -14,7 +14,8 @@ from engines.simulator.failures import Failure, FailureKind
 from policies.document import Document
 from policies.knowledge import Knowledge
 from policies.policy import POLICIES
-from policies.words import Pool, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 
 MESSAGE: dict[str, object] = {**CHAT, "max_tokens": 40}
 RESPONSE: dict[str, object] = {"model": "demo", "input": "[task:sql_generation] hello", "max_output_tokens": 40}

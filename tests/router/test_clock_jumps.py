@@ -7,7 +7,7 @@ from service import VANILLA, settings_with
 
 from classifiers.label import Uninformed
 from engines.registry import Heartbeat
-from policies.words import TASKS
+from policies.task import TASKS
 from router.errors import NotConnected
 from router.service import running_ingress
 from router.state.store import MemoryRegistry, MemoryStore

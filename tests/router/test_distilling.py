@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from classifiers.line_file import LineFile
 from policies.knowledge import Knowledge
 from policies.records import Record
-from policies.words import Request
+from policies.request import Request
 from router.cli import app
 from router.commands.distill import Collecting, collected, read_prompts
 from router.config.distillation import DistillationSettings

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from engines.registry import Heartbeat
 from policies.keys import Key
-from policies.words import Request
+from policies.request import Request
 from router.cli import app
 from router.evaluation import HOUR_S, LAST, Schedule
 from router.state.redis_client import connect

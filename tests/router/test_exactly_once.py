@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.document import Document
+from policies.event import Event
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.records import Delta
-from policies.words import Event
 from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, RedisStore, connect
 from router.state.store import Changes, Copies, Cursor, Logged, MemoryRegistry, MemoryStore, Restored, Store, StoreError

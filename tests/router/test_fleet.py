@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.registry import Heartbeat
+from policies.choice import Choice, Reason
 from policies.occupancy import Batch
-from policies.words import Choice, Reason, Request
+from policies.request import Request
 from router.state.marks import Mark
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet, Flight

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from engines.registry import Heartbeat
-from policies.words import Choice, Reason, Request
+from policies.choice import Choice, Reason
+from policies.request import Request
 from router.api.deadline import UNBOUNDED, Deadline
 from router.errors import DeadlineExceeded
 from router.observe.telemetry import Telemetry

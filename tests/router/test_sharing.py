@@ -16,10 +16,11 @@ from redis import Redis
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from engines.registry import TRYING_AGAIN, Heartbeat
+from policies.choice import Choice
 from policies.knowledge import Knowledge
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
-from policies.words import Choice, Request
+from policies.request import Request
 from router.config.settings import Settings
 from router.local.embedded_redis import EmbeddedRedis
 from router.observe.telemetry import Telemetry

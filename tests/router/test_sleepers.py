@@ -9,7 +9,8 @@ from engines.pool import PoolSettings, pools_problem
 from engines.registry import Heartbeat
 from policies.document import Document
 from policies.knowledge import Knowledge
-from policies.words import Request, StepTime
+from policies.replica import StepTime
+from policies.request import Request
 from router.observe.telemetry import Telemetry
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.registry import Heartbeat, Registry
+from policies.event import Event
 from policies.records import EMPTY, Delta, Record, Shrink, apply
-from policies.words import Event
 from router.state.redis_registry import RedisRegistry
 from router.state.redis_store import RECORD_EXPIRY_S, Keys, RedisStore, connect
 from router.state.store import Copies, Cursor, LostError, MemoryRegistry, MemoryStore, Restored, Store, StoreError

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from policies.choice import Choice, Reason
 from policies.document import Document
 from policies.knowledge import Knowledge
+from policies.outcome import Outcome
 from policies.policy import POLICIES
-from policies.words import Choice, Outcome, Pool, Reason, Replica, Request
+from policies.replica import Pool, Replica
+from policies.request import Request
 from router.observe.telemetry import Telemetry
 from router.state.redis_store import Keys, RedisStore, connect
 from router.state.store import Cursor, MemoryRegistry, MemoryStore, Store, StoreError

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 
 from policies.document import Document, parse_document
+from policies.event import Event
 from policies.knowledge import Knowledge
-from policies.words import Event
 from router.config.traffic import DecisionSettings
 from router.observe.telemetry import Telemetry
 from router.steering.running import Helm, SteeringStores, helm

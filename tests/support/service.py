@@ -18,7 +18,7 @@ from engines.registry import Heartbeat, Registry
 from engines.simulator.engine import SimulatedEngine
 from engines.simulator.server import SimulatorServer
 from engines.simulator.settings import SimulatorSettings
-from policies.words import TASKS
+from policies.task import TASKS
 from router.admin.wiring import AdminStores
 from router.config.settings import Settings
 from router.ingress import Ingress
