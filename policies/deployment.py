@@ -1,33 +1,46 @@
 """What a deployment has by name, and what a policy names that it has not: allowed, but most often a slip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.document import Document
 from policies.errors import Problem
 from policies.problems import nearest
+from policies.rules import Objective
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Names that requests can have here: tasks of the classifier, pools, served models."""
+    """Names that requests can have here: tasks of the classifier, served models, segments; and pools with the largest
+    k of each (0: vanilla)."""
 
     tasks: Sequence[str]
-    pools: Sequence[str]
+    pools: Mapping[str, int]
     models: Sequence[str]
+    segments: Sequence[str]
+
+    @property
+    def speculative(self) -> tuple[str, ...]:
+        """The pools that speculate."""
+        return tuple(sorted(name for name, k_max in self.pools.items() if k_max))
+
+
+Named = Iterable[tuple[str, str]]
+"""Paths in a document, each with the name that stands there."""
 
 
 def unknown_names(document: Document, deployment: Deployment) -> tuple[Problem, ...]:
     """A warning for each name of a document that the deployment does not have, with the nearest that it has.
 
     Such a policy is valid, for pool, model and a newer classifier may be yet to come. A pool that is not there takes
-    nothing, and a rule on a task or model that no request has never applies.
+    nothing, and a rule on a task, model or segment that no request has never applies.
     """
     found = [
         *_among("task", [(f"tasks.{name}", name) for name in document.tasks], deployment.tasks),
         *_among("task", _named(document, "task"), deployment.tasks),
         *_among("model", _named(document, "model"), deployment.models),
-        *_among("pool", _pools(document), deployment.pools),
+        *_among("pool", _pools(document), tuple(deployment.pools)),
+        *_among("segment", _segments(document), deployment.segments),
     ]
     return tuple(found)
 
@@ -46,7 +59,23 @@ def _pools(document: Document) -> Iterator[tuple[str, str]]:
             yield f"{path}.{j}", name
 
 
-def _among(kind: str, named: Iterator[tuple[str, str]] | list[tuple[str, str]], known: Sequence[str]) -> list[Problem]:
+def _segments(document: Document) -> Iterator[tuple[str, str]]:
+    yield from _named(document, "segment")
+    yield from ((f"windows.{i}.segment", one.segment) for i, one in enumerate(document.windows) if one.segment)
+    yield from ((f"objectives.{segment}", segment) for segment in document.objectives)
+    for path, objective in _objectives(document):
+        yield from ((f"{path}.targets.{segment}", segment) for segment in objective.targets)
+
+
+def _objectives(document: Document) -> Iterator[tuple[str, Objective]]:
+    yield "objective", document.objective
+    yield from ((f"objectives.{segment}", one) for segment, one in document.objectives.items())
+    for i, rule in enumerate(document.rules):
+        if rule.then.objective is not None:
+            yield f"rules.{i}.then.objective", rule.then.objective
+
+
+def _among(kind: str, named: Named, known: Sequence[str]) -> list[Problem]:
     there = tuple(sorted(set(known)))
     message = f"unknown {kind}: this deployment has none of the name"
     return [Problem(path, name, message, there, nearest(name, there)) for path, name in named if name not in there]

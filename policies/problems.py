@@ -17,6 +17,8 @@ Place = tuple[int | str, ...]
 
 SHOWN_CHARS = 80
 
+UNKNOWN_FIELD = "unknown field"
+
 
 def problems_of(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> tuple[Problem, ...]:
     """One problem for each of pydantic's errors."""
@@ -35,7 +37,7 @@ def _problem(schema: Schema, detail: ErrorDetails) -> Problem:
     path = ".".join(str(part) for part in place) or "(document)"
     if detail["type"] == "extra_forbidden":
         allowed = names_at(schema, place[:-1])
-        return Problem(path, value, "unknown field", allowed, nearest(place[-1], allowed))
+        return Problem(path, value, UNKNOWN_FIELD, allowed, nearest(place[-1], allowed))
     said = detail["msg"].removeprefix("Value error, ")
     words = words_at(schema, place)
     shown = repr(value) if len(repr(value)) <= SHOWN_CHARS else f"{repr(value)[:SHOWN_CHARS]}…"

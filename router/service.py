@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 
 from classifiers.label import Classifier
 from engines.pool import PoolSettings
@@ -32,6 +33,7 @@ from router.tasks import kept_current
 from router.traffic.breaker import Tolerance
 from router.traffic.budget import RetryBudget
 from router.traffic.catalogue import catalogue_of
+from router.traffic.deployed import deployed
 from router.traffic.dispatch import Dispatch
 from router.traffic.fleet import Fleet
 from router.traffic.gate import Gate
@@ -83,6 +85,7 @@ async def running_ingress(
         sharing.announce,
         clock_s,
         name,
+        partial(deployed, settings, fleet, classifier.tasks),
     )
     catalogue = catalogue_of(settings.pools, settings.models.aliases, fleet)
     limits = settings.limits

@@ -63,5 +63,6 @@ def vllm_speculative_key(vllm_engines: dict[str, Heartbeat]) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whichever test comes first waits for the service to start, and for the demo pair where it must be trained yet."""
     for item in items:
-        if "vllm_service" in getattr(item, "fixturenames", ()):
+        asks = "vllm_service" in getattr(item, "fixturenames", ())
+        if asks or (item.get_closest_marker("vllm") and not item.get_closest_marker("timeout")):
             item.add_marker(pytest.mark.timeout(1200), append=False)

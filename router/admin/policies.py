@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from policies.deployment import Deployment, unknown_names
+from policies.deployment import Deployment
 from policies.document import Document
 from policies.errors import Problem
+from policies.warnings import warnings_of
 from router.admin.engines import Why
 from router.admin.errors import Changed, Conflict, Invalid, Unavailable, VersionNeeded
 from router.admin.policy_views import (
@@ -41,7 +42,7 @@ ACTIVE = "active"
 
 @dataclass(frozen=True, slots=True)
 class PolicyRoutes:
-    """Policies and their life cycle; `deployment` says what there is of tasks, pools and models now."""
+    """Policies and their life cycle; `deployment` says what there is of tasks, pools, models and segments now."""
 
     steering: Steering
     deployment: Callable[[], Deployment]
@@ -176,9 +177,9 @@ class PolicyRoutes:
         return Said(view_of(one, self._warnings(one.document)), {"etag": f'"{one.etag}"'})
 
     def _warnings(self, written: Written) -> Sequence[Problem]:
-        """Names that this deployment does not have, of a policy that can be read."""
+        """What looks like a slip in a policy that can be read."""
         try:
-            return unknown_names(read(written), self.deployment())
+            return warnings_of(read(written), self.deployment())
         except errors.Invalid:  # it may come from a router of another version
             return ()
 

@@ -113,7 +113,7 @@ class VersionLine:
 class VersionView(VersionLine):
     """One version; `document` is what was set in it, `text` the same as it was typed, empty where it was JSON.
 
-    `warnings` are names in it that this deployment does not have.
+    `warnings` are what looks like a slip in it.
     """
 
     document: Mapping[str, object]
@@ -135,7 +135,8 @@ class Policies:
 class Validation:
     """Whether a policy may be used, and everything that is wrong with it.
 
-    `warnings` are names of tasks, pools and models that this deployment does not have: allowed, most often a slip.
+    `warnings` are allowed, and most often a slip: names and k that this deployment does not have, rules and
+    windows that never decide anything, pools that no request may use.
     """
 
     valid: bool
@@ -145,7 +146,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal(DryRun):
-    """What would change under a version; `warnings` are names in it that this deployment does not have."""
+    """What would change under a version; `warnings` are what looks like a slip in it."""
 
     warnings: list[Problem] = field(default_factory=list)
 

@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from engines.registry import Registry
-from policies.deployment import Deployment
 from policies.knowledge import Knowledge
-from policies.task import OTHER
 from router.access.shared_keys import KeyStore, MemoryKeyStore
 from router.admin.acceptance import AcceptanceRoutes
 from router.admin.api import AdminApi
@@ -30,6 +27,7 @@ from router.state.marks import Marks, MemoryMarks
 from router.state.store import Clock, Store
 from router.steering.running import Helm, SteeringStores, memory_stores
 from router.tasks import Kept
+from router.traffic.deployed import deployed
 from router.traffic.fleet import Fleet
 
 
@@ -76,7 +74,7 @@ def admin_api(watched: Watched, helm: Helm, stores: AdminStores, trend: Trend) -
     name, settings, clock_s = watched.router, watched.settings, watched.clock_s
     reloads = Reloads(settings.pools, watched.fleet, watched.registry)
     parts = (
-        PolicyRoutes(helm.steering, functools.partial(_deployment, watched)),
+        PolicyRoutes(helm.steering, lambda: deployed(settings, watched.fleet, watched.classifier.classifier.tasks)),
         DecisionRoutes(helm.log),
         AcceptanceRoutes(name, watched.knowledge, trend),
         OverviewRoutes(watched.pages, clock_s),
@@ -88,12 +86,3 @@ def admin_api(watched: Watched, helm: Helm, stores: AdminStores, trend: Trend) -
     )
     routes = [route for part in parts for route in part.routes()]
     return AdminApi(routes, settings.limits.body_bytes, settings.limits.body_s)
-
-
-def _deployment(watched: Watched) -> Deployment:
-    """What there is by name: by the settings, and by what engines announce."""
-    pools, beats = watched.settings.pools, watched.fleet.heartbeats()
-    models = [pool.model for pool in pools] + [beat.model for beat in beats]
-    models += [lora for loras in (*(pool.loras for pool in pools), *(beat.loras for beat in beats)) for lora in loras]
-    names = [*(pool.name for pool in pools), *(beat.pool for beat in beats)]
-    return Deployment((*watched.classifier.classifier.tasks, OTHER), names, models)

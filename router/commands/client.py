@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from policies.errors import Problem
+from policies.warnings import said
 from router.config.check import API_KEY, SERVICE_URL
 from router.direct import open_url
 from router.errors import SetupError
@@ -168,12 +170,10 @@ def complain(text: str) -> None:
 
 
 def warn(warnings: list[Row]) -> None:
-    """Names in a policy that the service does not have, in yellow on standard error."""
+    """What looks like a slip in a policy, in yellow on standard error."""
     for one in warnings:
-        hint = f"; did you mean {one['nearest']!r}?" if one["nearest"] else ""
-        there = f" (there are: {', '.join(one['allowed'])})"
-        line = f"warning: {one['path']}: {one['value']!r} is an {one['message']}{hint}{there}"
-        stderr.print(Text(line, style="yellow"), soft_wrap=True)
+        problem = Problem(one["path"], one["value"], one["message"], tuple(one["allowed"]), one["nearest"])
+        stderr.print(Text(f"warning: {said(problem)}", style="yellow"), soft_wrap=True)
 
 
 def tell(text: str) -> None:

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from policies.document import Document
+from policies.errors import Problem
 from policies.steering_diff import differences
+from policies.warnings import warnings_of
 from router.commands.client import (
     DEFAULT_URL,
     OK,
@@ -47,7 +49,7 @@ from router.commands.policy_tables import changes_table, comparison_table
 from router.config.check import SERVICE_URL
 from router.errors import SetupError
 from router.steering.errors import Invalid
-from router.steering.reading import decoded, validate
+from router.steering.reading import decoded, read, validate
 
 app = typer.Typer(no_args_is_help=True, help="Routing policies: write, check, try and put in force.")
 
@@ -62,7 +64,9 @@ def validate_file(
     url: Annotated[
         str,
         typer.Option(
-            "--url", envvar=SERVICE_URL, help="A service whose tasks, pools and models it should name; optional."
+            "--url",
+            envvar=SERVICE_URL,
+            help="A service whose tasks, pools, models and segments it should name; optional.",
         ),
     ] = "",
     key: KeyOption = "",
@@ -71,11 +75,8 @@ def validate_file(
     """Check a policy, without any service unless --url names one; exit code 1 where something is wrong with it."""
     with talking(as_json):
         text = _text(file)
-    problems = [
-        {name: getattr(one, name) for name in ("path", "value", "message", "allowed", "nearest")}
-        for one in validate(text)
-    ]
-    warnings = _warnings(text, url, key) if url and not problems else []
+    problems = [_row(one) for one in validate(text)]
+    warnings = [] if problems else _warnings(text, url, key)
     if as_json:
         print_json({"valid": not problems, "problems": problems, "warnings": warnings})
     else:
@@ -88,13 +89,20 @@ def validate_file(
 
 
 def _warnings(text: str, url: str, key: str) -> list[Row]:
-    """What the service says of its names; where it cannot be asked that is said, and nothing else is wrong with it."""
+    """What looks like a slip in it, by the service's tasks, pools, models and segments too where one is named; where it
+    cannot be asked that is said, and nothing else is wrong with it."""
+    if not url:
+        return [_row(one) for one in warnings_of(read(text))]
     try:
         found: list[Row] = Client(url, key).post("/policies/validate", {"text": text})["warnings"]
     except (Unreachable, Refused, KeyError) as error:
-        complain(f"Its names of tasks, pools and models were not checked: {error}")
-        return []
+        complain(f"Its names of tasks, pools, models and segments were not checked: {error}")
+        return [_row(one) for one in warnings_of(read(text))]
     return found
+
+
+def _row(one: Problem) -> Row:
+    return {name: getattr(one, name) for name in ("path", "value", "message", "allowed", "nearest")}
 
 
 @app.command()

@@ -17,7 +17,7 @@ def dry_run(report: Mapping[str, Any]) -> None:
     """What would have been decided differently."""
     total = report["total"]
     for warning in report.get("warnings") or ():
-        text(f"{warning['path']}: {warning['value']!r} is an {warning['message']}", classes="warn small")
+        text(f"Warning: {warning['path']}: {warning['value']!r}: {warning['message']}", classes="warn small")
     if not report["decisions"]:
         text("No decision was recorded that could be replayed: send some requests first.", classes="quiet")
         _left_out(report)

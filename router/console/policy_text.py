@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from policies.problems import UNKNOWN_FIELD
 from router.console.yaml_places import Place, key_place, place_of
 
 EMPTY = "# A policy: every field is optional. What is not set here has its default.\nversion: 1\n"
@@ -68,9 +69,10 @@ def tooltips(found: Sequence[Found]) -> dict[int, str]:
 def _found(text: str, problem: Mapping[str, Any]) -> Found:
     path, nearest = str(problem["path"]), problem.get("nearest") or ""
     message = str(problem["message"])
-    # What is unknown is a name; everything else is said of a value.
-    place = (key_place(text, path) if message.startswith("unknown") else None) or place_of(text, path)
-    fits = nearest and place.end <= len(text) and not (place.is_key and not message.startswith("unknown"))
+    # What is unknown is a name, which may be a field's or stand where a value does; all else is said of a value.
+    is_name = message == UNKNOWN_FIELD or (message.startswith("unknown") and path.endswith(str(problem["value"])))
+    place = (key_place(text, path) if is_name else None) or place_of(text, path)
+    fits = nearest and place.end <= len(text) and not (place.is_key and not is_name)
     mended = f"{text[: place.start]}{nearest}{text[place.end :]}" if fits else ""
     return Found(path, message, _allowed(problem.get("allowed")), place, nearest, mended)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from policies.deployment import Deployment
 from policies.event import Event
 from policies.knowledge import Knowledge
 from policies.replica import Replica
@@ -22,6 +23,7 @@ from router.steering.decision_log import DecisionLog, DecisionStore, MemoryDecis
 from router.steering.judge import Judge
 from router.steering.pilot import Pilot
 from router.steering.redis_versions import RedisVersionStore
+from router.steering.slips import Slips
 from router.steering.steering import Steering
 from router.steering.store import MemoryVersionStore, VersionStore
 from router.steering.trial_store import MemoryTrialStore, RedisTrialStore, TrialStore
@@ -72,13 +74,20 @@ class Helm:
     witness: Witness
     log: DecisionLog
     judge: Judge
+    slips: Slips
+
+    def look(self) -> None:
+        """Say what looks like a slip in the policy in use, unless that was said."""
+        self.slips.look(self.pilot.version.id, self.pilot.knowledge.document)
 
     async def run(self, every_s: float) -> None:
         """Keep in step until cancelled."""
         task, outage = asyncio.current_task(), Outage()
         while task is not None and not task.cancelling():
             try:
-                if await self.pilot.exchange():
+                followed = await self.pilot.exchange()
+                self.look()
+                if followed:
                     await self.judge.exchange()
                     await self.log.flush()
             except StoreError as error:
@@ -102,8 +111,9 @@ def helm(
     announce: Callable[[Event], None],
     clock_s: Clock,
     name: str,
+    deployment: Callable[[], Deployment],
 ) -> Helm:
-    """A router's part; `announce` takes events for operators."""
+    """A router's part; `announce` takes events for operators, `deployment` says what a policy may name."""
     router = f"{name}-{uuid4().hex[:6]}"
     pilot = Pilot(
         stores.versions, knowledge, telemetry, clock_s, "settings" if policy_file is None else "file", announce
@@ -115,13 +125,15 @@ def helm(
 
     steering = Steering(stores.versions, stores.trials, log, pilot, everyone, router, clock_s, announce)
     witness = Witness(pilot, log, telemetry, clock_s)
-    return Helm(steering, pilot, witness, log, Judge(steering, pilot, stores.trials, router, steering.limits))
+    judge = Judge(steering, pilot, stores.trials, router, steering.limits)
+    return Helm(steering, pilot, witness, log, judge, Slips(deployment))
 
 
 @contextlib.asynccontextmanager
 async def steered(part: Helm, every_s: float) -> AsyncIterator[Helm]:
     """Keep a router in step for as long as the context lasts; what waits to be written is written at its end."""
     await part.pilot.exchange()
+    part.look()
     task = asyncio.create_task(part.run(every_s))
     try:
         yield part

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from deployed import Deployed, deployed
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 BODY_S, CLIENT_S, CONNECTIONS = 1, 3, 400
 SETTINGS = {

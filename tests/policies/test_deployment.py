@@ -3,7 +3,9 @@
 from policies.deployment import Deployment, unknown_names
 from policies.document import parse_document
 
-HERE = Deployment(("sql_generation", "translation", "other"), ("draft", "vanilla"), ("demo", "demo-lora"))
+HERE = Deployment(
+    ("sql_generation", "translation", "other"), {"draft": 4, "vanilla": 0}, ("demo", "demo-lora"), ("default", "batch")
+)
 
 
 def test_each_unknown_name_has_its_path_and_the_nearest_right_one() -> None:

@@ -108,7 +108,10 @@ async def test_a_wrong_policy_is_refused_with_every_problem(desk: Office) -> Non
 
 async def test_a_name_that_is_not_here_is_a_warning(desk: Office) -> None:
     """The policy is valid and kept; whoever validates, saves or rehearses it is told, with the nearest right name."""
-    policy = {"tasks": {"sql_generation": {"pools": ["darft"]}}, "rules": [{"when": {"model": ["demo"]}, "then": {}}]}
+    policy = {
+        "tasks": {"sql_generation": {"pools": ["darft"]}},
+        "rules": [{"when": {"model": ["demo"]}, "then": {"k": 2}}],
+    }
     checked = (await desk.ask("POST", "/policies/validate", {"document": policy})).body
     (warning,) = checked["warnings"]
     assert (checked["valid"], checked["problems"]) == (True, [])

@@ -83,6 +83,16 @@ def test_names_are_checked_where_a_service_is_named(live: Threaded, tmp_path: Pa
     assert "were not checked" in away.stderr
 
 
+def test_what_never_decides_is_said_without_a_service(tmp_path: Path) -> None:
+    """Path, value and why, as warnings: the policy is valid all the same."""
+    file = written(tmp_path, "windows:\n  - {from_hour: 9, to_hour: 9, days: [], k_max: 2}\n")
+    told = offline("policy", "validate", file)
+    assert "is valid" in told.stdout
+    assert "windows.0.days: []: never opens" in told.stderr
+    as_json = said(offline("policy", "validate", file, "--json"))
+    assert [one["path"] for one in as_json["warnings"]] == ["windows.0.days", "windows.0.to_hour"]
+
+
 def test_the_schema_is_one() -> None:
     """An editor can be given it."""
     assert "tasks" in said(offline("policy", "schema"))["properties"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from policies.deployment import Deployment
 from policies.document import Document, parse_document
 from policies.event import Event
 from policies.knowledge import Knowledge
@@ -12,6 +13,8 @@ from router.steering.running import Helm, SteeringStores, helm
 from router.traffic.breaker import Tolerance
 from router.traffic.fleet import Fleet
 
+NOWHERE = Deployment((), {}, (), ())
+
 
 def router_over(
     stores: SteeringStores, events: list[Event] | None = None, policy: Mapping[str, object] | None = None
@@ -20,4 +23,6 @@ def router_over(
     fleet = Fleet(time.time, 5.0, Tolerance(3, 1.0, 60.0))
     told = events if events is not None else []
     knowledge = Knowledge(parse_document(policy) if policy else Document())
-    return helm(stores, DecisionSettings(), None, knowledge, Telemetry(), fleet, told.append, time.time, "r")
+    return helm(
+        stores, DecisionSettings(), None, knowledge, Telemetry(), fleet, told.append, time.time, "r", lambda: NOWHERE
+    )
