@@ -67,7 +67,7 @@ async def _measured(
     tell("measuring step times")
     batches = [batch for batch in PROBED_BATCHES if batch <= max_running]
     # Once where steps are simulated: nothing else on a machine slows these down.
-    rounds = 1 if pool.engine == "simulator" else 2
+    rounds = 1 if pool.engine == "simulator" else 3
     found = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds)
     if not found:
         logger.warning("%s: no step time could be measured; is it started with %s?", turn.name, METRICS_FLAG)

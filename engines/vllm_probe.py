@@ -3,7 +3,7 @@
 import asyncio
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from engines.contract import EngineMetrics
 from engines.http import engine_session
@@ -24,25 +24,36 @@ async def probe(
     model: str,
     k_max: int,
     batches: Sequence[int] = (1, 4),
-    steps: int = 12,
-    rounds: int = 2,
+    steps: int = 8,
+    rounds: int = 3,
 ) -> tuple[StepTime, ...]:
     """Milliseconds per verify step for each batch size and k (0 alone where `k_max` is 0), fastest of `rounds`.
 
-    The fastest, because whatever else the machine does can only slow a step down. A point is left out where the
-    drafter found nothing to propose in most steps (n-gram). Raises aiohttp.ClientError or TimeoutError.
+    The fastest, because whatever else the machine does can only slow a step down; in rounds over all points, because
+    what slows it for a second or two would else meet all measurements of one. A point is left out where the drafter
+    found nothing to propose in most steps (n-gram). Raises aiohttp.ClientError or TimeoutError.
     """
     async with engine_session(LIMIT_S) as session:
         complete = Completer(session, url, api_key, model)
         tokens_per_step = await _warm_up(complete, k_max)
-        points = []
-        for k in _measured_ks(k_max):
+
+        async def measure(batch: int, k: int) -> float | None:
             tokens = 1 + math.ceil(steps * min(tokens_per_step, k + 1))
-            for batch in batches:
-                times = [await _step_ms(complete, batch, k, tokens) for _ in range(rounds)]
-                if measured := [ms for ms in times if ms is not None]:
-                    points.append(StepTime(batch=batch, k=k, step_ms=min(measured)))
-    return tuple(points)
+            return await _step_ms(complete, batch, k, tokens)
+
+        return await fastest([(batch, k) for k in _measured_ks(k_max) for batch in batches], rounds, measure)
+
+
+async def fastest(
+    points: Sequence[tuple[int, int]], rounds: int, measure: Callable[[int, int], Awaitable[float | None]]
+) -> tuple[StepTime, ...]:
+    """The least of `rounds` measurements of each (batch, k), taken in turn; without those that were never one."""
+    least: dict[tuple[int, int], float] = {}
+    for _ in range(rounds):
+        for point in points:
+            if (ms := await measure(*point)) is not None:
+                least[point] = min(ms, least.get(point, ms))
+    return tuple(StepTime(batch=batch, k=k, step_ms=least[batch, k]) for batch, k in points if (batch, k) in least)
 
 
 def step_ms(metrics: EngineMetrics, k: int) -> float | None:

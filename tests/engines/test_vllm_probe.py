@@ -3,7 +3,7 @@
 import pytest
 
 from engines.contract import EngineMetrics, VerifySteps
-from engines.vllm_probe import _measured_ks, step_ms
+from engines.vllm_probe import _measured_ks, fastest, step_ms
 
 
 def metrics(tokens: int, generation_ms: float, accepted: list[int] | None, k: int = 2) -> EngineMetrics:
@@ -35,3 +35,28 @@ def test_many_values_of_k_are_thinned_out() -> None:
     assert _measured_ks(0) == [0]
     assert _measured_ks(4) == [0, 1, 2, 3, 4]
     assert _measured_ks(16) == [0, 3, 6, 10, 13, 16]
+
+
+@pytest.mark.parametrize("stall", range(0, 20, 3))
+async def test_a_machine_that_is_busy_for_a_while_spoils_no_point(stall: int) -> None:
+    """Ten points are measured in three rounds; during any nine measurements in a row all take twice as long."""
+    points = [(batch, k) for k in range(5) for batch in (1, 4)]
+    taken = 0
+
+    async def measure(batch: int, k: int) -> float | None:
+        nonlocal taken
+        taken += 1
+        return (10.0 + batch + k) * (2 if stall < taken <= stall + 9 else 1)
+
+    found = await fastest(points, 3, measure)
+    assert {(point.batch, point.k): point.step_ms for point in found} == {(b, k): 10.0 + b + k for b, k in points}
+
+
+async def test_a_point_that_never_drafted_is_left_out() -> None:
+    """And one that did so once is kept."""
+    answers = iter([None, 8.0, None, None, None, 9.0])
+
+    async def measure(batch: int, k: int) -> float | None:
+        return next(answers)
+
+    assert [(point.k, point.step_ms) for point in await fastest([(1, 1), (1, 2)], 3, measure)] == [(2, 8.0)]
