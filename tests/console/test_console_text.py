@@ -40,6 +40,14 @@ def test_a_warning_is_marked_otherwise_and_mended_likewise() -> None:
     assert [mark["class"] for mark in decorations(found_in(TEXT, problems(TEXT)))] == ["cm-wrong"]
 
 
+def test_a_name_that_is_a_value_is_mended_as_one() -> None:
+    """The field that holds it keeps its own name."""
+    text = "windows:\n  - {segment: bacth, k_max: 1}\n"
+    warning = {"path": "windows.0.segment", "value": "bacth", "message": "unknown segment", "nearest": "batch"}
+    (one,) = found_in(text, [], [warning])
+    assert one.mended == "windows:\n  - {segment: batch, k_max: 1}\n"
+
+
 @pytest.mark.parametrize(
     ("path", "said", "line"),
     [

@@ -106,6 +106,17 @@ async def test_a_wrong_policy_is_refused_with_every_problem(desk: Office) -> Non
     assert both.status == 400
 
 
+async def test_what_looks_like_a_slip_is_a_warning(desk: Office) -> None:
+    """A k that no pool takes and a segment that limits.segments does not have, with what there is."""
+    policy = {"rules": [{"when": {"segment": ["defautl"]}, "then": {"k": 31}}]}
+    checked = (await desk.ask("POST", "/policies/validate", {"document": policy})).body
+    warned = {one["path"]: one for one in checked["warnings"]}
+    assert checked["valid"] is True
+    assert set(warned) == {"rules.0.when.segment.0", "rules.0.then.k"}
+    assert warned["rules.0.when.segment.0"]["nearest"] == "default"
+    assert warned["rules.0.then.k"]["nearest"] in warned["rules.0.then.k"]["message"]
+
+
 async def test_a_name_that_is_not_here_is_a_warning(desk: Office) -> None:
     """The policy is valid and kept; whoever validates, saves or rehearses it is told, with the nearest right name."""
     policy = {
