@@ -53,6 +53,7 @@ def main(
     engine: Annotated[EngineChoice, typer.Option(help="Real vLLM, or the simulator.")] = EngineChoice.VLLM,
     model: Annotated[str | None, typer.Option(help="Your own model in place of the demo pair.")] = None,
     draft: Annotated[str | None, typer.Option(help="Its drafter; n-gram speculation unless set.")] = None,
+    k_max: Annotated[int, typer.Option(help="Most drafts per step that the speculative pool allows.")] = 4,
     prompts: Annotated[str, typer.Option(help='"demo", "own", or JSON lines of {"task", "prompt"}.')] = AUTO,
     max_tokens: Annotated[int, typer.Option(help="Longest answer to prompts that are not the demo's.")] = 256,
     json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
@@ -62,9 +63,9 @@ def main(
     """Compare the arms on the demo pair, or on your own, at each load and print them side by side."""
     count = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     degrees = [float(t) for t in temperatures.split(",")]
-    chosen, wanted = _arms(arms), _loads(loads)
+    chosen, wanted = _arms(arms, k_max), _loads(loads)
     engines = 1 if all(load.alone for load in wanted) else 2
-    began, settings = provenance(), _settings(engine, model, draft, engines)
+    began, settings = provenance(), _settings(engine, model, draft, engines, k_max)
     examples = _examples(prompts, settings.pools[0].model, max_tokens)
     shots = list(plan(examples, count, degrees, seed, workload))
     build_demo(settings)
@@ -92,10 +93,12 @@ def main(
             console.print(str(file), highlight=False)
 
 
-def _arms(names: str) -> dict[str, Arm]:
-    wanted = list(ARMS) if names == "all" else [name.strip() for name in names.split(",")]
-    if unknown := [name for name in wanted if name not in ARMS]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(ARMS)}", param_hint="--arms")
+def _arms(names: str, k_max: int) -> dict[str, Arm]:
+    able = [name for name, arm in ARMS.items() if arm.k <= k_max]
+    wanted = able if names == "all" else [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in able]:
+        message = f"{unknown[0]!r} is none of {', '.join(able)}, which --k-max {k_max} allows"
+        raise typer.BadParameter(message, param_hint="--arms")
     return {name: ARMS[name] for name in wanted}
 
 
@@ -116,12 +119,14 @@ def _examples(prompts: str, model: str, max_tokens: int) -> Sequence[ExampleRequ
     return [ExampleRequest(task, text, max_tokens) for task, texts in found.items() for text in texts]
 
 
-def _settings(engine: EngineChoice, model: str | None, draft: str | None, engines: int) -> Settings:
+def _settings(engine: EngineChoice, model: str | None, draft: str | None, engines: int, k_max: int) -> Settings:
     try:
         settings = local_settings(None, engine, model, draft, free_port())
     except SetupError as error:
         raise typer.BadParameter(str(error), param_hint="--draft") from None
-    pools = tuple(pool.model_copy(update={"replicas": engines}) for pool in settings.pools)
+    pools = tuple(
+        pool.model_copy(update={"replicas": engines, "k_max": k_max if pool.k_max else 0}) for pool in settings.pools
+    )
     return settings.model_copy(update={"pools": pools})
 
 

@@ -34,7 +34,7 @@ class Arm:
     """A policy and the pools that a team with that policy would run; `labelled` sends each prompt's task along.
 
     An arm with one pool has two engines of it where an arm with both pools has one of each. A `warm` arm has answered
-    other prompts of the workload before the first one that counts.
+    other prompts of the workload before the first one that counts. `k` is the k_max that its pools must have.
     """
 
     name: str
@@ -42,11 +42,16 @@ class Arm:
     pools: tuple[Role, ...] = ("vanilla", "speculative")
     labelled: bool = False
     warm: bool = False
+    k: int = 0
 
 
 def _fixed_k(k: int) -> Document:
     rule = {"name": f"k={k}", "then": {"k": {"min": k, "max": k}}}
     return Document.model_validate({"policy": "always_speculative", "rules": [rule]})
+
+
+def _threshold(k: int) -> Document:
+    return Document.model_validate({"policy": "article_threshold", "article": {"k": k}})
 
 
 VANILLA, FIXED = "always vanilla", "always k=4"
@@ -55,9 +60,10 @@ ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(VANILLA, Document(policy="always_vanilla"), ("vanilla",)),
-        Arm(FIXED, _fixed_k(4), ("speculative",)),
-        *(Arm(f"always k={k}", _fixed_k(k), ("speculative",)) for k in (1, 2, 3)),
-        Arm("article threshold", Document(policy="article_threshold")),
+        Arm(FIXED, _fixed_k(4), ("speculative",), k=4),
+        *(Arm(f"always k={k}", _fixed_k(k), ("speculative",), k=k) for k in (1, 2, 3, 6, 8)),
+        Arm("article threshold", Document(policy="article_threshold"), k=4),
+        *(Arm(f"article threshold k={k}", _threshold(k), k=k) for k in (6, 8)),
         Arm("batch schedule", Document(policy="batch_schedule"), ("speculative",)),
         Arm(OURS, Document()),
         Arm(f"{OURS} with given tasks", Document(), labelled=True),

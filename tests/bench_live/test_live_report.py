@@ -277,6 +277,7 @@ def test_a_worn_copy_differs_in_its_layers_alone(tmp_path: Path) -> None:
         (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--model", "org/model", "--workload", "collapse"], "needs the demo pair"),
         (["--arms", "best of all"], "'best of all'"),
+        (["--arms", "always k=8"], "which --k-max 4 allows"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_starts(options: list[str], named: str) -> None:
