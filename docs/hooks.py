@@ -13,8 +13,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from policies.document import Document
+from router.config.kinds import kind_of
 from router.config.settings import Settings
 from router.openapi import openapi_document
 
@@ -82,7 +84,7 @@ def _models(root: type[BaseModel]) -> Iterator[str]:
             waiting += [found for found in inner if found not in seen]
             seen |= set(inner)
             default = "required" if info.is_required() else f"`{_brief(info.get_default(call_default_factory=True))}`"
-            yield f"| `{name}` | {_type(info.annotation)} | {default} | {' '.join((info.description or '').split())} |"
+            yield f"| `{name}` | {_type(info)} | {default} | {' '.join((info.description or '').split())} |"
         yield ""
 
 
@@ -93,14 +95,13 @@ def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _inside(argument)
 
 
-def _type(annotation: Any) -> str:
+def _type(info: FieldInfo) -> str:
+    annotation = info.annotation
     found = list(_inside(annotation))
     if found:
         links = ", ".join(f"[{model.__name__}](#{model.__name__.lower()})" for model in found)
         return links if annotation in found else f"{_outer(annotation)} of {links}"
-    text = str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
-    text = re.sub(r"(typing|pydantic[.\w]*|pathlib|collections\.abc)\.", "", text)
-    return f"`{text}`".replace("|", "or")
+    return f"`{kind_of(info)}`".replace("|", "\\|")
 
 
 def _outer(annotation: Any) -> str:

@@ -25,7 +25,8 @@ from router.access.redis_door import RedisKeyStore, RedisUsageStore
 from router.admin.redis_trend import RedisTrend
 from router.admin.wiring import AdminStores
 from router.collecting import search_seldom
-from router.config.settings import EMBEDDED, RedisSettings, Settings, refuse_unknown_variables
+from router.config.load import refuse_unknown_variables
+from router.config.settings import EMBEDDED, RedisSettings, Settings
 from router.data_path import slower_path
 from router.errors import SetupError
 from router.observe.logs import configure_logging

@@ -29,9 +29,9 @@ from router.commands.plan import plan
 from router.commands.policy import app as policy_commands
 from router.commands.preflight import preflight
 from router.commands.top import top
-from router.config.masking import shown
-from router.config.page import settings_table
-from router.config.settings import Settings, demo_pools, load_settings, pair_of_pools
+from router.config.load import load_settings
+from router.config.page import listed, settings_table
+from router.config.settings import Settings, demo_pools, pair_of_pools
 from router.console.place import own_place
 from router.errors import SetupError
 from router.version import VERSION
@@ -102,15 +102,16 @@ def serve(
 
 @app.command("settings")
 def show_settings(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print every setting: its path, its value here, its default and what it means."""
+    """Print every setting: its value here and where that comes from, its default, its type and what it means."""
     try:
         settings = load_settings(config)
     except SetupError as error:
         raise refused(error) from None
     if as_json:
-        sys.stdout.write(orjson.dumps(shown(settings), option=orjson.OPT_INDENT_2).decode() + "\n")
+        said = orjson.dumps({"settings": listed(settings)}, option=orjson.OPT_INDENT_2).decode()
+        sys.stdout.write(f"{said}\n")
     else:
-        stdout.print(settings_table(settings))
+        stdout.print(settings_table(settings, stdout.width))
 
 
 @app.command("calibrate")
@@ -158,7 +159,10 @@ def local_settings(
         pools = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
     if port is not None:
         listen = listen.model_copy(update={"port": port})
-    return settings.model_copy(update={"pools": pools, "listen": listen})
+    told = {
+        name: value for name, value in (("pools", pools), ("listen", listen)) if value is not getattr(settings, name)
+    }
+    return settings.overridden(**told)
 
 
 def own_pools(model: str | None, draft: str | None) -> tuple[PoolSettings, ...]:

@@ -15,7 +15,8 @@ from router.access.guard import Guard
 from router.access.shared_keys import MemoryKeyStore
 from router.access.usage import MemoryUsageStore
 from router.collecting import search_seldom
-from router.config.settings import Settings, load_settings
+from router.config.load import load_settings
+from router.config.settings import Settings
 from router.service import Application, running_ingress
 from router.state.store import MemoryRegistry, MemoryStore
 from router.tasks import load_classifier

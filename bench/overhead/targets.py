@@ -17,7 +17,7 @@ from bench.overhead.measure import INSTANT, PACED, Target
 from bench.processes import haproxies, router_processes, simulators
 from engines.child import die_with_parent
 from router.access.keys import hash_of
-from router.config.settings import load_settings
+from router.config.load import load_settings
 from router.local.service import LocalService
 
 START_LIMIT_S = 60.0

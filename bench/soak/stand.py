@@ -17,7 +17,7 @@ from bench.processes import router_processes
 from bench.soak.engine import PLACES
 from engines.child import die_with_parent
 from engines.ports import free_port
-from router.config.settings import load_settings
+from router.config.load import load_settings
 from router.local.embedded_redis import EmbeddedRedis
 from router.local.service import LocalService
 

@@ -9,7 +9,8 @@ from router.config.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SettingsTable:
-    """Every setting: its path, its value here as text (secrets are stars), its default, what it means."""
+    """Every setting: its path, its value here as text (secrets are stars) and where that comes from, its default, type,
+    variable, and what it means."""
 
     settings: list[Row]
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from router.commands.client import DEFAULT_URL, KeyOption, UrlOption
-from router.config.settings import load_settings
+from router.config.load import load_settings
 from router.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)

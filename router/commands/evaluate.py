@@ -24,8 +24,8 @@ from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables
 from router.commands.evaluation_store import Identity, find_engine, store_samples
 from router.config.check import ENGINE_KEY, OTHER_KEY, VANILLA_KEY
+from router.config.load import load_settings
 from router.config.masking import masked_command
-from router.config.settings import load_settings
 from router.errors import SetupError
 from router.evaluation import fingerprint
 from router.probe_prompts import probe_prompts

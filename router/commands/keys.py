@@ -17,7 +17,7 @@ from rich.text import Text
 
 from router.access.key_places import KeyPlace, NoSuchKey, place_of
 from router.access.keys import Key, KeyLimits, WeakKey, check_strength, hash_of, new_key, rotated
-from router.config.settings import load_settings
+from router.config.load import load_settings
 from router.errors import SetupError
 from router.roles import Role
 

@@ -21,7 +21,7 @@ from engines.preflight.errors import PreflightError
 from engines.preflight.starting import StartCheck, check_pool
 from router.commands.preflight import UNFIT, USAGE_ERROR, size_bytes
 from router.config.check import API_KEY
-from router.config.settings import load_settings
+from router.config.load import load_settings
 from router.direct import open_url
 from router.errors import SetupError
 

@@ -6,24 +6,20 @@ over both. A variable that is no setting is refused, but for ALPHAROUTE_CACHE an
 where they are used.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import yaml
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engines.pool import DEMO, Part, PoolSettings, pools_problem
 from policies.document import Document
 from router.config.auth import AdminSettings, AuthSettings, ConsoleSettings
-from router.config.check import problem, unknown_variables
 from router.config.distillation import DistillationSettings
 from router.config.evaluation import EvaluationSettings
+from router.config.origins import Origin, Origins
 from router.config.redis_url import parse_address
 from router.config.traffic import DecisionSettings, LogSettings, QueueSettings, ResilienceSettings, TracingSettings
-from router.errors import SetupError
 
 EMBEDDED = "embedded"
 
@@ -240,6 +236,24 @@ class Settings(BaseSettings):
         default=None, description="A file of its own for the policy, in place of `policy`; watched for changes."
     )
 
+    _origins: Origins = PrivateAttr(default=Origins())
+
+    @property
+    def origins(self) -> Origins:
+        """Where values come from that are not defaults, as far as that is known."""
+        return self._origins
+
+    def coming_from(self, origins: Origins) -> Self:
+        """A copy that knows where its values come from."""
+        found = self.model_copy()
+        found._origins = origins
+        return found
+
+    def overridden(self, **chosen: object) -> Self:
+        """A copy with these fields, as options of the command line set them."""
+        found = self.model_copy(update=chosen)
+        return found.coming_from(self._origins.over(dict.fromkeys(chosen, Origin.COMMAND_LINE)))
+
     @model_validator(mode="after")
     def _one_policy(self) -> Self:
         if self.policy_file is not None and self.policy != Document():
@@ -273,57 +287,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over what a file gave."""
         return env_settings, init_settings
-
-
-def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a YAML file (defaults without one), over it the environment, over both the `overrides` by field.
-
-    Raises SetupError with one line per problem: path, value, what is allowed.
-    """
-    data = _read(file) if file is not None else {}
-    where = f" in {file}" if file else ""
-    refuse_unknown_variables()
-    try:
-        settings = Settings(**data)
-        chosen = {name: _checked(name, value) for name, value in (overrides or {}).items()}
-    except ValidationError as error:
-        problems = "\n".join(f"  {problem(Settings, detail)}" for detail in error.errors())
-        raise SetupError(f"The settings{where} are wrong:\n{problems}") from None
-    except SettingsError as error:  # a variable that must hold JSON and does not
-        raise SetupError(f"The settings are wrong:\n  {error}") from None
-    return settings.model_copy(update=chosen)
-
-
-def _checked(name: str, value: object) -> object:
-    annotation: Any = Settings.model_fields[name].annotation
-    return TypeAdapter[object](annotation).validate_python(value)
-
-
-def refuse_unknown_variables() -> None:
-    """Raise SetupError where the environment holds ALPHAROUTE_ variables that are no settings."""
-    if unknown := unknown_variables(Settings, os.environ):
-        raise SetupError("The environment is wrong:\n" + "\n".join(f"  {line}" for line in unknown))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise SetupError(f"The settings file {str(file)!r} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SetupError(f"The settings file {str(file)!r} is not YAML: it is not UTF-8") from None
-    except yaml.YAMLError as error:
-        raise SetupError(f"The settings file {str(file)!r} is not YAML{_where_wrong(error)}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise SetupError(f"The settings file {str(file)!r} must hold a mapping, it holds a {type(data).__name__}")
-    if odd := [key for key in data if not isinstance(key, str)]:
-        raise SetupError(f"The settings file {str(file)!r} must have names as keys, not {odd[0]!r}")
-    return data
-
-
-def _where_wrong(error: yaml.YAMLError) -> str:
-    """The place alone: YAML's own message quotes the line, which may hold a password."""
-    mark = getattr(error, "problem_mark", None)
-    return f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""

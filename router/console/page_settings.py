@@ -44,7 +44,7 @@ def row_of(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "path": one["path"],
         "value": one["value"] or "–",
-        "changed": "set" if changed else "",
+        "changed": (one["origin"] if one["origin"] != "default" else "set") if changed else "",
         "changed_kind": "blue",
         "default": one["default"] or "–",
         "about": one["about"],

@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from policies.choice import Reason
+from router.config.page import listed
 from router.config.settings import Settings
 from router.observe.telemetry import Telemetry
 
@@ -31,6 +33,24 @@ def test_every_setting_is_on_its_page(site: Path) -> None:
     page = (site / "reference/settings.html").read_text()
     assert [name for name in Settings.model_fields if f"<code>{name}</code>" not in page] == []
     assert "heartbeat_ttl_s" in page
+
+
+def test_every_setting_has_its_meaning_and_type_there(site: Path) -> None:
+    """The same words as `alpharoute settings` has, whatever the page makes of quotes and stars."""
+    page = (site / "reference/settings.html").read_text()
+    written = _letters(unescape(re.sub(r"<[^>]+>", "", page)))
+    settings = listed(Settings())
+    assert [one.path for one in settings if not one.about or _letters(one.about) not in written] == []
+    plain = [one for one in settings if not MODEL.search(one.type)]  # the others are links
+    assert len(plain) > 100
+    assert [one.path for one in plain if _letters(one.type) not in written] == []
+
+
+MODEL = re.compile(r" to [A-Z][a-z]+")
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def test_every_metric_and_every_reason_is_explained(site: Path) -> None:

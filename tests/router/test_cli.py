@@ -21,7 +21,18 @@ run = CliRunner().invoke
 def test_settings_are_printed() -> None:
     """As a table, and as JSON that another tool can read."""
     assert "listen.port" in run(app, ["settings"]).stdout
-    assert json.loads(run(app, ["settings", "--json"]).stdout)["listen"]["port"] == 8000
+    said = json.loads(run(app, ["settings", "--json"]).stdout)["settings"]
+    (port,) = (one for one in said if one["path"] == "listen.port")
+    assert port == {
+        "path": "listen.port",
+        "value": 8000,
+        "default": 8000,
+        "type": "whole number from 1 to 65535",
+        "origin": "default",
+        "variable": "ALPHAROUTE_LISTEN__PORT",
+        "about": "Port of the API.",
+        "required": False,
+    }
 
 
 def test_a_wrong_file_ends_with_2() -> None:

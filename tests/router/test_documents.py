@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router.config.settings import load_settings
+from router.config.load import load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*/README.md")])

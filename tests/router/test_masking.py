@@ -12,9 +12,10 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from router.cli import app
+from router.config.load import load_settings
 from router.config.masking import masked, masked_url, shown
 from router.config.page import rows
-from router.config.settings import Settings, load_settings
+from router.config.settings import Settings
 from router.errors import SetupError
 
 PASSWORDS = st.text(

@@ -1,14 +1,23 @@
 """Settings: one file and the environment, every mistake named."""
 
 import json
+import pickle
+import re
+from io import StringIO
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field, create_model
+from rich.console import Console
 
 from router.api.head import segment
 from router.cli import EngineChoice, local_settings
-from router.config.page import rows
-from router.config.settings import Limits, Settings, load_settings
+from router.config.kinds import kind_of
+from router.config.load import load_settings
+from router.config.origins import Origins
+from router.config.page import rows, settings_table
+from router.config.settings import Limits, Settings
 from router.errors import SetupError
 
 
@@ -58,6 +67,79 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     """Not a traceback: the path and the system's reason."""
     with pytest.raises(SetupError, match=r"none\.yaml.*No such file"):
         load_settings(tmp_path / "none.yaml")
+
+
+FILE = """
+listen: {port: 9000}
+router: {sync_s: 0.5, retries: 1}
+limits: {segments: [batch]}
+pools: [{name: one}, {name: two, method: ngram, k_max: 3}]
+policy: {tasks: {other: {k: 2}}, rules: [{then: {k: 3}}]}
+"""
+
+
+def test_each_value_tells_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment over the file; of what a section leaves out, the default."""
+    monkeypatch.setenv("ALPHAROUTE_ROUTER__SYNC_S", "0.3")
+    monkeypatch.setenv("ALPHAROUTE_LIMITS__SEGMENTS", '["chat"]')
+    settings = load_settings(_file(tmp_path, FILE), {"redis": {"url": "redis://h/0"}})
+    told = {row.path: row.origin for row in rows(settings)}
+    expected = {
+        "listen.port": "file",
+        "listen.host": "default",
+        "router.sync_s": "environment",
+        "router.retries": "file",
+        "limits.segments": "environment",
+        "redis.url": "command line",
+        "redis.prefix": "default",
+        "pools[0].name": "file",
+        "pools[1].k_max": "file",
+        "pools[1].replicas": "default",
+        "policy.tasks": "file",
+        "policy.rules[0].then.k.min": "file",
+        "policy.kill_switch": "default",
+    }
+    assert {path: told[path] for path in expected} == expected
+
+
+def test_pools_of_the_environment_leave_nothing_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is replaced as a whole, and so is what is said of it."""
+    monkeypatch.setenv("ALPHAROUTE_POOLS", '[{"name": "a"}, {"name": "b"}]')
+    told = {row.path: row.origin for row in rows(load_settings(_file(tmp_path, FILE)))}
+    assert (told["pools[1].name"], told["pools[1].k_max"]) == ("environment", "default")
+
+
+def test_where_values_come_from_reaches_the_routers() -> None:
+    """Ray Serve hands settings on as a pickle."""
+    settings = load_settings(None, {"listen": {"port": 1234}})
+    assert pickle.loads(pickle.dumps(settings)).origins == settings.origins != Origins()
+
+
+def test_the_table_is_grouped_and_leaves_room_on_a_narrow_screen() -> None:
+    """Each section under its name and meaning, with the types where there is room for them."""
+    for columns, has_types in ((200, True), (100, False)):
+        console = Console(width=columns, file=StringIO(), record=True)
+        console.print(settings_table(Settings(), columns))
+        said = console.export_text()
+        assert re.search(r"│ router +│ .*The router", said)
+        assert ("whole number" in said) is has_types
+        assert all(row.path in said for row in rows(Settings()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Annotated[int, Field(ge=1, lt=9)], "whole number from 1 below 9"),
+        (Annotated[float, Field(gt=0)] | None, "number above 0 or unset"),
+        (dict[str, tuple[Path, ...]], "mapping of text to list of path"),
+        (Literal["a", "b"] | None, "one of a, b or unset"),
+        (frozenset[str], "list of text"),
+        (Limits, "Limits"),
+    ],
+)
+def test_types_are_told_in_words(kind: Any, said: str) -> None:
+    """As an operator reads them, with their bounds."""
+    assert kind_of(create_model("Some", one=(kind, None)).model_fields["one"]) == said
 
 
 def test_every_setting_is_listed_with_its_meaning() -> None:

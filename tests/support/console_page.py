@@ -196,9 +196,15 @@ def drift(minutes_ago: float, task: str = "task-07") -> dict[str, Any]:
 
 def _settings() -> list[dict[str, str]]:
     return [
-        {"path": "redis.url", "value": "********", "default": "********", "about": "Where Redis is."},
-        {"path": "redis.password", "value": "********", "default": "", "about": "Its password."},
-        {"path": "router.sync_s", "value": "0.2", "default": "0.2", "about": "How often routers exchange."},
+        {"path": "redis.url", "value": "********", "default": "********", "about": "Where Redis is.", "origin": "file"},
+        {"path": "redis.password", "value": "********", "default": "", "about": "Its password.", "origin": "default"},
+        {
+            "path": "router.sync_s",
+            "value": "0.2",
+            "default": "0.2",
+            "about": "How often routers exchange.",
+            "origin": "default",
+        },
     ]
 
 
