@@ -6,7 +6,7 @@ RequestError                 an answer for the client, in OpenAI's error shape
 ├── NotFound          404    unknown route or model
 ├── MethodNotAllowed  405
 ├── RequestTimeout    408    the body did not arrive in time
-├── TooLarge          413    the body is over `limits.body_bytes`
+├── TooLarge          413    the body is over `limits.body_bytes`, `body_fields` or `body_items`
 ├── Unsupported       415    the body is not JSON by its content type
 ├── Overloaded        429    the pool and the queue before it are full
 ├── Unexpected        500    a fault of the router's own

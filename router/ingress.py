@@ -19,6 +19,7 @@ from router.api import head
 from router.api.body_room import BodyRoom, BodyShare
 from router.api.capping import capped
 from router.api.deadline import deadline
+from router.api.density import check_density
 from router.api.http import (
     ClientGone,
     Connected,
@@ -55,7 +56,7 @@ CHARS_PER_TOKEN = 4
 """Characters of a token in English text, roughly: prompt lengths are estimates, only their order matters."""
 
 ON_THE_LOOP_BYTES = 256 * 1024
-"""One string of this size is read in 0.1 ms, a hundred thousand token ids in 1 ms, 65,000 lists in 8 ms."""
+"""One string of this size is read in 0.1 ms, a hundred thousand token ids in 1 ms, 65,000 lists in 4 ms."""
 
 T = TypeVar("T")
 
@@ -199,7 +200,9 @@ class Ingress:
 
     async def _body(self, headers: dict[str, str], receive: Receive, share: BodyShare) -> bytes:
         limits = self.limits
-        return await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s, share=share)
+        raw = await read_body(headers, receive, limit_bytes=limits.body_bytes, limit_s=limits.body_s, share=share)
+        check_density(raw, limits.body_fields, limits.body_items)
+        return raw
 
     async def _administer(
         self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, visit: Visit

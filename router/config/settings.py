@@ -109,6 +109,12 @@ class Limits(Part):
         ge=1024,
         description="Bodies above 64 KiB that one router holds at a time; one of the largest size always fits.",
     )
+    body_fields: int = Field(
+        default=65_536, ge=1024, description="Most lists, objects and fields in a body's JSON; texts do not count."
+    )
+    body_items: int = Field(
+        default=262_144, ge=1024, description="Most items in all of a body's lists and objects, token ids for one."
+    )
     body_s: float = Field(default=30.0, gt=0, description="Longest wait for a request's body.")
     connect_s: float = Field(default=2.0, gt=0, description="Longest wait for a connection to an engine.")
     first_byte_s: float = Field(

@@ -124,7 +124,8 @@ ANSWERED = {
     "another host's address": (_get(b"http://evil.example/v1/models", ends=(b"host: evil.example", ENDS[1])), 403),
     "forwarded by nobody": (_get(b"/v1/models", b"x-forwarded-host: evil.example", b"forwarded: host=evil"), 200),
     "many headers": (_get(b"/health", *(b"x-%d: a" % i for i in range(99))), 431),
-    "nested deeply": (_post(body=b"[" * 100_000), 400),
+    "nested deeply": (_post(body=b"[" * 50_000), 400),
+    "a million lists": (_post(body=b"[" + b"[]," * 1_000_000 + b"1]"), 413),
 }
 
 
