@@ -1,9 +1,13 @@
 """The program that stands in for HAProxy: side ports on loopback, everything else as Ray Serve wrote it."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -98,6 +102,74 @@ def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
             assert _answer(port, head).startswith(b"HTTP/1.1 408")
         finally:
             running.terminate()
+
+
+BEHIND = """defaults
+    mode http
+    timeout client 5s
+    timeout connect 5s
+    timeout server 1s
+    errorfile 502 /tmp/500.http
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    use_backend none if {{ path /none }}
+    default_backend one
+backend none
+    server gone 127.0.0.1:{nobody}
+backend one
+    server one 127.0.0.1:{behind}
+"""
+
+PLAIN = b"HTTP/1.1 %d Oops\r\ncontent-type: text/plain\r\ncontent-length: 4\r\nconnection: close\r\n\r\nOops"
+ANSWERS = {b"/breaks": b"", b"/fails": PLAIN % 500, b"/away": PLAIN % 503}
+"""What the server behind says, by path, before it closes; of any other path it says nothing, and does not close."""
+
+
+class _Behind(socketserver.BaseRequestHandler):
+    """What stands behind HAProxy: it answers as `ANSWERS` has it."""
+
+    def handle(self) -> None:
+        """One connection."""
+        path = self.request.recv(65536).split(b" ")[1]
+        if path in ANSWERS:
+            self.request.sendall(ANSWERS[path])
+        else:
+            self.request.recv(1)  # until HAProxy has had enough
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/none", 503, "no_router"),
+        ("/breaks", 502, "router_lost"),
+        ("/silent", 504, "router_timeout"),
+        ("/fails", 500, "internal_error"),
+        ("/away", 503, "no_router"),
+        ("/-/routes", 404, "unknown_route"),
+    ],
+)
+def test_what_never_reaches_a_router_is_answered_as_a_router_does(
+    tmp_path: Path, path: str, status: int, code: str
+) -> None:
+    """Real HAProxy says OpenAI's error in JSON, and when to come back; what Ray Serve has it say is not kept."""
+    port, configuration = free_port(), tmp_path / "haproxy.cfg"
+    program = write_guarded_haproxy(tmp_path)
+    assert program is not None
+    with contextlib.ExitStack() as running:
+        behind = running.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Behind))
+        running.callback(behind.shutdown)
+        threading.Thread(target=behind.serve_forever, args=(0.05,), daemon=True).start()
+        configuration.write_text(BEHIND.format(port=port, nobody=free_port(), behind=behind.server_address[1]))
+        haproxy = running.enter_context(
+            subprocess.Popen([program, "-db", "-f", configuration], stderr=subprocess.DEVNULL)
+        )
+        running.callback(haproxy.terminate)
+        said = _answer(port, b"GET %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path.encode())
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/json" in head.lower()
+    assert (b"retry-after: 1" in head.lower()) == (code in ("no_router", "router_lost", "router_timeout"))
+    assert json.loads(body)["error"]["code"] == code
 
 
 def test_a_worker_that_a_reload_displaced_is_ended(tmp_path: Path) -> None:
