@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.scale.measure import Cost
 from router.config.settings import RouterSettings
 
-PER_ROUTER = 450
+PER_ROUTER = 300
 """Requests per second that a router is planned for: half of what `python -m bench.overhead` measures of one alone."""
 
 
