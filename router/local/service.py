@@ -8,15 +8,17 @@ import shutil
 import socket
 import time
 import urllib.error
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import orjson
 from pydantic import SecretStr
 
+from engines.registry import TRYING_AGAIN
 from router.access.exposure import check_local
 from router.config.settings import EMBEDDED, Settings
 from router.data_path import FASTEST_PATH
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ray.serve import RunTarget
 
 APP = "alpharoute"
+ENGINE = "engine-"
 POLL_S = 0.5
 READY_LIMIT_S = 1200.0
 HEARD_LIMIT_S = 10.0
@@ -58,10 +61,14 @@ RAY_ENV = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Where a start is: each pool's (and the router's) phase by name, and whether requests are answered."""
+    """Where a start is: each pool's (and the router's) phase by name, and whether requests are answered.
+
+    `running`: by pool, how many of its replicas Serve has running.
+    """
 
     phases: Mapping[str, str]
     ready: bool
+    running: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -122,33 +129,40 @@ class LocalService:
             seen = self.look()
             show(seen)
             if seen.ready:
-                self._until_heard(min(deadline_s, time.monotonic() + HEARD_LIMIT_S))
+                self._until_heard(seen.running, min(deadline_s, time.monotonic() + HEARD_LIMIT_S))
                 return
             if time.monotonic() > deadline_s:
                 raise SetupError(f"Not ready after {limit_s:.0f} s: {dict(seen.phases)}")
             time.sleep(POLL_S)
 
-    def _until_heard(self, deadline_s: float) -> None:
-        """Until the routers have heard of the engines that Serve has started, which may be a heartbeat later.
+    def _until_heard(self, running: Mapping[str, int], deadline_s: float) -> None:
+        """Until every router can send requests to all engines that Serve has started: a heartbeat later, at most.
 
-        A server by URL may not be there at all: the others must not wait for it.
+        `running`: replicas by pool. A server by URL that is not there has been heard of once that is said.
         """
-        ready = 0
-        while ready < self.settings.router.replicas and time.monotonic() < deadline_s:
-            ready = ready + 1 if self._is_ready() else 0
-            if not ready:
+        heard: set[str] = set()
+        while len(heard) < self.settings.router.replicas and time.monotonic() < deadline_s:
+            ready, page = self._ready_page()
+            known = Counter(row["pool"] for row in page.get("replicas", ()) if _is_known(row))
+            if ready and page["router"] not in heard and known >= Counter(running):
+                heard.add(page["router"])
+            else:
                 time.sleep(POLL_S)
 
-    def _is_ready(self) -> bool:
+    def _ready_page(self) -> tuple[bool, dict[str, Any]]:
+        """Whether a router is ready, and what its page says; each connection may reach another of them."""
         try:
-            open_url(f"{self.url}/ready", 2).close()
+            with open_url(f"{self.url}/ready", 2) as answer:
+                ready, body = True, answer.read()
         except urllib.error.HTTPError as error:
-            error.close()
+            ready, body = False, error.read()
         except OSError:
-            pass
-        else:
-            return True
-        return False
+            return False, {}
+        try:
+            page = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False, {}
+        return (ready, page) if isinstance(page, dict) and "router" in page else (False, {})
 
     def watch(self, tell: Callable[[str], None]) -> None:
         """Keep what this process itself runs alive, until it is interrupted; Serve looks after the rest."""
@@ -170,7 +184,12 @@ class LocalService:
             reasons = [f"{name}: {last_words(why)}" for name, why in said if why]
             raise SetupError("\n".join(reasons) or last_words(application.message))
         phases = {name: str(status.status.value).lower() for name, status in application.deployments.items()}
-        return Seen({**phases, **self._engine_phases()}, application.status == ApplicationStatus.RUNNING)
+        running = {
+            name.removeprefix(ENGINE): status.replica_states.get("RUNNING", 0)
+            for name, status in application.deployments.items()
+            if name.startswith(ENGINE)
+        }
+        return Seen({**phases, **self._engine_phases()}, application.status == ApplicationStatus.RUNNING, running)
 
     def stop(self) -> None:
         """End everything that was started, whatever goes wrong with a part of it; safe to repeat.
@@ -299,18 +318,12 @@ class LocalService:
         return [RunTarget(build_console(self.settings), name=CONSOLE_APP, route_prefix=route)]
 
     def _engine_phases(self) -> dict[str, str]:
-        try:
-            with open_url(f"{self.url}/ready", 2) as answer:
-                body = answer.read()
-        except urllib.error.HTTPError as error:
-            body = error.read()
-        except OSError:
-            return {}
-        try:
-            replicas = orjson.loads(body)["replicas"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return {}
-        return {f"engine-{replica['pool']}": replica["phase"] or replica["state"] for replica in replicas}
+        rows = self._ready_page()[1].get("replicas", ())
+        return {f"{ENGINE}{row['pool']}": row["phase"] or row["state"] for row in rows}
+
+
+def _is_known(row: Mapping[str, str]) -> bool:
+    return row["state"] == "ready" or row["phase"].startswith(TRYING_AGAIN)
 
 
 def _remove(folder: Path, limit_s: float = 5.0) -> None:

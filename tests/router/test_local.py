@@ -1,5 +1,6 @@
 """One machine: everything that was started is ended, whatever goes wrong on the way and however often one asks."""
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from unittest.mock import patch
 
 import psutil
@@ -18,6 +20,7 @@ from redises import until
 from service import settings_with
 
 from engines.ports import free_port
+from engines.registry import TRYING_AGAIN
 from router.config.settings import Settings
 from router.data_path import FASTEST_PATH, slower_path
 from router.errors import SetupError
@@ -35,39 +38,76 @@ def test_the_fastest_path_is_set_or_missed_aloud() -> None:
     assert "22 ms" in missing[0]
 
 
-class _Booting(BaseHTTPRequestHandler):
-    """Routers that have not heard of an engine yet: the fourth and later questions find one that has."""
+def _row(pool: str, state: str = "ready", phase: str = "") -> dict[str, str]:
+    return {"pool": pool, "state": state, "phase": phase}
 
-    asked = 0
+
+BOTH = [_row("vanilla"), _row("draft")]
+
+
+class _Booting(BaseHTTPRequestHandler):
+    """Routers that hear of engines one after the other, by what /ready says: what is said last is said ever after."""
+
+    said: ClassVar[list[tuple[int, bytes]]] = []
 
     def do_GET(self) -> None:
         """What /ready says."""
-        type(self).asked += 1
-        self.send_response(200 if self.path == "/ready" and self.asked > 3 else 503)
+        status, body = self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        self.send_response(status if self.path == "/ready" else 404)
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
 
 
-def test_a_start_ends_when_the_routers_have_heard_of_engines() -> None:
-    """Serve has all of it running a heartbeat earlier, when requests would still be refused."""
+def _page(router: str, *replicas: dict[str, str], status: int = 200) -> tuple[int, bytes]:
+    return status, json.dumps({"router": router, "replicas": replicas}).encode()
+
+
+def _left_unheard(*said: tuple[int, bytes], limit_s: float) -> int:
+    """How many of these answers are left when the wait of a start with two routers ends."""
+    _Booting.said = list(said)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Booting)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     settings = settings_with(listen={"port": server.server_port}, router={"replicas": 2})
+    seen = Seen({}, True, {"vanilla": 1, "draft": 1, "idle": 0})
     try:
         with (
-            patch.object(LocalService, "look", lambda _: Seen({}, True)),
+            patch.object(LocalService, "look", lambda _: seen),
             patch.object(service, "POLL_S", 0.01),
+            patch.object(service, "HEARD_LIMIT_S", limit_s),
         ):
             LocalService(settings).wait(lambda seen: None)
-            assert _Booting.asked == 5, "each of the two routers was asked once more"
-            server.shutdown()
-            server.server_close()
-            with patch.object(service, "HEARD_LIMIT_S", 0.1):
-                LocalService(settings).wait(lambda seen: None)
+            return len(_Booting.said)
     finally:
+        server.shutdown()
         server.server_close()
+
+
+def test_a_start_ends_when_every_router_has_heard_of_every_engine() -> None:
+    """Serve has all of it running a heartbeat earlier: a request for speculation would be answered without."""
+    said = (
+        (503, b"<html>no router"),
+        _page("a", status=503),
+        _page("a", _row("vanilla"), _row("draft", "starting"), status=200),
+        _page("a", *BOTH),
+        _page("b", _row("vanilla")),
+        _page("a", *BOTH),
+        _page("b", *BOTH, status=503),
+        _page("b", *BOTH),
+        _page("after", *BOTH),
+    )
+    assert _left_unheard(*said, limit_s=30) == 1
+
+
+def test_a_start_does_not_wait_for_servers_that_are_not_there() -> None:
+    """Once the routers know that; and not for ever where they never do."""
+    away = _row("draft", "starting", f"{TRYING_AGAIN}: refused")
+    assert (
+        _left_unheard(_page("a", _row("vanilla"), away), _page("b", away, _row("vanilla")), (503, b""), limit_s=30) == 1
+    )
+    assert _left_unheard(_page("a", *BOTH), limit_s=0.1) == 1
 
 
 def test_a_redis_that_does_not_end_is_killed() -> None:
