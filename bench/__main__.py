@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 OUT = Path("build/bench")
 """Not among the results that the repository holds: a run of one's own is compared with those."""
@@ -19,7 +19,10 @@ OUT = Path("build/bench")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command: what it answers, its module and options whole and quick, and which file of the results it writes."""
+    """One command: what it answers, its module and options whole and quick, and which file of the results it writes.
+
+    Unless asked for, it is no part of the quick run where `quickly` is False: another does the same at that size.
+    """
 
     name: str
     question: str
@@ -27,6 +30,7 @@ class Step:
     options: str
     quick: str
     writes: str
+    quickly: bool = True
 
     def command(self, out: Path, *, quick: bool) -> list[str]:
         """What to run."""
@@ -42,7 +46,7 @@ STEPS = (
         "is it faster than always, never, or by a rule?",
         "bench.live",
         "--arms all --rounds 6 --temperatures 0,0.7,1",
-        "--rounds 2",
+        "--arms 'always vanilla,always k=4,adaptive' --loads 1,4 --rounds 1",
         "live/cpu-demo-arms.json",
     ),
     Step(
@@ -51,15 +55,16 @@ STEPS = (
         "bench.live",
         "--arms 'always vanilla,always k=4,batch schedule,article threshold,adaptive,adaptive warm' --loads 4,110%"
         " --rounds 4 --temperatures 0,0.7,1",
-        "--loads 4 --rounds 2 --temperatures 0",
+        "--loads 4 --rounds 1 --temperatures 0",
         "live/cpu-demo-loads.json",
+        quickly=False,
     ),
     Step(
         "collapse",
         "does it follow a drafter that turns bad, and back?",
         "bench.live",
         "--arms 'always vanilla,always k=4,adaptive' --workload collapse --rounds 54 --temperatures 0",
-        "--arms adaptive --workload collapse --rounds 12 --temperatures 0",
+        "--arms adaptive --workload collapse --rounds 6 --temperatures 0",
         "live/cpu-demo-collapse.json",
     ),
     Step(
@@ -112,17 +117,17 @@ console = Console(stderr=True)
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: that it runs, not what it says.")] = False,
-    only: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(BY_NAME)}.")] = ",".join(BY_NAME),
+    only: Annotated[str | None, typer.Option(help=f"Comma-separated, of {', '.join(BY_NAME)}.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands and end.")] = False,
 ) -> None:
     """Run the benchmarks in turn, for each other's load would spoil them; exit code 1 where one of them failed."""
-    steps = _steps(only)
+    steps = _steps(only) if only else [step for step in STEPS if step.quickly or not quick]
     if dry_run:
         for step in steps:
             print(shlex.join(["python", *step.command(out, quick=quick)[1:]]))
         return
-    table = Table("benchmark", "question", "minutes", "ended", "results", title="Benchmarks")
+    table = Table("benchmark", "question", "minutes", "ended", Column("results", overflow="fold"), title="Benchmarks")
     failed = False
     for number, step in enumerate(steps, 1):
         console.rule(f"{number}/{len(steps)} {step.name}: {step.question}")

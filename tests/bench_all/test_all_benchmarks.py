@@ -39,6 +39,16 @@ def test_one_that_fails_does_not_keep_the_others_from_running(
     assert CliRunner().invoke(app, ["--only", "live", "--out", str(tmp_path)]).exit_code == 0
 
 
+def test_the_quick_run_leaves_out_what_another_does_unless_it_is_asked_for() -> None:
+    """Another load of the same service is a minute of starting it again."""
+
+    def modules(*options: str) -> int:
+        return CliRunner().invoke(app, ["--dry-run", *options]).output.count("python -m")
+
+    assert (modules(), modules("--quick")) == (len(everything.STEPS), len(everything.STEPS) - 1)
+    assert modules("--quick", "--only", "loads,soak") == 2
+
+
 @pytest.mark.parametrize("quick", [False, True], ids=["whole", "quick"])
 @pytest.mark.parametrize("step", TYPED, ids=[step.name for step in TYPED])
 def test_its_options_are_those_of_the_benchmark(step: everything.Step, quick: bool, tmp_path: Path) -> None:
