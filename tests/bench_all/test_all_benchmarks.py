@@ -39,7 +39,7 @@ def test_one_that_fails_does_not_keep_the_others_from_running(
     assert CliRunner().invoke(app, ["--only", "live", "--out", str(tmp_path)]).exit_code == 0
 
 
-def test_the_quick_run_leaves_out_what_another_does_unless_it_is_asked_for() -> None:
+def test_the_quick_run_leaves_out_what_another_does_unless_it_is_asked_for(app: typer.Typer) -> None:
     """Another load of the same service is a minute of starting it again."""
 
     def modules(*options: str) -> int:
