@@ -10,6 +10,10 @@ from policies.formulas import expit, logit
 from policies.records import Record
 
 KAPPA = 20.0
+WITHIN = 80.0
+"""Exposures that a task's other segments and temperatures are worth to one of them where they are known exactly: what
+they have in common is more than what tasks have, and one odd answer must not outweigh all of theirs."""
+
 CARRY, FADING = 60.0, 0.7
 """Drafts at one position say this much, in exposures, of the next one too, and by this share less of each beyond:
 measured survival curves have conditional acceptances that differ little between neighbours."""
@@ -86,7 +90,7 @@ def positions(fields: Mapping[str, float], k_max: int, keep: float = 1.0) -> Pos
     return Positions(tuple(s), tuple(e))
 
 
-def carried(prior: Sequence[float], seen: Positions, lookup: bool, kappa: float) -> tuple[float, ...]:
+def carried(prior: Sequence[float], seen: Positions, lookup: bool, kappas: Sequence[float]) -> tuple[float, ...]:
     """Posterior means of every position, each prior moved by what the position before it taught.
 
     A drafter that surprises at position i surprises as much at i + 1, where there is little evidence of its own. Not
@@ -94,7 +98,7 @@ def carried(prior: Sequence[float], seen: Positions, lookup: bool, kappa: float)
     """
     h: list[float] = []
     shift = 0.0
-    for i, p in enumerate(prior):
+    for i, (p, kappa) in enumerate(zip(prior, kappas, strict=True)):
         believed = logit(p)
         m = expit(believed + shift)
         e = seen.e[i] if i < len(seen.e) else 0.0
@@ -105,6 +109,15 @@ def carried(prior: Sequence[float], seen: Positions, lookup: bool, kappa: float)
         if i == 0 and lookup:
             shift = 0.0
     return tuple(h)
+
+
+def strengths(kappa: float, siblings: Sequence[float]) -> tuple[float, ...]:
+    """Exposures that a prior made of siblings is worth, per position: κ without any, `WITHIN` with all there could be.
+
+    Variances of the two levels add up: 1/strength = 1/WITHIN + 1/(κ' + e), κ' such that no evidence leaves κ.
+    """
+    rest = 1 / (1 / kappa - 1 / WITHIN)
+    return tuple([1 / (1 / WITHIN + 1 / (rest + e)) for e in siblings])
 
 
 def curve(
@@ -123,15 +136,18 @@ def curve(
     `unsure` is the standard deviation, in log-odds, of how far the drafter as a whole is off its priors.
     """
     k_max = len(prior)
-    mean = carried(prior, siblings, lookup, kappa) if any(siblings.e) else prior
+    mean, kappas = prior, (kappa,) * k_max
+    if any(siblings.e):
+        mean = carried(prior, siblings, lookup, kappas)
+        kappas = strengths(kappa, siblings.e)
     seen = positions(own.fields, k_max, keep)
-    h = carried(mean, seen, lookup, kappa)
+    h = carried(mean, seen, lookup, kappas)
     coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
     told = seen.e[0] / design + (siblings.e[0] / usual_design if siblings.e else 0.0)
-    expected, spread, shared = _tokens(h, seen.e, coverage, kappa, design, unsure * (kappa / (told + kappa)) ** 2)
+    expected, spread, shared = _tokens(h, seen.e, coverage, kappas, design, unsure * (kappa / (told + kappa)) ** 2)
     noise = tuple(map(truediv, spread, expected))
     requests = own.fields.get("n", 0.0) * keep
-    weight = tuple(e / design + kappa for e in seen.e)
+    weight = tuple(e / design + k for e, k in zip(seen.e, kappas, strict=True))
     alike = _alike(own.fields, sum(seen.e) / keep if keep else 0.0, design)
     inverse = tuple(1 / tokens for tokens in expected)
     careful = tuple(1 / (tokens - CAUTION * error) for tokens, error in zip(expected, shared, strict=True))
@@ -176,7 +192,12 @@ def _alike(fields: Mapping[str, float], exposures: float, design: float) -> floa
 
 
 def _tokens(
-    h: Sequence[float], e: Sequence[float], coverage: float, kappa: float, design: float, unsure: float = 0.0
+    h: Sequence[float],
+    e: Sequence[float],
+    coverage: float,
+    kappas: Sequence[float],
+    design: float,
+    unsure: float = 0.0,
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """E(k) and its standard error by the delta method: var E(k) = Σ_{j≤k} (Σ_{j≤i≤k} S(i))² w_j, w_j = var h_j / h_j².
 
@@ -186,7 +207,7 @@ def _tokens(
     expected, spread, shared = [1.0], [0.0], [0.0]
     survival, before, once, twice, thrice = 1.0, 0.0, 0.0, 0.0, 0.0
     slope = fall = known = 0.0
-    for p, n in zip(h, e, strict=True):
+    for p, n, kappa in zip(h, e, kappas, strict=True):
         survival *= p
         w = (1 - p) / (p * (n / design + kappa + CARRY * known + 1)) if p > 0 else 0.0
         known = max(n / (n + kappa * design), FADING * known)

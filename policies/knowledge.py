@@ -200,11 +200,6 @@ class Knowledge:
         mean = (fields.get("tokens", 0.0) + LENGTH_WEIGHT * OUTPUT_TOKENS) / (fields.get("done", 0.0) + LENGTH_WEIGHT)
         return min(mean, request.max_tokens) if request.max_tokens is not None else mean
 
-    def usual_confidence(self, request: Request) -> float:
-        """The classifier's decayed mean confidence in this label, from certainty at first."""
-        fields = self.record(task_key(request)).fields
-        return (fields.get("sure", 0.0) + 1.0) / (fields.get("labelled", 0.0) + 1.0)
-
     def commit(self, request: Request, choice: Choice, now_s: float) -> None:
         """Remember a choice that was acted on; decisions made for explanation or comparison are not committed."""
         kind = traffic_class(request)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from policies import cost, drift, holdout
 from policies.choice import Reason
+from policies.doubt import certainty, doubt_fields
 from policies.event import Event
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
@@ -13,7 +14,6 @@ from policies.knowledge import TOLD, Knowledge, task_key
 from policies.outcome import Outcome
 from policies.quick import quick
 from policies.records import Delta, Shrink
-from policies.request import Request
 
 TASK_HALF_LIFE_S = 6 * 3600.0
 TASK_HALF_LIFE_REQUESTS = 500.0
@@ -43,7 +43,7 @@ def learn_all(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     return joined(
         learn_acceptance(outcome, knowledge, now_s),
         learn_cost(outcome, knowledge, now_s),
-        Lesson((task_delta(outcome),)),
+        Lesson((task_delta(outcome, knowledge),)),
         learn_budget(outcome),
         learn_hold_out(outcome, knowledge, now_s),
     )
@@ -55,7 +55,7 @@ def learn_basics(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson
         return Lesson()
     found = outcome_counts(outcome, outcome.choice.engine.pool.k_max)
     taught = _acceptance(outcome, found, knowledge, False, now_s)
-    return joined(taught, learn_cost(outcome, knowledge, now_s), Lesson((task_delta(outcome),)))
+    return joined(taught, learn_cost(outcome, knowledge, now_s), Lesson((task_delta(outcome, knowledge),)))
 
 
 LONGEST_TOKENS = 2**20
@@ -123,17 +123,6 @@ SURE = 0.5
 """Least weight of an answer that may raise an alarm: one of another task looks like a change of this one."""
 
 
-def certainty(request: Request, knowledge: Knowledge) -> float:
-    """What an answer weighs in its task's record: the fourth power of the classifier's confidence over its usual one.
-
-    The record would otherwise drift towards the tasks that are mistaken for this one; a task of which every prompt is
-    doubtful is learnt from them all alike, since such prompts are what its record will be asked about.
-    """
-    if not request.doubted:
-        return 1.0
-    return min(1.0, request.confidence / knowledge.usual_confidence(request)) ** 4
-
-
 ECHO = 2.0
 """Times that the answer which raised the alarm counts: those before it told of the change too, and were forgotten with
 what was before them."""
@@ -180,7 +169,7 @@ def learn_cost(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
     return Lesson((*forget, taught), events)
 
 
-def task_delta(outcome: Outcome) -> Delta:
+def task_delta(outcome: Outcome, knowledge: Knowledge) -> Delta:
     """Lengths of answers and aborts of the task, and how sure the classifier was of it.
 
     An answer that its limit cut off is censored: it adds its tokens and no end, so that tokens over ends stays the mean
@@ -189,7 +178,7 @@ def task_delta(outcome: Outcome) -> Delta:
     request, tokens = outcome.request, max(0, outcome.output_tokens)
     cut = request.max_tokens is not None and tokens >= request.max_tokens
     add = {"done": float(not cut), "tokens": float(tokens)} if outcome.finished else {"aborted": 1.0}
-    add |= {"labelled": 1.0, "sure": request.confidence if request.doubted else 1.0}
+    add |= doubt_fields(request, certainty(request, knowledge))
     return Delta(task_key(request), add, 1.0, TASK_HALF_LIFE_REQUESTS, TASK_HALF_LIFE_S)
 
 

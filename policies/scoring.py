@@ -3,11 +3,12 @@ wait."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zlib import crc32
 
 from policies.cells import Drafts, demand, drafts_of, mixed, score_of
 from policies.choice import Score
+from policies.doubt import shares
 from policies.estimator import Curve
 from policies.knowledge import Knowledge
 from policies.quick import quick
@@ -86,7 +87,7 @@ def score_all(
     objective = found.objective or knowledge.document.objective
     asked = demand(request, knowledge.output_tokens(request), objective.harm)
     ranges, favoured = _ranges(request, replicas, found, knowledge), _favoured(request, replicas)
-    tasks = [(share, replace(request, task=task)) for task, share in request.likely] if request.doubted else []
+    tasks = shares(request, knowledge)
     pools: dict[str, Drafts] = {}
     scores: list[Score] = []
     start = int(uniform * len(replicas))

@@ -104,7 +104,7 @@ def test_answers_cut_by_their_limit_do_not_make_a_task_short() -> None:
     choice = ADAPTIVE.decide(limited, REPLICAS, knowledge, NOW, 0.5)
     records = dict(knowledge.records)
     for _ in range(1000):
-        delta = task_delta(Outcome(limited, choice, output_tokens=8))
+        delta = task_delta(Outcome(limited, choice, output_tokens=8), knowledge)
         records[delta.key] = apply(records.get(delta.key, EMPTY), delta, NOW)
     knowledge.install(records, NOW)
     assert ADAPTIVE.decide(Request("m", "sql_generation", temperature=0), REPLICAS, knowledge, NOW, 0.5).k >= 6

@@ -7,11 +7,12 @@ import pytest
 from policies.cells import demand, drafts_of, mixed, score_of
 from policies.choice import Choice, Reason
 from policies.document import parse_document
+from policies.doubt import certainty, shares
 from policies.estimator import NOTHING, curve
 from policies.explore import budget_key
 from policies.keys import Key
 from policies.knowledge import Knowledge
-from policies.learning import certainty, learn_acceptance, task_delta
+from policies.learning import learn_acceptance, task_delta
 from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.records import EMPTY, Record
@@ -104,8 +105,43 @@ def test_doubt_counts_against_how_sure_the_label_usually_is(usual: float, least:
     knowledge, request = knowing(), doubted(SQL, 0.44, STORY)
     before = request if usual < 1 else replace(request, confidence=1.0, likely=())
     for _ in range(30):
-        knowledge.absorb((task_delta(answer(before, knowledge)),), NOW)
+        knowledge.absorb((task_delta(answer(before, knowledge), knowledge),), NOW)
     assert least <= certainty(request, knowledge) <= most
+
+
+@pytest.mark.parametrize(("usual", "own"), [(0.44, 1.0), (0.88, 0.5), (1.0, 0.44)])
+def test_a_record_speaks_for_requests_as_doubtful_as_those_that_it_was_learnt_from(usual: float, own: float) -> None:
+    """A doubt that the record holds already is not counted again; the others share what is left as they were likely."""
+    knowledge, tasks = knowing(), (SQL, STORY, "mathematics")
+    before = Request("m", SQL, usual, temperature=0, likely=((SQL, usual), (STORY, 1 - usual)))
+    for _ in range(300):
+        knowledge.absorb((task_delta(answer(before, knowledge), knowledge),), NOW)
+    request = replace(before, confidence=0.44, likely=tuple(zip(tasks, (0.44, 0.42, 0.14), strict=True)))
+    found = {one.task: share for share, one in shares(request, knowledge)}
+    assert found[SQL] == pytest.approx(own, abs=0.02)
+    assert sum(found.values()) == pytest.approx(1)
+    assert found.get(STORY, 0.0) == pytest.approx(3 * found.get("mathematics", 0.0))
+
+
+def test_without_evidence_a_request_is_what_the_classifier_holds_it_for() -> None:
+    """And nothing else where there is no doubt."""
+    request = doubted(SQL, 0.6, STORY)
+    assert [(share, one.task) for share, one in shares(request, knowing())] == [(0.6, SQL), (pytest.approx(0.4), STORY)]
+    assert shares(Request("m", SQL, 0.6), knowing()) == []
+
+
+def test_one_odd_answer_does_not_outweigh_a_task_at_other_temperatures() -> None:
+    """Forty steps of which five landed, the first at this temperature, and then eight such: one is an accident."""
+    knowledge = knowing(weight=300.0, sql_generation=0.8)
+    warm, key = Request("m", SQL, temperature=1.0), Key("t@1", "d@1", SQL, "default", "high").encode()
+
+    def first(answers: int) -> float:
+        fields = {"s1": 5.0, "e1": 40.0, "s2": 1.0, "e2": 5.0, "n": 1.0}
+        knowledge.install({key: Record({name: answers * value for name, value in fields.items()}, NOW)}, NOW)
+        return knowledge.curve(warm, SPEC, NOW).h[0]
+
+    assert first(1) > 0.5
+    assert first(8) < 0.25
 
 
 def test_a_drafter_never_seen_is_trusted_less_with_others_time() -> None:
