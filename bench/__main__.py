@@ -45,7 +45,7 @@ STEPS = (
         "live",
         "is it faster than always, never, or by a rule?",
         "bench.live",
-        "--arms all --rounds 6 --temperatures 0,0.7,1",
+        "--arms all --k-max 8 --rounds 6 --temperatures 0,0.7,1",
         "--arms 'always vanilla,always k=4,adaptive' --loads 1,4 --rounds 1",
         "live/cpu-demo-arms.json",
     ),

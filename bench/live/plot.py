@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from bench.live.arms import OURS
+from bench.live.arms import OURS, WARM
 from bench.live.plan import Workload
 from bench.live.report import Session, by_task, mean_ms, paired_ratio, phases
 
@@ -16,7 +16,10 @@ WINDOW = 21
 
 
 NOT_DRAWN = frozenset({"always k=1", "always k=2", f"{OURS} with given tasks", "observe only"})
-"""A picture of eleven arms shows none."""
+"""A picture of fifteen arms shows none."""
+
+NO_BARS = frozenset({"always k=3", "always k=6", "article threshold k=6", WARM})
+"""Between others, or level with them: seven bars a task can be told apart."""
 
 
 def draw(sessions: Sequence[Session], arms: Sequence[str], folder: Path, workload: Workload) -> list[Path]:
@@ -45,6 +48,7 @@ def _panels(sessions: Sequence[Session], height: float = 3.4) -> tuple[plt.Figur
 
 def _tasks(sessions: Sequence[Session], arms: Sequence[str]) -> plt.Figure:
     """Bars of the mean time per token: a group for each task, a bar for each arm."""
+    arms = [arm for arm in arms if arm not in NO_BARS]
     figure, panels = _panels(sessions)
     for session, axes in zip(sessions, panels, strict=True):
         found = {arm: by_task(session.of(arm)) for arm in arms}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from statistics import fmean, median, stdev
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench.live.arms import ARMS, OURS, VANILLA, WARM, Hit
 from engines.evaluation_intervals import student
@@ -115,20 +115,23 @@ def worst_task(session: Session, arm: str) -> float:
 
 
 def oracle_ms(session: Session, *, hindsight: bool = False) -> float | None:
-    """Mean time per token of the best fixed choice for each task and temperature; None without all fixed arms.
+    """Mean time per token of the best fixed choice for each task and temperature; None without all arms of a fixed k
+    up to the largest there is.
 
     What is best for a request is chosen by the others of its kind, which on few requests is sometimes not the best;
     with `hindsight` by all, the timed one too, which flatters the least of noisy means. The truth lies between.
     """
-    if any(not session.of(arm) for arm in STATIC):
+    fixed = [arm for arm in STATIC if session.of(arm)]
+    most = max((ARMS[arm].k for arm in fixed), default=0)
+    if not most or any(arm not in fixed for arm in STATIC if ARMS[arm].k <= most):
         return None
     found = []
     for arms in by_kind(session.hits).values():
-        times = {arm: {hit.block: hit.ms_per_token for hit in arms[arm]} for arm in STATIC}
+        times = {arm: {hit.block: hit.ms_per_token for hit in arms[arm]} for arm in fixed}
         total = {arm: sum(of.values()) for arm, of in times.items()}
         for block in times[VANILLA]:
             left_out = {arm: 0.0 if hindsight else of[block] for arm, of in times.items()}
-            found.append(times[min(STATIC, key=lambda arm: total[arm] - left_out[arm])][block])
+            found.append(times[min(fixed, key=lambda arm: total[arm] - left_out[arm])][block])
     return fmean(found)
 
 
@@ -181,7 +184,7 @@ def by_task(hits: Sequence[Hit]) -> dict[str, list[Hit]]:
     tasks: dict[str, list[Hit]] = defaultdict(list)
     for hit in hits:
         tasks[hit.shot.task].append(hit)
-    return tasks
+    return dict(sorted(tasks.items()))
 
 
 def figures(session: Session, arm: str) -> dict[str, object]:
@@ -230,11 +233,16 @@ def tables(session: Session, arms: Sequence[str]) -> list[Table]:
 
 
 def _detail(session: Session, arms: Sequence[str]) -> Table:
-    table = Table("task", "T", *arms, "ours ended on", title=f"Milliseconds per token, {session.load}")
-    for (task, temperature), found in by_kind(session.hits).items():
-        best = min(mean_ms(found[arm]) for arm in arms)
-        cells = [_marked(mean_ms(found[arm]), best) for arm in arms]
-        table.add_row(task, f"{temperature:g}", *cells, settled(found[OURS]) if OURS in found else "")
+    """A row for each arm and a column for each task, over all temperatures: arms may be many."""
+    tasks = by_task(session.hits)
+    heads = (Column(task.replace("_", " "), justify="right", overflow="fold") for task in tasks)
+    table = Table("arm", *heads, title=f"Milliseconds per token by task, {session.load}")
+    means = {task: {arm: mean_ms([h for h in hits if h.arm == arm]) for arm in arms} for task, hits in tasks.items()}
+    for arm in arms:
+        table.add_row(arm, *(_marked(found[arm], min(found.values())) for found in means.values()))
+    if OURS in arms:
+        ours = ([hit for hit in hits if hit.arm == OURS] for hits in tasks.values())
+        table.add_row("adaptive ended on", *map(settled, ours))
     return table
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,11 +13,12 @@ import orjson
 import pytest
 import torch
 import typer
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bench.live.__main__ import _examples, main
-from bench.live.arms import ARMS, OURS, WORN, Drafter, Hit, Share
+from bench.live.arms import ARMS, OURS, STANDARD, WORN, Drafter, Hit, Share
 from bench.live.load import Load, blocks, closed_loop
 from bench.live.plan import Shot, Workload, plan, without
 from bench.live.plot import draw
@@ -32,6 +34,7 @@ from bench.live.report import (
     requests_to_adapt,
     settled,
     summary,
+    tables,
 )
 from bench.live.worn import worn_copy
 from engines.demo.workload import ExampleRequest, load_workload
@@ -128,6 +131,26 @@ def test_the_oracle_is_not_flattered_by_noise() -> None:
             oracles.append(oracle)
     assert fmean(found) == pytest.approx(20, abs=0.6)
     assert fmean(flattered) < 19
+
+
+def test_the_best_fixed_choice_needs_every_k_up_to_the_largest_that_ran() -> None:
+    """A pool of four drafts has no arms of six and eight, and a best choice all the same; two arms have none."""
+    up_to_4 = [arm for arm in STATIC if ARMS[arm].k <= 4]
+    assert len(up_to_4) == 5 < len(STATIC)
+    for arms, ran in ((STATIC, True), (up_to_4, True), (up_to_4[:1], False), (STANDARD[:2], False)):
+        session = Session("1 client", [hit for arm in arms for hit in _hits(arm, [20.0] * 3)], {})
+        assert (oracle_ms(session) == 20.0) is ran
+
+
+def test_the_table_by_task_has_a_row_for_each_arm_and_one_for_what_ours_chose() -> None:
+    """However many arms there are, at most 120 columns hold it."""
+    hits = [*_hits("always vanilla", [20.0, 20.0]), *_hits(OURS, [10.0, 10.0], k=4)]
+    by_task, total = tables(Session("1 client", hits, {"always vanilla": 0.4, OURS: 0.2}), ["always vanilla", OURS])
+    page = StringIO()
+    Console(width=120, file=page).print(by_task)
+    said = page.getvalue()
+    assert [word in said for word in ("20.00", "10.00", "draft k=4", "…")] == [True, True, True, False]
+    assert total.row_count == 2
 
 
 def test_a_load_is_clients_or_a_share() -> None:
