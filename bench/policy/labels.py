@@ -1,10 +1,9 @@
 """`python -m bench.policy.labels`: what wrong labels cost the policy, and what more than the task is worth.
 
-Both are compared on the same requests, arrivals and luck. Errors: the adaptive policy where each label is drawn from
-the classifier's confusion matrix, against perfect labels; once as if it were sure of each, once with its doubts, taken
-to be calibrated and uniform up to a half (`bench.policy.workload.with_doubts`). More than the task: the per-task oracle
-against the same one that is also told of each request's own acceptance, as a prediction with a given R² within the task
-would.
+Both are compared on the same requests, arrivals and luck. Errors: the adaptive policy where each request gets what the
+classifier made of some prompt of its task, against perfect labels; once as if it were sure of each, once with its
+doubts. More than the task: the per-task oracle against the same one that is also told of each request's own acceptance,
+as a prediction with a given R² within the task would.
 """
 
 import argparse
@@ -12,9 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.policy import measure
 from bench.policy.calibration import Calibration
@@ -22,13 +23,19 @@ from bench.policy.cluster import Entrant, capacity_tokens_s
 from bench.policy.measure import Estimate, Seeded
 from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, ORACLE, entrants, scenarios
+from bench.policy.reading import validated
 from bench.policy.scenario import Scenario
 from bench.policy.simulate import simulate
-from bench.policy.workload import Ints, Workload, build, with_doubts
+from bench.policy.workload import Ints, Workload, build
 from bench.provenance import provenance
-from classifiers.artefact import SHIPPED
+from classifiers.label import Likely
 
-Confusion = Mapping[str, Mapping[str, float]]
+LEFT_OUT = Path(__file__).parent / "labels-left-out.jsonl"
+"""What the classifier's recipe makes of 1,239 public prompts of sources that it was not trained on:
+`alpharoute classifier evaluate FILES --leave-source-out --labels FILE`."""
+
+Labels = Mapping[str, Sequence[Likely]]
+"""By true task."""
 
 R_SQUARED = (0.1, 0.3, 1.0)
 NOISE = (0.1,)
@@ -66,26 +73,37 @@ def foreseen(workload: Workload, k_max: int, r_squared: float, seed: int, *, inf
     return Foreseen(workload, k_max, r_squared=r_squared, informed=informed, strangers=strangers)
 
 
-def mislabelled(workload: Workload, confusion: Confusion, seed: int) -> Workload:
-    """The workload with each label drawn from its task's row; tasks without a row keep theirs."""
+def labelled(workload: Workload, labels: Labels, seed: int) -> Workload:
+    """The workload with labels and doubts drawn from those of prompts of the same task; a task without any keeps its
+    own."""
     rng = np.random.default_rng([seed, 12])
-    tasks = tuple(dict.fromkeys([*workload.tasks, *(name for row in confusion.values() for name in row)]))
-    label = workload.task.copy()
-    for at, task in enumerate(workload.tasks):
-        row = confusion.get(task)
-        if row:
-            here = workload.task == at
-            shares = np.array([row.get(name, 0.0) for name in tasks])
-            label[here] = rng.choice(len(tasks), int(here.sum()), p=shares / shares.sum())
-    return replace(workload, tasks=tasks, label=label)
+    names = [workload.tasks[at] for at in workload.task.tolist()]
+    known = {name: labels.get(name) or [((name, 1.0),)] for name in workload.tasks}
+    likely = [known[name][int(rng.integers(len(known[name])))] for name in names]
+    tasks = tuple(dict.fromkeys([*workload.tasks, *(one[0][0] for one in likely)]))
+    at = {name: index for index, name in enumerate(tasks)}
+    return replace(workload, tasks=tasks, label=np.array([at[one[0][0]] for one in likely]), likely=likely, runs={})
 
 
-def read_confusion(path: Path) -> Confusion:
-    """The confusion matrix in a classifier's card.json or in what `classifier evaluate --json` printed."""
-    data = orjson.loads(path.read_bytes())
-    found = data.get("scores_on_sources_left_out", data).get("confusion") if isinstance(data, dict) else None
-    if not isinstance(found, dict) or not found:
-        raise ValueError(f"{path} holds no confusion matrix: a classifier's card.json or scores as JSON are allowed")
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    task: Annotated[str, Field(min_length=1)]
+    likely: Annotated[list[tuple[str, Annotated[float, Field(gt=0, le=1)]]], Field(min_length=1)]
+
+
+def read_labels(path: Path) -> Labels:
+    """Labels by true task from lines of {"task", "likely"}; ValueError with the line and the field that is wrong."""
+    found: dict[str, list[Likely]] = {}
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if text.strip():
+            try:
+                one = validated(_Line, orjson.loads(text), f"{path}, line {number}")
+            except orjson.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+            found.setdefault(one.task, []).append(tuple(one.likely))
+    if not found:
+        raise ValueError(f"{path}: no labels")
     return found
 
 
@@ -111,23 +129,22 @@ class Costs:
         }
 
 
-def costs_of(scenario: Scenario, confusion: Confusion, seeds: Sequence[int]) -> Costs:
+def costs_of(scenario: Scenario, labels: Labels, seeds: Sequence[int]) -> Costs:
     """Run the scenario with and without errors, and with and without foresight."""
     calibration = scenario.loaded()
     capacity = capacity_tokens_s(scenario, calibration)
     worlds = [Truth(build(scenario, calibration, seed, capacity), calibration.k_max) for seed in seeds]
-    blurred = [mislabelled(world.workload, confusion, seed) for world, seed in zip(worlds, seeds, strict=True)]
+    unsure = [labelled(world.workload, labels, seed) for world, seed in zip(worlds, seeds, strict=True)]
+    certain = [replace(workload, likely=(), runs={}) for workload in unsure]
     adaptive, oracle = (next(e for e in entrants((name,)) if e.name == name) for name in ("adaptive", ORACLE))
     run = _Runner(scenario, calibration, seeds)
     perfect = run(adaptive, worlds)
-    erring = run(adaptive, [Truth(workload, calibration.k_max) for workload in blurred])
-    doubting = [with_doubts(w, np.random.default_rng([seed, 13])) for w, seed in zip(blurred, seeds, strict=True)]
-    unsure = run(adaptive, [Truth(workload, calibration.k_max) for workload in doubting])
+    doubted, erring = (run(adaptive, [Truth(w, calibration.k_max) for w in each]) for each in (unsure, certain))
     plain = run(oracle, worlds)
     return Costs(
-        float(np.mean([(w.label != w.task).mean() for w in blurred])),
+        float(np.mean([(w.label != w.task).mean() for w in unsure])),
         _excess(erring, perfect, scenario),
-        _excess(unsure, perfect, scenario),
+        _excess(doubted, perfect, scenario),
         {share: _excess(run(oracle, run.foresight(worlds, share)), plain, scenario) for share in R_SQUARED},
         {share: _excess(run(oracle, run.foresight(worlds, share, informed=False)), plain, scenario) for share in NOISE},
     )
@@ -160,7 +177,9 @@ def _excess(run: Seeded, reference: Seeded, scenario: Scenario) -> Estimate:
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, print; 2 with the reason on standard error where an option is wrong."""
     parser = argparse.ArgumentParser(prog="python -m bench.policy.labels", description=__doc__)
-    parser.add_argument("--confusion", type=Path, default=SHIPPED / "card.json", help="card.json, or scores as JSON")
+    parser.add_argument(
+        "--labels", type=Path, default=LEFT_OUT, help="what `classifier evaluate --labels` wrote (default: shipped)"
+    )
     parser.add_argument("--calibration", action="append", help="a shipped calibration or a YAML file; repeat")
     parser.add_argument("--scenario", default="load50", help="a scenario of the protocol")
     parser.add_argument("--requests", type=int, default=1500, help="requests per run")
@@ -170,12 +189,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found: dict[str, object] = {}
     try:
-        confusion = read_confusion(options.confusion)
+        labels = read_labels(options.labels)
         for name in options.calibration or CALIBRATIONS:
             known = scenarios(name, options.requests)
             if options.scenario not in known:
                 raise ValueError(f"scenario {options.scenario!r}: not one of {', '.join(known)}")
-            costs = costs_of(known[options.scenario], confusion, range(options.seed, options.seed + options.seeds))
+            costs = costs_of(known[options.scenario], labels, range(options.seed, options.seed + options.seeds))
             print(line(f"{name}/{options.scenario}", costs), flush=True)
             found[name] = costs.as_json()
     except (OSError, ValueError) as error:

@@ -156,13 +156,12 @@ class _Run:
 
     def _request(self, index: int) -> Request:
         w = self.workload
-        label, doubt = w.tasks[int(w.label[index])], 0.0 if w.doubt is None else float(w.doubt[index])
-        second = "" if w.second is None else w.tasks[int(w.second[index])]
+        likely = w.likely[index] if w.likely else ()
         return Request(
             MODEL,
-            label,
-            1 - doubt,
-            likely=((label, 1 - doubt), (second, doubt)) if doubt else (),
+            w.tasks[int(w.label[index])],
+            likely[0][1] if likely else 1.0,
+            likely=likely,
             temperature=TEMPERATURE[BUCKETS[int(w.bucket[index])]],
             prompt_tokens=int(w.prompt_tokens[index]),
         )

@@ -1,6 +1,7 @@
 """The traffic of one run: arrivals, tasks, lengths, and how many drafts each drafter would land at every token of
 every answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from bench.policy.answer import NO_PROPOSAL, Answer, Run, walk
 from bench.policy.calibration import Calibration, Drafter, Spread
 from bench.policy.reading import validated
 from bench.policy.scenario import Phase, Scenario
+from classifiers.label import Likely
 
 BUCKETS = ("0", "low", "high")
 
@@ -25,7 +27,11 @@ Bytes = NDArray[np.uint8]
 @dataclass(slots=True)
 class Workload:
     """Requests in order of arrival; `landed[drafter]` holds per token of every answer how many drafts would be
-    accepted there."""
+    accepted there.
+
+    `likely` has of each request the tasks that the classifier takes it for, `label` first; empty where it is never in
+    doubt.
+    """
 
     tasks: tuple[str, ...]
     arrival_s: Floats
@@ -38,8 +44,7 @@ class Workload:
     aborted: NDArray[np.bool_]
     starts: Ints
     landed: dict[str, Bytes]
-    doubt: Floats | None = None
-    second: Ints | None = None
+    likely: Sequence[Likely] = ()
     runs: dict[tuple[str, int, int], Run] = field(default_factory=dict)
 
     def run(self, drafter: str, request: int, k: int) -> Run:
@@ -82,7 +87,12 @@ def with_doubts(workload: Workload, rng: np.random.Generator) -> Workload:
         top = (1 - least) ** 2
         doubt[chosen] = 1 - np.sqrt(top - rng.random(len(chosen)) * (top - 0.25))
         second[chosen] = rng.choice(task[wrong], len(chosen))
-    return replace(workload, doubt=doubt, second=second, runs={})
+    names = [[workload.tasks[at] for at in of.tolist()] for of in (label, second)]
+    likely = [
+        ((own, 1 - share), (other, share)) if share else ((own, 1.0),)
+        for own, other, share in zip(*names, doubt.tolist(), strict=True)
+    ]
+    return replace(workload, likely=likely, runs={})
 
 
 def build(scenario: Scenario, calibration: Calibration, seed: int, capacity_tokens_s: float) -> Workload:

@@ -6,14 +6,13 @@ import numpy as np
 import orjson
 import pytest
 
-from bench.policy.labels import Confusion, costs_of, foreseen, main, mislabelled, read_confusion
+from bench.policy.labels import LEFT_OUT, Labels, costs_of, foreseen, labelled, main, read_labels
 from bench.policy.oracle import Truth
 from bench.policy.protocol import scenarios
 from bench.policy.report import workload_of
 from bench.policy.workload import Workload
-from classifiers.artefact import SHIPPED
 
-PERFECT: Confusion = {"sql_generation": {"sql_generation": 5}}
+PERFECT: Labels = {"sql_generation": [(("sql_generation", 1.0),)]}
 
 
 def workload(requests: int = 600) -> Workload:
@@ -21,16 +20,22 @@ def workload(requests: int = 600) -> Workload:
     return workload_of(scenarios("cpu-demo", requests)["load50"], seed=1)
 
 
-def test_labels_follow_the_matrix() -> None:
-    """The shares of a row are those of its task's labels, names that the calibration lacks included."""
-    matrix = {"sql_generation": {"sql_generation": 3, "legal_analysis": 1}}
+def test_labels_are_those_of_prompts_of_the_same_task() -> None:
+    """As often as each is in the file, doubts and names that the calibration lacks included; others keep their own."""
+    sure, doubted = (("sql_generation", 1.0),), (("legal_analysis", 0.7), ("sql_generation", 0.3))
     before = workload(3000)
-    after = mislabelled(before, matrix, seed=1)
+    after = labelled(before, {"sql_generation": [sure, sure, sure, doubted]}, seed=1)
     sql = before.task == before.tasks.index("sql_generation")
-    wrong = after.label[sql] == after.tasks.index("legal_analysis")
-    assert 0.18 < wrong.mean() < 0.32
+    wrong = after.label == after.tasks.index("legal_analysis")
+    assert 0.18 < wrong[sql].mean() < 0.32
     assert np.array_equal(after.label[~sql], after.task[~sql])
     assert after.tasks[: len(before.tasks)] == before.tasks
+    assert {after.likely[at] for at in wrong.nonzero()[0]} == {doubted}
+    assert all(
+        likely[0] == (after.tasks[at], 1.0)
+        for likely, at in zip(after.likely, after.label, strict=True)
+        if likely != doubted
+    )
 
 
 def test_perfect_labels_cost_nothing() -> None:
@@ -44,7 +49,7 @@ def test_labels_that_say_nothing_cost_time() -> None:
     """Every task called by any name: worse than knowing it."""
     scenario = scenarios("cpu-demo", 1500)["load50"]
     tasks = scenario.loaded().tasks
-    anything: Confusion = {task: dict.fromkeys(tasks, 1.0) for task in tasks}
+    anything: Labels = {task: [((name, 1.0),) for name in tasks] for task in tasks}
     found = costs_of(scenario, anything, seeds=[1, 2])
     assert found.wrong_labels > 0.7
     assert found.errors.value > 0.02
@@ -71,12 +76,28 @@ def test_foresight_runs_from_the_task_to_the_answer() -> None:
     assert 0.2 < noise.var() / true.var() < 0.45
 
 
-def test_the_shipped_card_is_read(tmp_path: Path) -> None:
-    """Its matrix has the ten tasks; a file without one is refused by name."""
-    assert len(read_confusion(SHIPPED / "card.json")) == 11
-    (tmp_path / "none.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"none\.json"):
-        read_confusion(tmp_path / "none.json")
+def test_the_shipped_labels_are_read_and_others_refused_by_line(tmp_path: Path) -> None:
+    """Ten tasks and `other`; what is wrong with a file is said."""
+    assert len(read_labels(LEFT_OUT)) == 11
+    bad = tmp_path / "bad.jsonl"
+    for text, said in (
+        ("", "no labels"),
+        ('\n{"task": "t"}', "line 2: likely: field required"),
+        ('{"task": "t", "likely": [["a", 1.5]]}', "less than or equal to 1"),
+        ("{", "line 1: not JSON"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read_labels(bad)
+
+
+def test_the_shipped_labels_are_right_as_often_as_they_say() -> None:
+    """By steps of confidence, within what so many prompts can tell: doubts that lie would teach nothing."""
+    said = [(likely[0][1], likely[0][0] == task) for task, labels in read_labels(LEFT_OUT).items() for likely in labels]
+    for low, high in ((0.0, 0.6), (0.6, 0.9), (0.9, 1.01)):
+        here = [one for one in said if low <= one[0] < high]
+        confidence, right = np.mean(here, axis=0)
+        assert right == pytest.approx(confidence, abs=0.08), (low, len(here))
 
 
 def test_the_command_writes_figures_with_their_provenance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
