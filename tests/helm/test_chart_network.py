@@ -249,10 +249,24 @@ def test_engines_outside_ray_are_scaled_by_their_requests() -> None:
     scaled = one(values_of("external-engines"), "ScaledObject")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "vllm-vanilla"
     (trigger,) = scaled["triggers"]
-    assert trigger["metadata"]["query"] == 'sum(alpharoute_in_flight_requests{pool="vanilla"})'
+    assert trigger["metadata"]["query"] == (
+        'sum(alpharoute_in_flight_requests{job="llm/demo-alpharoute", pool="vanilla"})'
+    )
     scaling = {**values_of("external-engines")["engineScaling"][0], "kind": "hpa"}
     hpa = one(merged(values_of("external-engines"), {"engineScaling": [scaling]}), "HorizontalPodAutoscaler")["spec"]
-    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 8)
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 4)
+    selector = hpa["metrics"][0]["external"]["metric"]["selector"]["matchLabels"]
+    assert selector == {"job": "llm/demo-alpharoute", "pool": "vanilla"}
+
+
+def test_alerts_and_scaling_follow_a_scrape_of_ones_own() -> None:
+    """By the job label that it gives, in place of the one that the chart's ScrapeConfig would."""
+    own = {"metrics": {"routers": {"enabled": False}, "job": "gateways", "prometheusRule": {"enabled": True}}}
+    values = merged(values_of("external-engines"), own)
+    (trigger,) = one(values, "ScaledObject")["spec"]["triggers"]
+    assert 'job="gateways"' in trigger["metadata"]["query"]
+    (group,) = one(values, "PrometheusRule")["spec"]["groups"]
+    assert all('job="gateways"' in rule["expr"] for rule in group["rules"])
 
 
 def test_objects_stay_in_the_release_and_its_namespace() -> None:

@@ -32,6 +32,7 @@ TIED = {
     "apiVersion",
     "cidr",
     "operator",
+    "job",
     "effect",
 }
 """Fields that must agree with another value, or whose content is Kubernetes' or a server's own."""

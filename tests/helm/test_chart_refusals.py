@@ -13,7 +13,8 @@ from manifests import check
 
 VANILLA = {"name": "v", "model": "m", "target": "t", "accelerator": "cpu"}
 DRAFTED = {**VANILLA, "name": "d", "drafter": "x", "method": "draft_model", "k_max": 4}
-BY_URL = {"name": "u", "model": "m", "engine": "url", "urls": ["http://vllm:8000"]}
+BY_URL = {"name": "u", "model": "m", "engine": "url", "urls": ["http://vllm-0:8000", "http://vllm-1:8000"]}
+SCRAPED = {"metrics": {"routers": {"enabled": True}}}
 
 
 def _pools(*pools: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def _scaled(times: int = 1, **fields: Any) -> dict[str, Any]:
         "prometheusUrl": "http://prometheus",
         **fields,
     }
-    return {"pools": [VANILLA, BY_URL], "engineScaling": [scaling] * times}
+    return {"pools": [VANILLA, BY_URL], "engineScaling": [scaling] * times, **SCRAPED}
 
 
 BY_SCHEMA: list[tuple[Values, str]] = [
@@ -131,6 +132,12 @@ BY_GUARD: list[tuple[Values, str]] = [
     ),
     (_scaled(replicas={"min": 3, "max": 2}), r'engineScaling\[0\] \("s"\): replicas.min 3 is above replicas.max 2'),
     (_scaled(kind="hpa", replicas={"min": 0, "max": 2}), "replicas.min 0: a HorizontalPodAutoscaler keeps one"),
+    (
+        _scaled(replicas={"min": 1, "max": 3}),
+        r'\("s"\): replicas.max is 3, but pool "u" lists 2 urls: list one for each',
+    ),
+    ({**_scaled(), "metrics": {}}, "engineScaling: the routers' metrics are not scraped: set metrics.routers.enabled"),
+    ({"metrics": {"prometheusRule": {"enabled": True}}}, "prometheusRule.enabled: .* or metrics.job to the job label"),
     (_scaled(2), r'engineScaling\[1\] \("s"\): the name is given twice'),
     (_scaled(prometheusUrl="http://p:0/"), r'engineScaling\[0\].prometheusUrl: "http://p:0/" has the port "0"'),
     ({"redis": {"builtin": {"maxMemory": "4gb"}}}, "maxMemory 4gb in a pod of 768Mi .*no more than three quarters"),
@@ -180,6 +187,7 @@ BY_GUARD: list[tuple[Values, str]] = [
     ({"serviceAccount": {"create": False}}, "the Ray head needs an account with rights"),
     (
         {
+            **SCRAPED,
             "engineScaling": [
                 {
                     "name": "s",
@@ -188,7 +196,7 @@ BY_GUARD: list[tuple[Values, str]] = [
                     "replicas": {"min": 1, "max": 2},
                     "inFlightPerReplica": 8,
                 }
-            ]
+            ],
         },
         '"vanilla" is not a pool with engine url',
     ),

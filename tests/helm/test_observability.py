@@ -114,7 +114,8 @@ def test_dashboards_are_shipped_for_grafanas_sidecar() -> None:
 
 def test_rules_are_for_this_release_alone() -> None:
     """By its job; with a link to the runbook where one is given."""
-    values = {"metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://example.com/k8s"}}}
+    rules = {"enabled": True, "runbookUrl": "https://example.com/k8s"}
+    values = {"metrics": {"routers": {"enabled": True}, "prometheusRule": rules}}
     (group,) = one(values, "PrometheusRule")["spec"]["groups"]
     assert len(group["rules"]) == len(_alerts())
     for rule in group["rules"]:

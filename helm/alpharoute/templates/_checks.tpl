@@ -126,9 +126,16 @@
 {{- if and $auth.allowAnonymous $auth.existingSecret -}}{{- fail (printf "auth: allowAnonymous serves everybody, existingSecret %q holds keys: choose one" $auth.existingSecret) -}}{{- end -}}
 {{- if not (or $auth.allowAnonymous $auth.redisKeys $auth.existingSecret) -}}{{- fail "auth: nobody could come in; set redisKeys, existingSecret or allowAnonymous" -}}{{- end -}}
 {{- if and (ne $auth.metricsFor "anyone") .Values.metrics.routers.enabled (not .Values.metrics.routers.authorization) -}}{{- fail (printf "auth.metricsFor is %q: metrics.routers.authorization must name a Secret with a key of that role" $auth.metricsFor) -}}{{- end -}}
+{{- if not (or .Values.metrics.routers.enabled .Values.metrics.job) -}}
+{{- $unseen := "the routers' metrics are not scraped: set metrics.routers.enabled, or metrics.job to the job label that a scrape configuration of yours gives them" -}}
+{{- if .Values.metrics.prometheusRule.enabled -}}{{- fail (printf "metrics.prometheusRule.enabled: %s" $unseen) -}}{{- end -}}
+{{- if .Values.engineScaling -}}{{- fail (printf "engineScaling: %s" $unseen) -}}{{- end -}}
+{{- end -}}
 {{- $pools := dict -}}
-{{- range .Values.pools -}}{{- $_ := set $pools .name (default "vllm" .engine) -}}{{- end -}}
+{{- $listed := dict -}}
+{{- range .Values.pools -}}{{- $_ := set $pools .name (default "vllm" .engine) -}}{{- $_ := set $listed .name (len (default list .urls)) -}}{{- end -}}
 {{- range $i, $scaling := .Values.engineScaling -}}
+{{- if and (eq "url" (get $pools $scaling.pool)) (lt (int (get $listed $scaling.pool)) (int $scaling.replicas.max)) -}}{{- fail (printf "engineScaling[%d] (%q): replicas.max is %v, but pool %q lists %v urls: list one for each replica there may be, the others would never get a request" $i $scaling.name $scaling.replicas.max $scaling.pool (get $listed $scaling.pool)) -}}{{- end -}}
 {{- if ne "url" (get $pools $scaling.pool) -}}{{- fail (printf "engineScaling[%d]: %q is not a pool with engine url; Serve scales the others by pools[].replicas" $i $scaling.pool) -}}{{- end -}}
 {{- if and (eq (default "keda" $scaling.kind) "keda") (not $scaling.prometheusUrl) -}}{{- fail (printf "engineScaling[%d] (%q): kind keda needs prometheusUrl" $i $scaling.name) -}}{{- end -}}
 {{- end -}}

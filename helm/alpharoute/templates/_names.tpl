@@ -18,6 +18,11 @@
 {{- end -}}
 {{- end }}
 
+{{/* The job label by which alerts, dashboards and engineScaling find this release's routers. */}}
+{{- define "alpharoute.job" -}}
+{{- default (printf "%s/%s" .Release.Namespace (include "alpharoute.fullname" .)) .Values.metrics.job -}}
+{{- end }}
+
 {{/* What objects are selected by: never changes in the life of a release. */}}
 {{- define "alpharoute.selector" -}}
 app.kubernetes.io/part-of: alpharoute
@@ -63,4 +68,14 @@ annotations:
 {{- define "alpharoute.rayImage" -}}
 {{- $image := .Values.image -}}
 {{- include "alpharoute.image" (dict "repository" $image.repository "digest" $image.digest "tag" (default (printf "%s-cpu" .Chart.AppVersion) $image.tag)) -}}
+{{- end }}
+
+{{/* The image of engine pods of one kind: its own, else that of GPUs where its pods have some. */}}
+{{- define "alpharoute.engineImage" -}}
+{{- $image := .root.Values.image -}}
+{{- if .kind.image -}}{{ .kind.image }}
+{{- else if gt (include "alpharoute.gpusOf" .kind | float64) 0.0 -}}
+{{- include "alpharoute.image" (dict "repository" $image.repository "digest" $image.gpu.digest "tag" (default (printf "%s-gpu" .root.Chart.AppVersion) $image.gpu.tag)) -}}
+{{- else -}}{{ include "alpharoute.rayImage" .root }}
+{{- end -}}
 {{- end }}

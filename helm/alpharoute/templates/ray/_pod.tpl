@@ -16,6 +16,9 @@
   value: "0"
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+{{/* The GPU image's Python comes with vLLM's: 3.12 as the other's, of whichever patch; Ray would refuse such a node. */}}
+- name: RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL
+  value: minor
 - name: HOME
   value: /home/alpharoute
 - name: HF_HOME
