@@ -49,8 +49,8 @@ def build(
     """Train on the project's own examples and those from outside.
 
     Temperature and score come from the outside examples, each labelled by a model that never saw its source; where
-    they lack some of the own tasks, from the families of the own ones too. `advance` is called with (done, all) after
-    each training. Raises ValueError for examples of fewer than two tasks.
+    they lack some of the own tasks, from the families of the own ones too. `advance` is called with (done, all) before
+    the first training and after each. Raises ValueError for examples of fewer than two tasks or of one source.
     """
     if not own and not outside:
         raise ValueError("training needs examples: name files of them, or leave the project's own in")

@@ -28,7 +28,8 @@ def leave_source_out(
     """The tasks, and for each held example the probabilities by models that never saw its source.
 
     The `kept` examples are in every training; `folds` groups of the held sources are left out in turn.
-    `advance` is called with (done, all) after each training.
+    `advance` is called with (done, all) before the first training and after each. Raises ValueError where nothing is
+    left to train on.
     """
     family = [source_family(item.example.source) for item in held]
     by_size = sorted(set(family), key=lambda source: (-family.count(source), source))  # the same in every process
@@ -36,6 +37,12 @@ def leave_source_out(
     tasks = tuple(sorted({item.example.task for item in (*kept, *held)}))
     found = np.full((len(held), len(tasks)), 1e-9)
     trainings = sorted(set(fold_of.values()))
+    if not kept and len(trainings) < 2:
+        raise ValueError(
+            f"scores leave sources out, and all examples are of {by_size[0]!r}: name several in `source`, "
+            "where what follows a blank does not count"
+        )
+    advance(0, len(trainings))
     for done, fold in enumerate(trainings, 1):
         chosen = [at for at, source in enumerate(family) if fold_of[source] == fold]
         rest = [item for at, item in enumerate(held) if fold_of[family[at]] != fold]

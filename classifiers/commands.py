@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from classifiers.artefact import SHIPPED, Artefact, ArtefactError, load, save
 from classifiers.building import FOLDS, build
@@ -32,10 +32,12 @@ Files = Annotated[
     list[Path] | None, typer.Argument(help='JSON lines of {"task", "prompt", "tools"?, "system"?, "source"?}.')
 ]
 Folder = Annotated[Path, typer.Option("--model", help="Folder of the classifier; default: the shipped one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Folds = Annotated[int, typer.Option(min=2, help="Groups of sources that are left out in turn.")]
 
 Labelled = Sequence[tuple[Example, Label]]
+
+USAGE_ERROR = 2
 
 
 @app.command()
@@ -59,14 +61,15 @@ def train(
     A version in the folder stays where the new one scores worse than its card says.
     """
     with _failing():
-        outside, ours = _read(files or []), corpus(seed) if own else []
-        with _progress("training") as advance:
+        outside = _read(files or [])
+        with _training() as advance:
+            ours = corpus(seed) if own else []
             built = build(ours, outside, folds=folds, advance=advance)
             alone = {"scores_of_own_corpus_alone": asdict(_alone(ours, outside, advance))} if own_alone else {}
         if not accept_worse:
             _refuse_worse(built.score, out)
         digest = save(built.weights, {**built.card, "corpus_seed": seed, **alone, "note": note}, out)
-    _show(built.score, as_json)
+    _show(built.score, as_json, sha256=digest)
     if not as_json:
         typer.echo(f"Scores are of sources left out of training. Wrote {out} (SHA-256 {digest}).")
 
@@ -90,18 +93,15 @@ def evaluate(
 ) -> None:
     """Score a classifier on labelled prompts: F1, calibration, confusion, sources and time.
 
-    Without files, the project's own corpus is scored, family by family left out. Files that do not exist are skipped.
+    Without files, the project's own corpus is scored, family by family left out.
     """
     with _failing():
-        examples = _read([path for path in files or [] if _exists(path)])
-        if files and not examples:
-            typer.echo("nothing to evaluate: no file was found", err=True)
-            return
-        with _progress("training") as advance:
-            if leave_source_out or own_only or not files:
+        examples = _read(files or [])
+        if leave_source_out or own_only or not files:
+            with _training() as advance:
                 score, labelled = _unseen(examples, own_only, folds, advance)
-            else:
-                score, labelled = _of_version(load(folder), examples)
+        else:
+            score, labelled = _of_version(load(folder), examples)
         _show(score, as_json)
         if labels:
             write_labels(labels, labelled)
@@ -132,9 +132,12 @@ def explain(
 def write_corpus(
     out: Annotated[Path, typer.Argument(help="File to write, as JSON lines.")],
     seed: Annotated[int, typer.Option(help="Another seed draws other prompts.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Write the project's own labelled prompts to a file."""
-    typer.echo(f"{write_examples(out, corpus(seed))} prompts in {out}")
+    with _failing():
+        written = write_examples(out, corpus(seed))
+    typer.echo(json.dumps({"out": str(out), "prompts": written}) if as_json else f"{written} prompts in {out}")
 
 
 def _unseen(examples: list[Example], own_only: bool, folds: int, advance: Advance) -> tuple[Score, Labelled]:
@@ -184,13 +187,22 @@ def _of_version(artefact: Artefact, examples: list[Example]) -> tuple[Score, Lab
 
 
 def _read(paths: list[Path]) -> list[Example]:
-    return [example for path in paths for example in read_examples(path)]
+    """The examples of all files; a file that is not there, or none in any, is a wrong call."""
+    if missing := [path for path in paths if not path.exists()]:
+        raise _refused(f"{_named(missing)} is not there")
+    found = [example for path in paths for example in read_examples(path)]
+    if paths and not found:
+        raise _refused(f"no examples in {_named(paths)}")
+    return found
 
 
-def _exists(path: Path) -> bool:
-    if not path.exists():
-        typer.echo(f"skipped: {path} does not exist", err=True)
-    return path.exists()
+def _named(paths: list[Path]) -> str:
+    return ", ".join(repr(str(path)) for path in paths)
+
+
+def _refused(problem: str) -> typer.Exit:
+    typer.echo(f"error: {problem}", err=True)
+    return typer.Exit(USAGE_ERROR)
 
 
 def _body(text: str) -> object:
@@ -201,25 +213,24 @@ def _body(text: str) -> object:
     return body if isinstance(body, dict) else {"prompt": text}
 
 
-def _show(score: Score, as_json: bool) -> None:
+def _show(score: Score, as_json: bool, **more: str) -> None:
     if as_json:
-        typer.echo(json.dumps(asdict(score), ensure_ascii=False))
+        typer.echo(json.dumps({**asdict(score), **more}, ensure_ascii=False))
     else:
         Console().print(tables(score))
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Advance]:
-    """A bar on stderr that the trainings advance."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, visible=False)
-        yield lambda done, of: bar.update(task, completed=done, total=of, visible=True)
+def _training() -> Iterator[Advance]:
+    """What the trainings advance on stderr, seen before the first has ended: a bar on a terminal, else lines."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, of: typer.echo(f"training {done}/{of}", err=True)
+        return
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?, "license"?}`."""
+"""Labelled prompts as JSON lines: `{"task", "prompt", "tools"?, "system"?, "history"?, "source"?, "license"?}`.
+
+Written ones also hold what their text no longer tells: `"chars"`, `"images"`, `"response_format"`.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from classifiers.label import Label, Likely
-from classifiers.prompt import Prompt, prompt_of
+from classifiers.prompt import Format, Prompt, prompt_of
 
 PARTS = 8
 
@@ -27,7 +30,10 @@ class Example:
 
 
 class Line(BaseModel):
-    """One line of a file of examples; fields it does not name (an id, a date) are ignored."""
+    """One line of a file of examples; fields it does not name (an id, a date) are ignored.
+
+    `chars` is the length of the prompt before it was sampled; without it, the length of `prompt`.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -36,6 +42,9 @@ class Line(BaseModel):
     system: str = ""
     history: str = ""
     tools: list[object] = Field(default_factory=list)
+    chars: int = Field(default=0, ge=0)
+    images: int = Field(default=0, ge=0)
+    response_format: Format = "text"
     source: str = ""
     license: str = ""
 
@@ -50,12 +59,16 @@ def read_examples(path: Path) -> list[Example]:
     examples = list(_lines(path))
     if len({example.source for example in examples}) > 1:
         return examples
-    return [replace(item, source=f"{item.source or path.name}/{at % PARTS}") for at, item in enumerate(examples)]
+    # What follows a blank is no part of a family's name: the parts would be left out all at once.
+    names = [(item.source or path.name).replace(" ", "_") for item in examples]
+    return [replace(item, source=f"{names[at]}/{at % PARTS}") for at, item in enumerate(examples)]
 
 
 def example_of(line: Line) -> Example:
     """The example that a line holds."""
-    prompt = prompt_of(line.prompt, system=line.system, history=line.history, has_tools=bool(line.tools))
+    read = prompt_of(line.prompt, system=line.system, history=line.history, has_tools=bool(line.tools))
+    chars = line.chars or read.chars
+    prompt = replace(read, chars=chars, images=line.images, response_format=line.response_format)
     return Example(line.task, prompt, line.source, line.license)
 
 
@@ -79,7 +92,7 @@ def _problems(error: ValidationError) -> str:
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write the examples as lines that `read_examples` reads, and return how many."""
-    lines = [json.dumps(_fields(example), ensure_ascii=False) for example in examples]
+    lines = [json.dumps(fields_of(example), ensure_ascii=False) for example in examples]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return len(lines)
 
@@ -94,7 +107,8 @@ def _rounded(likely: Likely) -> list[tuple[str, float]]:
     return [(task, round(share, 4)) for task, share in likely]
 
 
-def _fields(example: Example) -> dict[str, object]:
+def fields_of(example: Example) -> dict[str, object]:
+    """The example as the line that `example_of` reads; what says nothing is left out."""
     prompt = example.prompt
     fields = {
         "task": example.task,
@@ -102,6 +116,9 @@ def _fields(example: Example) -> dict[str, object]:
         "system": prompt.system,
         "history": prompt.history,
         "tools": [{}] if prompt.has_tools else [],
+        "chars": prompt.chars if prompt.chars > len(prompt.text) else 0,
+        "images": prompt.images,
+        "response_format": "" if prompt.response_format == "text" else prompt.response_format,
         "source": example.source,
         "license": example.licence,
     }

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from classifiers.examples import Example, fields_of
 from classifiers.label import Label
 from classifiers.line_file import LineFile
 from classifiers.prompt import Prompt
@@ -52,6 +53,4 @@ def opted_out(headers: Mapping[str, str]) -> bool:
 
 
 def _line(prompt: Prompt, label: Label) -> bytes:
-    fields = {"task": label.task, "prompt": prompt.text, "system": prompt.system, "history": prompt.history}
-    tools: dict[str, object] = {"tools": [{}]} if prompt.has_tools else {}
-    return (json.dumps({**fields, **tools}) + "\n").encode()
+    return (json.dumps(fields_of(Example(label.task, prompt, source=""))) + "\n").encode()

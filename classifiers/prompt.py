@@ -33,7 +33,7 @@ _GRAMMARS = ("guided_grammar", "guided_regex", "guided_choice", "structured_outp
 class Prompt:
     """The parts of a request that tell its task; texts are sampled head and tail, so their size is bounded.
 
-    `text` is the last user turn, `system` the instructions, `history` the end of the turns before;
+    `text` is the last user turn, `system` the head of the instructions, `history` the end of the turns before;
     `chars` is the length of the last user turn before sampling.
     """
 
@@ -65,7 +65,7 @@ def read_prompt(body: object) -> Prompt:
     before = [turn for turn in turns[: last or 0] if turn.role not in ("system", "developer")]
     return Prompt(
         text=sample(asked.text),
-        system=_joined((turn.text for turn in turns if turn.role in ("system", "developer")), CONTEXT_CHARS),
+        system=_joined(turn.text for turn in turns if turn.role in ("system", "developer"))[:CONTEXT_CHARS],
         history=recent(turn.text for turn in before),
         chars=len(asked.text),
         turns=len(before),
@@ -108,7 +108,7 @@ def recent(turns: Iterable[str]) -> str:
         else f"{text[:TURN_HEAD_CHARS]}\n{text[-TURN_TAIL_CHARS:]}"
         for text in turns
     ]
-    return _joined(short[-CONTEXT_TURNS:], CONTEXT_CHARS)
+    return _joined(short[-CONTEXT_TURNS:])[-CONTEXT_CHARS:]
 
 
 def _turns(body: Mapping[object, object]) -> Iterator[_Turn]:
@@ -172,8 +172,8 @@ def _parts(content: object) -> tuple[list[str], int]:
     return texts, images
 
 
-def _joined(texts: Iterable[str], limit: int) -> str:
-    return "\n".join(text for text in texts if text)[-limit:]
+def _joined(texts: Iterable[str]) -> str:
+    return "\n".join(text for text in texts if text)
 
 
 def _offers_tools(body: Mapping[object, object]) -> bool:

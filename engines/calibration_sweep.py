@@ -4,11 +4,13 @@ The engine is anything that speaks the engine contract: `vllm_xargs.spec_k`, met
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 from engines.contract import EngineMetrics
+from engines.demo.progress import Report, silent
 from engines.engine_client import EngineClient
 from engines.http import engine_session
 
@@ -50,40 +52,55 @@ class Measured:
 Prompts = Mapping[str, Sequence[str]]
 """Prompts by task."""
 
+Advance = Callable[[int, int], None]
+"""Told (done, all) of what a stage runs."""
+
 
 async def measure(
-    url: str, model: str | None, prompts: Prompts, sweep: Sweep, api_key: str | None = None, *, vanilla: bool = False
+    url: str,
+    model: str | None,
+    prompts: Prompts,
+    sweep: Sweep,
+    api_key: str | None = None,
+    *,
+    vanilla: bool = False,
+    progress: Report = silent,
 ) -> Measured:
     """Run the sweep against one engine (a vanilla one: k = 0 only, no acceptance). MeasurementError where it fails."""
     async with engine_session() as session:
         client = await EngineClient.opened(session, url, model, api_key)
-        timed = await _timed(client, prompts, replace(sweep, ks=(0,)) if vanilla else sweep)
-        return Measured(timed, () if vanilla else await _natural(client, prompts, sweep))
+        if vanilla:
+            return Measured(await _timed(client, prompts, replace(sweep, ks=(0,)), partial(progress, "vanilla")))
+        timed = await _timed(client, prompts, sweep, partial(progress, "batches"))
+        return Measured(timed, await _natural(client, prompts, sweep, partial(progress, "prompts of each task")))
 
 
-async def _timed(client: EngineClient, prompts: Prompts, sweep: Sweep) -> tuple[Answer, ...]:
+async def _timed(client: EngineClient, prompts: Prompts, sweep: Sweep, advance: Advance) -> tuple[Answer, ...]:
     """Closed batches of requests that start together and end together."""
+    batches = list(product(sweep.ks, sweep.batches, range(sweep.rounds)))
+    advance(0, len(batches))
     mixed = [text for texts in zip(*prompts.values(), strict=False) for text in texts]
     timed = partial(client.ask, tokens=sweep.tokens, temperature=sweep.temperature, exact=True)
     await timed(mixed[0], k=max(sweep.ks))  # a cold engine's first answer is no sample
     answers: list[Answer] = []
-    for k in sweep.ks:
-        for batch in sweep.batches:
-            for turn in range(sweep.rounds):
-                asked = [mixed[(turn * batch + i) % len(mixed)] for i in range(batch)]
-                found = await asyncio.gather(*(timed(text, k=k) for text in asked))
-                answers += [Answer("", batch, k, metrics) for metrics in found]
+    for done, (k, batch, turn) in enumerate(batches, 1):
+        asked = [mixed[(turn * batch + i) % len(mixed)] for i in range(batch)]
+        found = await asyncio.gather(*(timed(text, k=k) for text in asked))
+        answers += [Answer("", batch, k, metrics) for metrics in found]
+        advance(done, len(batches))
     return tuple(answers)
 
 
-async def _natural(client: EngineClient, prompts: Prompts, sweep: Sweep) -> tuple[Answer, ...]:
+async def _natural(client: EngineClient, prompts: Prompts, sweep: Sweep, advance: Advance) -> tuple[Answer, ...]:
     answers: list[Answer] = []
     k = max(sweep.ks)
     ask = partial(client.ask, k=k, tokens=sweep.answer_tokens, temperature=sweep.temperature)
-    for task, texts in prompts.items():
-        chosen = list(texts[: sweep.prompts_per_task])
-        for start in range(0, len(chosen), ACCEPTANCE_BATCH):
-            asked = chosen[start : start + ACCEPTANCE_BATCH]
+    chosen = {task: list(texts[: sweep.prompts_per_task]) for task, texts in prompts.items()}
+    total = sum(map(len, chosen.values()))
+    for task, texts in chosen.items():
+        for start in range(0, len(texts), ACCEPTANCE_BATCH):
+            asked = texts[start : start + ACCEPTANCE_BATCH]
             found = await asyncio.gather(*(ask(text, task=task) for text in asked))
             answers += [Answer(task, len(asked), k, metrics) for metrics in found]
+            advance(len(answers), total)
     return tuple(answers)

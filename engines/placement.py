@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from engines.vllm_flags import given
+
 Executor = Literal["local", "ray"]
 
 
@@ -74,8 +76,6 @@ FLAGS = {
 }
 """vLLM's arguments that follow from a placement."""
 
-SHORT = {"-tp": "--tensor-parallel-size", "-pp": "--pipeline-parallel-size"}
-
 
 def placement_arguments(placement: Placement) -> tuple[str, ...]:
     """What vLLM is told of a placement; nothing where one GPU or none serves."""
@@ -92,8 +92,7 @@ def placement_problem(
     placement: Placement, gpus: float, args: Sequence[str], speculative: Mapping[str, object], device: str
 ) -> str | None:
     """What contradicts what in a pool's placement, its GPUs and its arguments, in words; None if nothing."""
-    given = [SHORT.get(arg.split("=", 1)[0], arg.split("=", 1)[0]) for arg in args]
-    twice = [flag for flag in FLAGS.values() if flag in given]
+    twice = sorted(given(args, FLAGS.values()))
     spread = placement.gpus > 1 or placement.executor == "ray"
     if spread and twice:
         return f"vllm.args holds {twice[0]}, and so does placement: leave it out of the arguments"

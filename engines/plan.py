@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from engines.placement import placement_arguments
 from engines.pool import PoolSettings
-from engines.preflight.starting import argument
+from engines.vllm_flags import argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _count(pool: PoolSettings) -> dict[str, Any]:
 
 def _contradictions(pool: PoolSettings) -> Iterator[str]:
     """What the settings' own checks cannot see: they pass arguments on as they are."""
-    parallel = argument(pool.vllm.args, "--tensor-parallel-size", "-tp")
+    parallel = argument(pool.vllm.args, "--tensor-parallel-size")
     if parallel is not None and parallel.isdigit() and int(parallel) > max(1.0, pool.reserved_gpus()):
         yield f"pool {pool.name!r}: vllm.args spread it over {parallel} GPUs, Ray reserves {pool.reserved_gpus():g}"
     if pool.gpus > 1 and pool.placement.gpus == 1 and parallel is None and pool.engine == "vllm":

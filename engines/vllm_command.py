@@ -12,7 +12,7 @@ from engines.placement import placement_arguments
 from engines.pool import PoolSettings
 from engines.proposers.options import CONFIG_KEY, NO_DRAFTER, WORKER
 from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
-from engines.vllm_flags import ASYNC, ASYNC_SCHEDULER, DRAFTS_FLAG, METRICS_FLAG, NO_ASYNC, SCHEDULER
+from engines.vllm_flags import ASYNC, ASYNC_SCHEDULER, DRAFTS_FLAG, METRICS_FLAG, NO_ASYNC, SCHEDULER, given
 from engines.vllm_methods import ENSEMBLE, METHODS, machine_problem, vllm_method
 
 CPU_MAX_NUM_SEQS, GPU_MAX_NUM_SEQS = 8, 256
@@ -21,8 +21,8 @@ OWN_FLAGS = frozenset(
     {
         *("--model", "--served-model-name", "--revision", "--host", "--port", "--uds", "--api-key", "--max-num-seqs"),
         *("--max-model-len", "--dtype", "--speculative-config", "--scheduler-cls", "--enable-per-request-metrics"),
-        *("--per-request-spec-decode-metrics", "--disable-log-stats", "--logprobs-mode", "--max-logprobs"),
-        "--data-parallel-size",
+        *("--no-enable-per-request-metrics", "--per-request-spec-decode-metrics"),
+        *("--disable-log-stats", "--logprobs-mode", "--max-logprobs", "--data-parallel-size"),
     }
 )
 """Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last four) the loop's metrics, the
@@ -74,22 +74,21 @@ def max_running(pool: PoolSettings) -> int:
 def schedules_async(pool: PoolSettings) -> bool:
     """Whether a speculative pool runs vLLM's asynchronous scheduler: wherever vLLM can, unless told not to.
 
-    Never on a CPU, where vLLM turns it off.
+    Never on a CPU, where vLLM turns it off, nor with `disable_padded_drafter_batch`, where it refuses to start.
     """
     able = pool.method is not None and METHODS[pool.method].asynchronous and not runs_on_cpu(pool)
-    return able and NO_ASYNC not in pool.vllm.args
+    padded = not pool.vllm.speculative.get("disable_padded_drafter_batch")
+    return able and padded and not given(pool.vllm.args, {NO_ASYNC})
 
 
 def check_settings(pool: PoolSettings) -> None:
     """Raise `EngineSettingsError` or `ModelNotFoundError` where `pool` cannot run; reads only the local disk."""
     if problem := pool.method and machine_problem(pool.method, pool.vllm.speculative, on_cpu=runs_on_cpu(pool)):
         raise EngineSettingsError(f"pool {pool.name!r}: {problem}")
-    given = {arg.split("=", 1)[0] for arg in pool.vllm.args if arg.startswith("-")}
-    _refuse(pool, "vllm.args", given & OWN_FLAGS)
-    if pool.method == ENSEMBLE:
-        _refuse(pool, "vllm.args", given & {"--worker-extension-cls", "--additional-config"})
+    ensemble = {"--worker-extension-cls", "--additional-config"} if pool.method == ENSEMBLE else set()
+    _refuse(pool, "vllm.args", given(pool.vllm.args, OWN_FLAGS | ensemble))
     _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
-    if "--hf-token" in given:
+    if given(pool.vllm.args, {"--hf-token"}):
         raise EngineSettingsError(
             f"pool {pool.name!r}: vllm.args may not hold --hf-token: arguments are for every user to read; "
             "set HF_TOKEN in vllm.env"

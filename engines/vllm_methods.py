@@ -27,7 +27,7 @@ METHODS = {
     "eagle3": Method("needed", asynchronous=True),
     "medusa": Method("needed"),
     "dflash": Method("needed", asynchronous=True),
-    "dspark": Method("needed", asynchronous=True),
+    "dspark": Method("optional", asynchronous=True),
     "mtp": Method("optional", asynchronous=True),
     "custom_class": Method("needed", drafts_every_step=False),
     "ensemble": Method("optional", drafts_every_step=False),

@@ -1,8 +1,10 @@
 """The command line: `alpharoute`."""
 
+import os
 import subprocess
 import sys
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +15,12 @@ from rich.text import Text
 
 from classifiers.commands import app as classifier_commands
 from engines.calibration_sweep import Sweep
+from engines.placement import Placement
 from engines.pool import DEMO, PoolSettings
 from router.commands.acceptance import acceptance
 from router.commands.calibrate import Calibrated, calibrate, numbers, prompts_by_task
 from router.commands.classifier import activate, rollback, versions
-from router.commands.client import stdout
+from router.commands.client import print_json, stdout
 from router.commands.console import console as console_command
 from router.commands.decisions import app as decision_commands
 from router.commands.distill import app as distill_commands
@@ -57,6 +60,7 @@ app.command("plan")(plan)
 console = Console(stderr=True)
 
 USAGE_ERROR = 2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file of settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -131,6 +135,7 @@ def calibrate_engine(
     prompts: Annotated[
         Path | None, typer.Option(help='JSON lines of {"task", "prompt"}; default: demo prompts.')
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure an engine over batch sizes and k, and write the file that `python -m bench.policy` simulates."""
     try:
@@ -140,6 +145,8 @@ def calibrate_engine(
     except SetupError as error:
         console.print(f"[red]{error}[/]", highlight=False)
         raise typer.Exit(USAGE_ERROR) from None
+    if as_json:
+        print_json({"out": str(out), **found})
     console.print(f"{out}: {found['provenance']}", highlight=False, soft_wrap=True)
 
 
@@ -156,7 +163,8 @@ def local_settings(
     if model is not None or "pools" not in settings.model_fields_set:
         pools = own_pools(model, draft)
     if engine is EngineChoice.SIM:
-        pools = tuple(pool.model_copy(update={"engine": "simulator", "urls": ()}) for pool in pools)
+        simulated = {"engine": "simulator", "urls": (), "gpus": 0.0, "placement": Placement()}
+        pools = tuple(pool.model_copy(update=simulated) for pool in pools)
     if port is not None:
         listen = listen.model_copy(update={"port": port})
     told = {
@@ -175,12 +183,16 @@ def own_pools(model: str | None, draft: str | None) -> tuple[PoolSettings, ...]:
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs on this machine, as their driver lists them."""
+    """NVIDIA GPUs that this process may use, as their driver lists them."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
+    there, visible = sum(line.startswith("GPU ") for line in listed.splitlines()), os.environ.get(VISIBLE)
+    if visible is None:
+        return there
+    # CUDA sees none behind the first that there cannot be.
+    return min(there, len(list(takewhile(lambda one: one and one != "-1", map(str.strip, visible.split(","))))))
 
 
 def run_locally(settings: Settings) -> None:
@@ -211,13 +223,19 @@ def run_locally(settings: Settings) -> None:
 
 
 def build_demo(settings: Settings) -> None:
-    """The demo pair, where a pool asks for it and it is not cached yet; with a progress bar."""
+    """The demo pair, where a pool asks for it and it is not cached yet; with a progress bar.
+
+    SetupError where it cannot be built.
+    """
     if any(pool.engine == "vllm" and DEMO in (pool.target, pool.drafter) for pool in settings.pools):
-        from engines.demo.build import build_demo_pair, default_folder
+        from engines.demo.build import DemoBuildError, build_demo_pair, default_folder
         from engines.demo.progress import reporting
 
-        with reporting() as progress:
-            build_demo_pair(default_folder(), progress=progress)
+        try:
+            with reporting() as progress:
+                build_demo_pair(default_folder(), progress=progress)
+        except DemoBuildError as error:
+            raise SetupError(str(error)) from None
 
 
 def greeting(url: str, settings: Settings, logs: Path | None = None) -> str:

@@ -30,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 where a method changed what is said (with --unpatched: where one did not)."""
     options = _parser().parse_args(arguments)
     with reporting() as progress:
-        models = correctness_models(options.methods, progress)
-    reference = dice(models.target, options.temperature)
-    if options.samples < (least := least_samples(reference.chances)):
-        raise SystemExit(f"--samples {options.samples} is too few to compare: at least {least}")
+        reference = dice(correctness_models((), progress).target, options.temperature)
+        if options.samples < (least := least_samples(reference.chances)):
+            raise SystemExit(f"--samples {options.samples} is too few to compare: at least {least}")
+        correctness_models(options.methods, progress)  # now, with a bar, and not in front of an engine
     found = _begun(options)
     vanilla: Mapping[str, Any] | None = None
     for name in (VANILLA, *options.methods):

@@ -40,16 +40,22 @@ def build_demo_pair(out: Path, *, recipe: Recipe = FULL, progress: Report = sile
     """The pair of `recipe` under `out`, trained now if it is not there: minutes on two cores, then milliseconds.
 
     Pairs of other recipes stay beside it, for engines may be serving them. A second process that asks for the
-    same pair waits for the first.
+    same pair waits for the first. DemoBuildError where something is missing, or nothing can be written there.
     """
     fingerprint = recipe.fingerprint()
     home = out / fingerprint
     pair = DemoPair(home / "target", home / "draft", fingerprint)
     if not (home / _CARD).exists():
-        out.mkdir(parents=True, exist_ok=True)
-        with _locked(out / f"{fingerprint}.lock", progress):
-            if not (home / _CARD).exists():
-                _build_into(home, recipe, progress)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with _locked(out / f"{fingerprint}.lock", progress):
+                if not (home / _CARD).exists():
+                    _build_into(home, recipe, progress)
+        except OSError as error:
+            raise DemoBuildError(
+                f"the demo pair cannot be kept in {out}: {error.strerror or error}; "
+                "ALPHAROUTE_CACHE names another folder"
+            ) from error
     return pair
 
 

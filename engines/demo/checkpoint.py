@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 
 def save_checkpoint(model: LlamaForCausalLM, padding_layers: int, folder: Path) -> None:
-    """Write config.json, model.safetensors and generation_config.json, with `padding_layers` appended."""
+    """Write config.json, model.safetensors and generation_config.json, with `padding_layers` appended.
+
+    OSError where the disk takes no more.
+    """
     padded = with_padding(model, padding_layers)
     padded.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id,
@@ -17,7 +21,10 @@ def save_checkpoint(model: LlamaForCausalLM, padding_layers: int, folder: Path) 
         do_sample=True,
     )
     disable_progress_bar()  # the build draws its own
-    padded.save_pretrained(folder)
+    try:
+        padded.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def with_padding(model: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:

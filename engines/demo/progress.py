@@ -1,4 +1,4 @@
-"""How a build tells what it is doing: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""How work of minutes tells what it is doing: a bar with the time left on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -17,10 +17,12 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def reporting(stream: TextIO = sys.stderr) -> Iterator[Report]:
-    """A report drawn on `stream`: a bar per stage on a terminal, else plain lines at most every fifteen seconds."""
+def reporting(stream: TextIO | None = None, of: str = "demo pair") -> Iterator[Report]:
+    """A report drawn on `stream`, stderr unless given: a bar per stage on a terminal, else plain lines at most every
+    fifteen seconds, which say what they are `of`."""
+    stream = stream or sys.stderr
     if not stream.isatty():
-        yield lines_to(stream, time.monotonic)
+        yield lines_to(stream, time.monotonic, of)
         return
     with _bars(stream) as draw:
         yield draw
@@ -44,7 +46,7 @@ def _bars(stream: TextIO) -> Iterator[Report]:
         yield draw
 
 
-def lines_to(stream: TextIO, clock: Callable[[], float]) -> Report:
+def lines_to(stream: TextIO, clock: Callable[[], float], of: str = "demo pair") -> Report:
     """A report that writes the first and last step of a stage and one line every fifteen seconds of `clock`."""
     started: dict[str, float] = {}
     last_line = clock()
@@ -59,6 +61,6 @@ def lines_to(stream: TextIO, clock: Callable[[], float]) -> Report:
         last_line = now
         left_s = (now - started[stage]) / max(1, done) * (total - done)
         ending = "done" if done == total else f"about {left_s:.0f} s left" if not first else "started"
-        print(f"demo pair: {stage} {done}/{total}, {ending}", file=stream, flush=True)
+        print(f"{of}: {stage} {done}/{total}, {ending}", file=stream, flush=True)
 
     return write

@@ -6,8 +6,13 @@ from typing import Any
 
 from engines.preflight.errors import PreflightError
 
-ONLINE = {"fp8": 8.0, "bitsandbytes": 4.5, "fp8_per_tensor": 8.0, "fp8_per_block": 8.0, "int8_per_channel": 8.0}
-"""What vLLM quantizes as it loads (`--quantization`), in bits per weight of a linear layer."""
+ONLINE = {
+    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel"), 8.0),
+    "mxfp8": 8.25,
+    "mxfp4": 4.25,
+}
+"""What vLLM 0.32 quantizes as it loads (`--quantization`), in bits per weight of a linear layer; it has some more, for
+experts alone, whose size is not known here."""
 
 _FIXED = {"fp8": 8.0, "fbgemm_fp8": 8.0, "modelopt": 8.0, "mxfp4": 4.25, "modelopt_fp4": 4.5, "nvfp4": 4.5}
 """Bits with their scales: 32 values share 8 bits in mxfp4, 16 share 8 in nvfp4."""
@@ -29,8 +34,8 @@ def online(method: str) -> Quantization:
     """What `--quantization METHOD` makes of unquantized weights; raises PreflightError for others."""
     if method not in ONLINE:
         raise PreflightError(
-            f"quantization {method!r} is not one that vLLM makes as it loads ({', '.join(ONLINE)}); "
-            "a model that is quantized already says so in its config.json"
+            f"quantization {method!r} is not one that vLLM makes as it loads of every linear layer "
+            f"({', '.join(ONLINE)}); a model that is quantized already says so in its config.json"
         )
     return Quantization(method, ONLINE[method], loading=True)
 
@@ -47,15 +52,13 @@ def read_quantization(config: object, where: str) -> Quantization | None:
         if type(bits) is not int or type(group) is not int or not 0 < bits <= 16:
             raise PreflightError(f"{where}: quantization_config has bits {bits!r} in groups of {group!r}")
         return Quantization(method, _grouped(bits, group))
-    if method == "bitsandbytes":
-        return Quantization(method, 4.5 if config.get("load_in_4bit") else 8.0)
     if method == "compressed-tensors":
         return Quantization(method, _compressed(config, where))
     if method in _FIXED:
         fp4 = "FP4" in str(config.get("quant_algo", ""))
         return Quantization(method, 4.5 if fp4 else _FIXED[method])
     raise PreflightError(
-        f"{where}: quantization method {method!r} is not known here; known are awq, gptq, bitsandbytes, "
+        f"{where}: quantization method {method!r} is not known here; known are awq, gptq, "
         f"compressed-tensors, {', '.join(_FIXED)}"
     )
 

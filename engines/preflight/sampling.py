@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engines.preflight.errors import PreflightError
 from engines.preflight.places import find_model
 from engines.registry import Sampling
+from engines.vllm_flags import argument
 
 OPTION = "--generation-config"
 OWN = "auto"
@@ -18,8 +19,7 @@ def sampling_of(name: str, args: Sequence[str] = ()) -> Sampling:
 
     vLLM's neutral ones where the model says nothing, cannot be read, or is not asked.
     """
-    joined = " ".join(args).replace("=", " ").split()
-    if OPTION in joined and joined[joined.index(OPTION) + 1 :][:1] != [OWN]:
+    if argument(args, OPTION) not in (None, OWN):
         return Sampling()
     try:
         said = json.loads((find_model(name) / "generation_config.json").read_bytes())

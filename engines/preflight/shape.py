@@ -123,13 +123,16 @@ MOST_LAYERS, MOST = 10_000, 10**9
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
+    if kind := config.get("speculators_model_type"):
+        # `architectures` names the class it was trained with; vLLM runs P-EAGLE as EAGLE-3.
+        return printable(f"{'eagle3' if kind == 'peagle' else kind}".title() + "Speculator")
     named = config.get("architectures")
     return printable(str(named[0])) if isinstance(named, list) and named else "unknown"
 
 
 def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The language model inside a multimodal configuration."""
-    inner = config.get("text_config") or config.get("llm_config") or {}
+    """The language model inside a multimodal configuration, or the layers of a head in the speculators format."""
+    inner = config.get("text_config") or config.get("llm_config") or config.get("transformer_layer_config") or {}
     return inner if isinstance(inner, Mapping) else {}
 
 

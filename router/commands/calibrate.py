@@ -3,10 +3,12 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from classifiers.examples import read_examples
 from engines.calibration_file import calibration, write
 from engines.calibration_sweep import Sweep, measure
+from engines.demo.progress import Report, reporting
 from engines.demo.workload import load_workload
 from engines.engine_client import MeasurementError
 from router.errors import SetupError
@@ -51,12 +53,19 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     return found
 
 
+def key_for(url: str, own: str | None, first: str, first_key: str | None) -> str | None:
+    """The key that a further engine is sent: its own, else that of the first, which goes to no other host."""
+    return own or (first_key if urlsplit(url).hostname == urlsplit(first).hostname else None)
+
+
 def calibrate(engine: Calibrated, prompts: dict[str, list[str]], sweep: Sweep, out: Path) -> dict[str, object]:
-    """Sweep, fit, write, and return what was written. SetupError says why an engine could not be measured."""
+    """Sweep, fit, write, and return what was written; progress goes to stderr. SetupError says why an engine could not
+    be measured."""
     if max(sweep.ks) < 1 or min(sweep.batches) < 1:
         raise SetupError("--ks needs a k above 0, --batches sizes from 1")
     try:
-        found = asyncio.run(_measured(engine, prompts, sweep, out.stem))
+        with reporting(of="calibrate") as progress:
+            found = asyncio.run(_measured(engine, prompts, sweep, out.stem, progress))
     except MeasurementError as error:
         raise SetupError(str(error)) from None
     try:
@@ -66,12 +75,14 @@ def calibrate(engine: Calibrated, prompts: dict[str, list[str]], sweep: Sweep, o
     return found
 
 
-async def _measured(engine: Calibrated, prompts: dict[str, list[str]], sweep: Sweep, name: str) -> dict[str, object]:
-    speculative = await measure(engine.url, engine.model, prompts, sweep, engine.api_key)
+async def _measured(
+    engine: Calibrated, prompts: dict[str, list[str]], sweep: Sweep, name: str, progress: Report
+) -> dict[str, object]:
+    speculative = await measure(engine.url, engine.model, prompts, sweep, engine.api_key, progress=progress)
     vanilla = None
     if engine.vanilla_url is not None:
-        key = engine.vanilla_api_key or engine.api_key
-        vanilla = await measure(engine.vanilla_url, engine.model, prompts, sweep, key, vanilla=True)
+        key = key_for(engine.vanilla_url, engine.vanilla_api_key, engine.url, engine.api_key)
+        vanilla = await measure(engine.vanilla_url, engine.model, prompts, sweep, key, vanilla=True, progress=progress)
     provenance = (
         f"Measured on {engine.url}, B in {list(sweep.batches)}, k in {list(sweep.ks)}, {sweep.tokens} tokens each, "
         f"{sweep.rounds} rounds; acceptance at temperature {sweep.temperature}."

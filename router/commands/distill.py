@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from router.commands.client import DEFAULT_URL, KeyOption, UrlOption
+from engines.demo.progress import Report, reporting, silent
+from router.commands.client import DEFAULT_URL, REFUSED, UNUSABLE, JsonOption, KeyOption, UrlOption, print_json
 from router.config.load import load_settings
 from router.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
-USAGE_ERROR = 2
 FAILURES = 5
 """Answers in a row that must fail before the service is taken to be away."""
 
@@ -72,10 +72,12 @@ def collect(
     model: Annotated[str | None, typer.Option(help="The model to ask; as the prompt was sent unless given.")] = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Ask the target as it is now, without speculation, for answers to kept prompts, and write the pairs.
 
-    What is in the file already is not asked again, so that a collection may be taken up where it ended.
+    What is in the file already is not asked again, so that a collection may be taken up where it ended. Ends with 0; 1
+    where some prompts got no answer; 2 where nobody could be asked.
     """
     wanted = frozenset(task.strip() for task in tasks.split(",") if task.strip())
     plan = Collecting(wanted, count, max_tokens, temperature, at_once, model)
@@ -88,12 +90,24 @@ def collect(
         if not lines:
             named = f" of {', '.join(sorted(wanted))}" if wanted else ""
             raise SetupError(f"--prompts {str(file)!r} holds no prompts{named} yet.")
-        found = asyncio.run(collected(lines, out, plan, url, key))
+        with reporting(of="distill collect") as progress:
+            found = asyncio.run(collected(lines, out, plan, url, key, progress))
     except SetupError as error:
         console.print(Text(str(error), style="red"), soft_wrap=True)
-        raise typer.Exit(USAGE_ERROR) from None
+        raise typer.Exit(UNUSABLE) from None
+    if as_json:
+        print_json({"out": str(out), **asdict(found), "reasons": sorted(found.reasons)})
+    console.print(Text(told(found, out)), soft_wrap=True)
+    if found.failed:
+        raise typer.Exit(REFUSED)
+
+
+def told(found: Collected, out: Path) -> str:
+    """What came of it in a line, and what to do where something failed."""
     said = f"{out}: {found.written} pairs written, {found.known} were there, {found.failed} failed"
-    console.print(said + (f" ({'; '.join(sorted(found.reasons)[:3])})" if found.reasons else ""), highlight=False)
+    if not found.failed:
+        return said
+    return f"{said} ({'; '.join(sorted(found.reasons)[:3])}). The same command again asks only for what is missing."
 
 
 def read_prompts(path: Path, tasks: frozenset[str]) -> Iterator[dict[str, Any]]:
@@ -134,19 +148,25 @@ def name_of(prompt: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-async def collected(prompts: list[dict[str, Any]], out: Path, plan: Collecting, url: str, key: str) -> Collected:
+async def collected(
+    prompts: list[dict[str, Any]], out: Path, plan: Collecting, url: str, key: str, progress: Report = silent
+) -> Collected:
     """Ask for every prompt that `out` does not hold yet and append the pairs, as they come. SetupError where the
     service is away or the file cannot be written."""
     found, known = Collected(), _known(out)
-    todo = [prompt for prompt in prompts if name_of(prompt) not in known]
-    found.known = len(prompts) - len(todo)
-    waiting = iter(todo[: plan.count])
+    missing = [prompt for prompt in prompts if name_of(prompt) not in known]
+    found.known = len(prompts) - len(missing)
+    todo = missing[: plan.count]
+    waiting = iter(todo)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     in_a_row = 0
     try:
         file = os.open(out, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise SetupError(f"--out {str(out)!r} cannot be written: {error.strerror}") from None
+
+    def advance() -> None:
+        progress("asking", found.written + found.failed, len(todo))
 
     async def work(session: aiohttp.ClientSession) -> None:
         nonlocal in_a_row
@@ -158,10 +178,12 @@ async def collected(prompts: list[dict[str, Any]], out: Path, plan: Collecting, 
                 found.reasons.add(str(error) or type(error).__name__)
                 if in_a_row >= FAILURES:
                     raise SetupError(f"{url} failed {in_a_row} times in a row, the last time: {error}") from None
-                continue
-            os.write(file, (json.dumps(pair) + "\n").encode())
-            found.written, in_a_row = found.written + 1, 0
+            else:
+                os.write(file, (json.dumps(pair) + "\n").encode())
+                found.written, in_a_row = found.written + 1, 0
+            advance()
 
+    advance()
     try:
         async with aiohttp.ClientSession(timeout=LIMIT, headers=headers) as session, asyncio.TaskGroup() as group:
             for _ in range(plan.at_once):

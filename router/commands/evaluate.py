@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -19,7 +18,7 @@ from engines.engine_client import EngineClient, MeasurementError
 from engines.evaluation import Plan, Prompt, Sample, Target, run
 from engines.evaluation_figures import Change, Row, change, row, task_figures
 from engines.http import engine_session
-from router.commands.calibrate import numbers
+from router.commands.calibrate import key_for, numbers
 from router.commands.client import stdout
 from router.commands.evaluation_report import Report, draw, earlier, markdown, stale, tables
 from router.commands.evaluation_store import Identity, find_engine, store_samples
@@ -89,10 +88,10 @@ def evaluate(
             raise SetupError("--once needs --vanilla, for times to be compared with, and --rounds 1")
         before = earlier(compare) if compare is not None else None
         named = [one for one in (engine, other, vanilla) if one and not one.startswith(("http://", "https://"))]
-        host = urlsplit(engine).hostname  # its key goes to no other
         keys = {
-            one: own or (api_key if urlsplit(one or "").hostname == host else None)
+            one: key_for(one, own, engine, api_key)
             for one, own in ((engine, api_key), (other, other_api_key), (vanilla, vanilla_api_key))
+            if one
         }
         beats = {one: asyncio.run(find_engine(load_settings(config), one)) for one in named}
         places = {FIRST: engine} | ({SECOND: other} if other else {}) | ({VANILLA: vanilla} if vanilla else {})

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.demo.build import DemoBuildError, build_demo_pair, default_folder
+from engines.demo.progress import reporting
 from engines.pool import DEMO
 from engines.preflight.errors import PreflightError
 from engines.preflight.findings import Level
@@ -106,10 +107,11 @@ def size_bytes(text: str) -> float:
 
 
 def _resolved(target: str, draft: str | None) -> tuple[str, str | None]:
-    """The demo pair's folders in place of the word."""
+    """The demo pair's folders in place of the word, trained first where it is not there."""
     if DEMO not in (target, draft):
         return target, draft
-    pair = build_demo_pair(default_folder())
+    with reporting() as progress:
+        pair = build_demo_pair(default_folder(), progress=progress)
     return str(pair.target) if target == DEMO else target, str(pair.draft) if draft == DEMO else draft
 
 

@@ -1,11 +1,12 @@
 """A real redis-server as a child process, for one machine: `redis.url: embedded`."""
 
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from router.errors import SetupError
 
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
+SECRETS = "secrets.conf"
+"""The file of its folder with what may not be among its arguments, which every user of the machine can read."""
 
 
 def redis_binary() -> Path:
@@ -38,17 +41,21 @@ def redis_binary() -> Path:
 
 @dataclass(slots=True)
 class EmbeddedRedis:
-    """A redis-server on a free loopback port, ended with this process; its data is kept where `directory` says."""
+    """A redis-server on a free loopback port, ended with this process; its data is kept where `directory` says.
+
+    Only who has the `url` may use it: other users of the machine reach the port too.
+    """
 
     directory: Path | None = None
     port: int = 0
+    _password: str = field(default_factory=secrets.token_urlsafe, repr=False)
     _process: subprocess.Popen[bytes] | None = None
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens, as a redis:// URL."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Where it listens and with which password, as a redis:// URL."""
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -62,8 +69,11 @@ class EmbeddedRedis:
         where = self.directory or Path(self._scratch.name if self._scratch else ".")
         _keep_private(where)
         self.port = self.port or free_port()
-        log = where / "redis.log"
-        command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
+        log, hidden = where / "redis.log", where / SECRETS
+        hidden.touch(mode=0o600)
+        hidden.write_text(f"requirepass {self._password}\n")
+        command = [str(redis_binary()), str(hidden)]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(where)]
         # Every write is on disk before it is answered, so that a server that is killed comes back with all of it. By
         # default Redis puts writes off for up to 2 s while the disk is busy, and answers nevertheless.
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
@@ -72,7 +82,7 @@ class EmbeddedRedis:
         self._process = subprocess.Popen(
             command, preexec_fn=die_with_parent(), stdin=subprocess.DEVNULL, start_new_session=True, umask=0o077
         )
-        if not _answers(self.port, self._process):
+        if not _answers(self.port, self._password, self._process):
             self.stop()
             raise SetupError(f"redis-server did not start on port {self.port}: {_last_line(log)}")
         return self
@@ -120,16 +130,19 @@ def _keep_private(where: Path) -> None:
     if not where.exists():
         where.parent.mkdir(parents=True, exist_ok=True)
         where.mkdir(mode=0o700)
-    for left in (where / "redis.log", *where.glob("*.rdb"), *where.glob("*.aof"), *where.glob("appendonlydir/*")):
+    ours = ("redis.log", SECRETS, "*.rdb", "*.aof", "appendonlydir/*")
+    for left in (file for pattern in ours for file in where.glob(pattern)):
         if left.is_file():
             left.chmod(0o600)
 
 
-def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+def _answers(port: int, password: str, process: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(f"AUTH {password}\r\n".encode())
+                connection.recv(64)
                 connection.sendall(b"INFO server\r\n")
                 # Ours, and not another server that took the port first.
                 ours = f"process_id:{process.pid}\r\n".encode() in connection.recv(8192)

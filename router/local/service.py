@@ -99,8 +99,8 @@ class LocalService:
         return self._logs.path if self._logs else None
 
     def __enter__(self) -> Self:
-        check_local(self.settings)
         try:
+            check_local(self.settings)
             sweep()  # what a killed service left may hold the port
             self._owner = claim(self.scratch)
             self._check_port()

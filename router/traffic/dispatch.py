@@ -139,12 +139,10 @@ class Dispatch:
         began_s = time.perf_counter()
         try:
             leg = await open_leg(self.upstream, choice, flight, endpoint, asked.route.path, body, headers, deadline)
-        except EngineUnreachable as error:
+        except BaseException as error:
             self.recorder.broke_off(request, choice, flight, error, visit.request_id)
             raise
-        except BaseException:
-            self.recorder.broke_off(request, choice, flight, None, visit.request_id)
-            raise
+        self.recorder.begun(leg)
         visit.waited("connect", leg.answer.connect_s)
         visit.waited("first_byte", time.perf_counter() - began_s - leg.answer.connect_s)
         return leg

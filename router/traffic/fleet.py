@@ -26,7 +26,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A replica whose breaker is open and due for a probe."""
+    """A replica that is due for a probe: its breaker is open, or it may hang."""
 
     name: str
     pool: str
@@ -213,11 +213,21 @@ class Fleet:
         return [
             Suspect(name, entry.heartbeat.pool, entry.heartbeat.model, _endpoint(entry))
             for name, entry in self._entries.items()
-            if entry.breaker.circuit(now_s) is Circuit.HALF_OPEN
+            if entry.breaker.due(now_s)
         ]
 
+    def takes(self, pool: str) -> bool:
+        """Whether a request for the pool's model may go there now, if there is room."""
+        models = {entry.heartbeat.model for entry in self._entries.values() if entry.heartbeat.pool == pool}
+        seen = (one for model in models for one in self.candidates(model))
+        return any(one.state == "ready" and one.pool.name == pool for one in seen)
+
     def has_room(self, pool: str, concurrency: float) -> bool:
-        """Whether the pool's ready replicas hold fewer requests than they run at a time, times `concurrency`.
+        """Whether one more request may go in."""
+        return self.room(pool, concurrency) > 0
+
+    def room(self, pool: str, concurrency: float) -> float:
+        """How many more requests may go in: ready replicas hold as many as they run at a time, times `concurrency`.
 
         Where none is ready those count that only could not be connected to: see `candidates`.
         """
@@ -225,7 +235,7 @@ class Fleet:
         inside, places = _held(self._marked(map(_viewed, entries)))
         if not places:
             inside, places = _held(self._marked(_viewed(entry, resort=True) for entry in entries))
-        return inside < concurrency * places
+        return max(0.0, concurrency * places - inside)
 
     def begin(self, choice: Choice, request: Request) -> Flight:
         """A request goes out; its context grows to prompt and answer, so that half the answer is its mean."""

@@ -1,6 +1,7 @@
 """Before a pool: who may enter now, and who waits for a place."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 
@@ -47,13 +48,21 @@ class Gate:
     def left(self, pool: str) -> None:
         """A request of the pool ended: somebody else may come in."""
         self.waiting.note_left(pool, time.monotonic())
-        if self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency):
-            self.waiting.wake(pool)
+        self._let_in(pool)
 
     async def watch(self, every_s: float) -> None:
-        """Let in, until cancelled, those for whom there is room because requests of other routers ended."""
+        """Let in, until cancelled, those for whom engines that came or other routers' requests that ended make room."""
         while True:
             await asyncio.sleep(every_s)
             for pool in list(self.waiting.lines):
-                if self.waiting.anyone(pool) and self.fleet.has_room(pool, self.concurrency):
-                    self.waiting.wake(pool)
+                self._let_in(pool)
+
+    def _let_in(self, pool: str) -> None:
+        """As many have their turn as there is room for.
+
+        All where the pool takes nobody any more, since nobody will ever leave it: each is decided anew, and goes to
+        another pool or hears that there is no engine.
+        """
+        if self.waiting.anyone(pool):
+            takes = self.fleet.takes(pool)
+            self.waiting.wake(pool, self.fleet.room(pool, self.concurrency) if takes else math.inf)

@@ -1,4 +1,5 @@
-"""Asking replicas whose breakers are open whether they are back: a request of the router's own, for one token."""
+"""Asking replicas that are left out whether they are back, and those that may hang whether they do: a request of the
+router's own, for one token."""
 
 import asyncio
 import logging
@@ -17,14 +18,16 @@ from router.traffic.upstream import Upstream
 logger = logging.getLogger("alpharoute.probes")
 
 LIMIT_S = 30.0
-"""Longest wait for the one token: an engine that is back has nothing else to do."""
+"""Longest wait for the one token: an engine that is back has nothing else to do, and one that is only busy sends first
+bytes to others meanwhile."""
 
 ROUTE = "/v1/completions"
 
 
 @dataclass(slots=True)
 class Probes:
-    """Tries each replica when its back-off is over; an answer closes its breaker, anything else opens it for longer.
+    """Tries each replica when its back-off is over, or when it may hang; an answer closes its breaker, anything else
+    opens it, for longer each time.
 
     An engine can hang and still answer its health page, so it has to generate. What refuses to (a pooling model, a
     wrong name) is an engine that answers.
@@ -54,13 +57,24 @@ class Probes:
                 good = await self._answers(suspect)
             except NotConnected:
                 connected = False
-            suspect.endpoint.breaker.probed(self.fleet.clock_s(), good=good, connected=connected)
-            turned = Circuit.CLOSED if good else Circuit.OPEN
-            self.telemetry.breaker_turns.labels(suspect.pool, str(turned)).inc()
-            if good:
-                logger.info("replica %s is back", suspect.name)
+            self._judge(suspect, good=good, connected=connected)
         finally:
             del self.running[suspect.name]
+
+    def _judge(self, suspect: Suspect, *, good: bool, connected: bool) -> None:
+        breaker = suspect.endpoint.breaker
+        was_well = breaker.well
+        breaker.probed(self.fleet.clock_s(), good=good, connected=connected)
+        if was_well and breaker.well:
+            return  # a suspicion that came to nothing
+        turned = Circuit.CLOSED if breaker.well else Circuit.OPEN
+        self.telemetry.breaker_turns.labels(suspect.pool, str(turned)).inc()
+        if breaker.well:
+            logger.info("replica %s is back", suspect.name)
+        elif was_well:
+            logger.warning(
+                "replica %s is left out for a while: it kept requests waiting, and a probe too", suspect.name
+            )
 
     async def _answers(self, suspect: Suspect) -> bool:
         body = orjson.dumps({"model": suspect.model, "prompt": "1, 2, 3", "max_tokens": 1, "temperature": 0})

@@ -1,5 +1,6 @@
 """What becomes of a request once it is answered: metrics, and what the policy learns from it."""
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -13,7 +14,14 @@ from policies.policy import POLICIES
 from policies.request import Request
 from router.api.head import CAPPED, REQUEST_ID, decided
 from router.api.http import RawHeaders
-from router.errors import ClientDeadlineExceeded, EngineUnreachable, NotConnected, RequestError
+from router.errors import (
+    ClientDeadlineExceeded,
+    DeadlineExceeded,
+    EngineTimeout,
+    EngineUnreachable,
+    NotConnected,
+    RequestError,
+)
 from router.observe.logs import FIELDS
 from router.observe.telemetry import Telemetry
 from router.observe.tracing import Span
@@ -31,6 +39,9 @@ access_log = logging.getLogger("alpharoute.access")
 
 CLIENT_GONE = 499
 """The status under which requests are counted whose client left before the answer was complete (as nginx does)."""
+
+_GIVEN_UP = (EngineTimeout, DeadlineExceeded, asyncio.CancelledError)
+"""How a wait for an engine's first byte ends that somebody gave up: the router, the deadline, the client."""
 
 
 @dataclass(slots=True)
@@ -165,15 +176,23 @@ class Recorder:
         return self.fleet.begin(choice, request)
 
     def broke_off(
-        self, request: Request, choice: Choice, flight: Flight, error: EngineUnreachable | None, request_id: str
+        self, request: Request, choice: Choice, flight: Flight, error: BaseException, request_id: str
     ) -> None:
-        """Nothing came of the choice: the engine broke off before its first byte, or (None) the client left."""
+        """Nothing came of the choice: the engine broke off before its first byte, the time was over, or
+        (CancelledError) the client left."""
         self._landed(choice, flight)
-        if error is not None:
+        if isinstance(error, EngineUnreachable):
             self.failed(choice.pool, choice.replica, flight.breaker, error)
             self.witness.failed(request_id, request, choice)
-        else:
+        elif isinstance(error, asyncio.CancelledError):
             self.telemetry.aborted.labels(choice.pool).inc()
+        if isinstance(error, _GIVEN_UP):
+            flight.breaker.unheard(self.fleet.clock_s() - flight.ticket.entered_s)
+
+    def begun(self, leg: Leg) -> None:
+        """The first bytes of an answer came."""
+        if leg.answer.status < 400:  # vLLM refuses requests before they reach the part of it that may hang
+            leg.flight.breaker.heard()
 
     def answered(self, request: Request, leg: Leg, request_id: str) -> None:
         """The answer is out, whole or cut off. What cannot be learnt from it never costs the client its answer."""
@@ -220,7 +239,8 @@ class Recorder:
     def _learn(self, request: Request, leg: Leg, batch: Batch, request_id: str) -> None:
         choice, metrics = leg.choice, leg.metrics
         if not leg.finished:
-            self.telemetry.aborted.labels(choice.pool).inc()
+            if leg.broke is None:  # else the deadline cut it off
+                self.telemetry.aborted.labels(choice.pool).inc()
             outcome = Outcome(request, choice, finished=False)
         elif metrics is None:
             self.telemetry.unmeasured.labels("no_metrics").inc()

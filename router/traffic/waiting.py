@@ -111,16 +111,15 @@ class Waiting:
         line = self.lines.setdefault(pool, Line())
         line.left, line.at_s = line.recent(now_s) + 1, now_s
 
-    def wake(self, pool: str) -> None:
-        """There may be room: the first in line has its turn."""
+    def wake(self, pool: str, places: float) -> None:
+        """There is room for so many: as many have their turn, the first in line; who had it a moment ago counts too."""
         line = self.lines.get(pool)
-        while line is not None and line.waiters:
+        while line is not None and line.waiters and line.called < places:
             first = line.waiters.pop(0)
             if not first.turn.done():  # done already where its client left a moment ago
                 first.turn.set_result(None)
                 first.place.called = True
                 line.called += 1
-                return
 
     def _waiter(self, priority: int, place: Place) -> Waiter:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

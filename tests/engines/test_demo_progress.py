@@ -2,6 +2,8 @@
 
 from io import StringIO
 
+import pytest
+
 from engines.demo.progress import lines_to, reporting
 
 
@@ -34,6 +36,13 @@ def test_a_stream_that_is_no_terminal_gets_lines() -> None:
     with reporting(out) as report:
         report("training the draft", 1, 1)
     assert out.getvalue() == "demo pair: training the draft 1/1, done\n"
+
+
+def test_lines_say_what_they_are_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other work of minutes names itself, on the error stream as it is now."""
+    with reporting(of="calibrate") as report:
+        report("batches", 0, 8)
+    assert capsys.readouterr() == ("", "calibrate: batches 0/8, started\n")
 
 
 def test_a_terminal_gets_a_bar() -> None:

@@ -285,6 +285,36 @@ def test_a_head_goes_with_its_method(
     assert [refused in finding.text for finding in report.refusals] == [True] if refused else not report.refusals
 
 
+@pytest.mark.parametrize(
+    ("kind", "method", "refused"),
+    [
+        ("eagle3", "eagle3", None),
+        ("peagle", "eagle3", None),
+        ("eagle3", "medusa", "needs such a head"),
+        ("eagle3", "draft_model", "the method is 'eagle3'"),
+        ("dflash", "dflash", None),
+    ],
+)
+def test_a_head_in_the_speculators_format_is_read(
+    tmp_path: Path, target: Path, kind: str, method: str, refused: str | None
+) -> None:
+    """Its layers are a configuration within, and its kind has a field of its own."""
+    layer = {**public_config("llama-3.1-8b"), "num_hidden_layers": 1}
+    del layer["architectures"]
+    config = {
+        "architectures": ["SomeDraftModel"],
+        "draft_vocab_size": 32_000,
+        "speculators_config": {"algorithm": kind},
+        "speculators_model_type": kind,
+        "torch_dtype": "bfloat16",
+        "transformer_layer_config": layer,
+    }
+    report = _report(target, folder_of(tmp_path, config, "head"), method)
+    assert [refused in finding.text for finding in report.refusals] == [True] if refused else not report.refusals
+    assert report.draft is not None
+    assert (report.draft.family, report.draft.layers, report.draft.context) == ("llama", 1, 131_072)
+
+
 def test_a_whole_model_is_no_head(tmp_path: Path, target: Path) -> None:
     """Its layers tell, where the architecture's name does not."""
     model = folder_of(tmp_path, "llama-3.1-8b", "model", num_hidden_layers=16)

@@ -11,10 +11,13 @@ from models_on_disk import folder_of, safetensors
 from engines.engine import SimulatorEngine
 from engines.member import Announcing, Member
 from engines.pool import PoolSettings
+from engines.preflight.errors import PreflightError
+from engines.preflight.quantization import ONLINE
 from engines.preflight.revision import revision_of
-from engines.preflight.starting import LONGER, argument, check_pool, gpu_memory_bytes, plan_of, refuse_unfit
+from engines.preflight.starting import LONGER, check_pool, gpu_memory_bytes, plan_of, refuse_unfit
 from engines.registry import Heartbeat
 from engines.vllm_errors import EngineSettingsError
+from engines.vllm_flags import argument
 from router.state.store import MemoryRegistry
 
 GIB = 1024**3
@@ -47,7 +50,45 @@ def test_weights_that_exceed_the_gpu_are_refused(tmp_path: Path) -> None:
     """Certain, whatever the rest needs; with a GPU that nobody knows of, nothing is said of memory."""
     pool = _pool(folder_of(tmp_path, "llama-3.1-70b"))
     assert "memory: the weights alone take 131.4 GiB" in check_pool(pool, 80 * GIB).refusals[0]
+    smaller = pool.model_copy(update={"vllm": pool.vllm.model_copy(update={"args": ("--quantization", "fp8")})})
+    assert "memory: the weights alone take 67.7 GiB" in check_pool(smaller, 40 * GIB).refusals[0]
     assert check_pool(pool, None).refusals == ()
+
+
+@pytest.mark.parametrize(
+    ("args", "refused"),
+    [
+        (["--cpu-offload-gb", "90"], False),
+        (["--offload_group_size=8"], False),
+        (["--quantization", "mxfp8"], False),  # 66 GiB fit
+        (["-q=fp8_per_channel"], False),
+        (["--quantization", "nvfp4_per_token"], False),  # of its experts alone: not counted here
+        (["--quantization", "bitsandbytes"], False),  # not vLLM 0.32's own: a plugin's at most
+        (["--quantization-config", '{"linear": "mxfp4"}'], False),
+        (["--tensor_parallel_size", "2"], False),
+        (["--kv-cache-dtype", "fp8"], True),
+    ],
+)
+def test_weights_that_may_take_less_are_told(tmp_path: Path, args: list[str], refused: bool) -> None:
+    """Offloaded, quantized or spread, however that is written: what cannot be known to fail is not refused."""
+    found = check_pool(_pool(folder_of(tmp_path, "llama-3.1-70b"), vllm={"args": args}), 80 * GIB)
+    assert bool(found.refusals) is refused, found
+    assert not [line for line in found.warnings if line.startswith("not checked")]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_vllm_makes_these_quantizations_as_it_loads() -> None:
+    """By the names of its own list; fp8 it takes for fp8_per_tensor, and says that this will end."""
+    shorthands = pytest.importorskip("vllm.config.quantization", exc_type=ImportError)._ONLINE_SHORTHANDS
+    assert ONLINE.keys() - {"fp8"} == {name for name, made in shorthands.items() if made.linear is not None}
+
+
+def test_a_drafter_quantized_in_a_way_not_counted_is_told(tmp_path: Path) -> None:
+    """The two are too much for the GPU only if the drafter is as large as its files."""
+    pair = folder_of(tmp_path, "llama-3.1-8b", "t"), folder_of(tmp_path, "llama-3.2-1b", "d")
+    for kind, refused in (("fp8", True), ("experts_int8", False)):
+        pool = _pool(*pair, vllm={"speculative": {"quantization": kind}})
+        assert bool(check_pool(pool, 15 * GIB).refusals) is refused
 
 
 def test_too_little_room_is_told(tmp_path: Path) -> None:
@@ -99,7 +140,7 @@ def test_a_context_that_vllm_was_told_to_take_is_told(tmp_path: Path, monkeypatc
 
 def test_the_plan_follows_settings_and_arguments(pair: tuple[Path, Path]) -> None:
     """Parallelism, memory and types as vLLM is told them."""
-    args = ["-tp", "4", "--gpu-memory-utilization=0.5", "--kv-cache-dtype", "fp8", "--max-num-batched-tokens=4096"]
+    args = ["-tp", "4", "--gpu-memory-utilization=0.5", "--kv_cache_dtype", "fp8", "--max-num-batched-tokens=4096"]
     pool = _pool(
         *pair, gpus=4, vllm={"args": args, "max_num_seqs": 17, "speculative": {"draft_tensor_parallel_size": 1}}
     )
@@ -109,11 +150,31 @@ def test_the_plan_follows_settings_and_arguments(pair: tuple[Path, Path]) -> Non
     assert plan_of(_pool(*pair, vllm={"max_model_len": None}), None).context == 32_768, "the target's own"
 
 
-def test_arguments_are_found_in_both_forms() -> None:
-    """With a space and with an equals sign; one without its value is none."""
+@pytest.mark.parametrize(
+    ("written", "tokens"), [("8k", 8000), ("8K", 8192), ("25.6k", 25_600), ("1M", 2**20), (" 512 ", 512)]
+)
+def test_numbers_are_read_as_vllm_reads_them(pair: tuple[Path, Path], written: str, tokens: int) -> None:
+    """With its suffixes: small ones are decimal."""
+    pool = _pool(*pair, vllm={"args": ["--max-num-batched-tokens", written]})
+    assert plan_of(pool, 80 * GIB).step_tokens == tokens
+
+
+@pytest.mark.parametrize("argument", ["--max-num-batched-tokens=many", "-tp=-1", "--gpu-memory-utilization=nan"])
+def test_what_is_no_number_is_left_to_vllm(tmp_path: Path, argument: str) -> None:
+    """It says so itself when it starts; here it is told with the flag."""
+    pool = _pool(folder_of(tmp_path, "llama-3.2-1b"), vllm={"args": [argument]})
+    with pytest.raises(PreflightError, match=r"vllm\.args: --.* must be a number"):
+        plan_of(pool, None)
+    assert check_pool(pool, 80 * GIB).warnings[0].startswith("not checked: vllm.args")
+
+
+def test_arguments_are_found_in_every_form() -> None:
+    """With a space or an equals sign, in short, with underscores; the last counts, and one without value is none."""
     assert argument(["--a", "1", "--b=2"], "--a") == "1"
     assert argument(["--a", "1", "--b=2"], "--b") == "2"
     assert argument(["--a"], "--a") is argument([], "--a") is None
+    for written in (["-tp", "2"], ["--tensor_parallel_size=2"], ["--tensor-par", "2"], ["-tp=4", "-tp", "2"]):
+        assert argument(written, "--tensor-parallel-size") == "2"
 
 
 def test_the_driver_is_asked_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_it_is_what_the_model_says_of_itself(said: object, found: Sampling, tmp_
 def test_it_is_neutral_where_vllm_does_not_ask_the_model(tmp_path: Path) -> None:
     """Told to sample its own way, or by another folder, or of a model that nobody finds."""
     model = _model(tmp_path, {"temperature": 0.6})
-    for args in (("--generation-config", "vllm"), ("--generation-config=vllm",), ("--generation-config", "/elsewhere")):
+    for args in (("--generation-config", "vllm"), ("--generation_config=vllm",), ("--generation-config", "/elsewhere")):
         assert sampling_of(model, args) == Sampling()
     assert sampling_of(model, ("--generation-config=auto", "--seed", "1")) == Sampling(temperature=0.6)
     assert sampling_of(str(tmp_path / "nowhere")) == Sampling()

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from engines.placement import FLAGS
 from engines.pool import PoolSettings, VllmOptions
-from engines.vllm_command import Command, build_command, check_settings, max_running, schedules_async
+from engines.preflight.sampling import OPTION
+from engines.preflight.starting import OFFLOADS
+from engines.vllm_command import OWN_FLAGS, Command, build_command, check_settings, max_running, schedules_async
 from engines.vllm_errors import EngineSettingsError, ModelNotFoundError
+from engines.vllm_flags import NO_ASYNC, SHORT, flag_of, given
 from engines.vllm_methods import METHODS
 
 
@@ -68,8 +72,14 @@ def test_on_a_gpu_scheduling_is_asynchronous_where_vllm_can(folder: Path, method
     settings = pool(folder, {"device": "gpu"}, method=method, drafter=drafter, k_max=3)
     assert f"engines.vllm_scheduler.{kind}" in command(settings).argv
     assert schedules_async(settings) is (kind == "AsyncSpecKScheduler")
-    off = pool(folder, {"device": "gpu", "args": ["--no-async-scheduling"]}, method=method, drafter=drafter, k_max=3)
-    assert "engines.vllm_scheduler.SpecKScheduler" in command(off).argv
+    for told in (
+        {"args": ["--no-async-scheduling"]},
+        {"args": ["--no_async_scheduling"]},
+        {"speculative": {"disable_padded_drafter_batch": True}},  # which vLLM refuses with --async-scheduling
+    ):
+        off = pool(folder, {"device": "gpu", **told}, method=method, drafter=drafter, k_max=3)
+        assert "engines.vllm_scheduler.SpecKScheduler" in command(off).argv
+        assert "--async-scheduling" not in command(off).argv
 
 
 @pytest.mark.parametrize(("k_max", "batch"), [(1, 1), (4, 2), (4, 256), (32, 64)])
@@ -124,7 +134,20 @@ def test_vllm_can_import_this_project(folder: Path) -> None:
     [
         ({"method": "ngram_gpu", "k_max": 3}, "'ngram_gpu' needs a GPU"),
         ({"vllm": {"args": ["--port=1", "--scheduler-cls", "x"]}}, r"vllm\.args may not hold --port, --scheduler-cls"),
+        ({"vllm": {"args": ["--api_key", "x"]}}, "may not hold --api-key"),
+        ({"vllm": {"args": ["--api-k=x"]}}, "may not hold --api-key"),
+        ({"vllm": {"args": ["--speculative_config.method", "ngram"]}}, "may not hold --speculative-config"),
+        ({"vllm": {"args": ["-sc", "{}"]}}, "may not hold --speculative-config"),
+        ({"vllm": {"args": ["-s={}"]}}, "may not hold --speculative-config"),
+        ({"vllm": {"args": ["-dp", "2"]}}, "may not hold --data-parallel-size"),
+        ({"vllm": {"args": ["--disable_log_stats"]}}, "may not hold --disable-log-stats"),
+        ({"vllm": {"args": ["--no-enable-per-request-metrics"]}}, "may not hold --no-enable-per-request-metrics"),
+        (
+            {"method": "ensemble", "k_max": 2, "vllm": {"args": ["--worker_extension_cls=x"]}},
+            "may not hold --worker-extension-cls",
+        ),
         ({"vllm": {"args": ["--hf-token=x"]}}, r"--hf-token: .* set HF_TOKEN in vllm\.env"),
+        ({"vllm": {"args": ["--hf_token", "x"]}}, r"--hf-token: .* set HF_TOKEN in vllm\.env"),
         ({"vllm": {"env": {"VLLM_API_KEY": "x"}}}, r"vllm\.env may not hold VLLM_API_KEY"),
         (
             {"method": "ngram", "k_max": 2, "vllm": {"speculative": {"rejection_sample_method": "synthetic"}}},
@@ -136,6 +159,12 @@ def test_settings_vllm_could_not_run_are_refused(folder: Path, fields: dict[str,
     """The message names the pool, the field, the value and what is allowed."""
     with pytest.raises(EngineSettingsError, match=f"pool 'p': .*{said}"):
         check_settings(pool(folder, **fields))
+
+
+def test_values_and_other_flags_are_not_taken_for_reserved_ones(folder: Path) -> None:
+    """Negative numbers, JSON, dashes, and flags that only begin alike."""
+    args = ["--seed", "-1", "--override-generation-config", '{"temperature": 0.5}', "--chat-template", "-", "--", ""]
+    check_settings(pool(folder, {"args": [*args, "--hostile", "--model-impl=vllm", "--max-num-batched-tokens=8k"]}))
 
 
 def test_secrets_in_the_environment_reach_vllm_alone(folder: Path) -> None:
@@ -167,19 +196,40 @@ def test_largest_batch(folder: Path) -> None:
     assert max_running(pool(folder, {"max_num_seqs": 3})) == 3
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_vllm_knows_every_flag(folder: Path, device: str) -> None:
-    """Its own parser takes the command line; a flag it dropped would stop every engine."""
+def vllm_parser() -> Any:
+    """The parser of vLLM's own server."""
     pytest.importorskip("vllm")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    return make_arg_parser(FlexibleArgumentParser())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_flags_are_read_as_vllm_reads_them() -> None:
+    """Its short names are these, and no flag of its own is the beginning of one that is looked for here."""
+    flags = vllm_parser()._option_string_actions
+    assert all(flags[short] is flags[flag] for short, flag in SHORT.items())
+    looked_for = {
+        *(*OWN_FLAGS, *FLAGS.values(), *OFFLOADS, NO_ASYNC, OPTION, "--worker-extension-cls", "--additional-config"),
+        *("--hf-token", "--hf-overrides", "--hf-config-path", "--quantization", "--gpu-memory-utilization"),
+        *("--kv-cache-dtype", "--max-num-batched-tokens"),
+    }
+    assert looked_for <= flags.keys()
+    for name, action in flags.items():
+        assert given([name], looked_for) == looked_for.intersection(action.option_strings) & {flag_of(name)}, name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_vllm_knows_every_flag(folder: Path, device: str) -> None:
+    """Its own parser takes the command line; a flag it dropped would stop every engine."""
+    parser = vllm_parser()
     settings = pool(folder, {"device": device, "max_model_len": 64}, method="draft_model", drafter=str(folder), k_max=2)
     argv = list(command(settings).argv[3:])
-    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(argv)
+    parsed = parser.parse_args(argv)
     assert parsed.speculative_config["num_speculative_tokens"] == 2
     assert parsed.middleware == ["engines.vllm_auth.RequireKey"]
 

@@ -72,7 +72,7 @@ def test_the_source_is_read_as_vllm_means_it() -> None:
         ({"method": "extract_hidden_states"}, "it drafts nothing"),
         ({"method": "lookahead"}, "'lookahead' is not supported; there are: ngram"),
         ({"method": "ngram", "drafter": "/d"}, "takes no drafter, got '/d'"),
-        ({"method": "dspark"}, "'dspark' needs a drafter"),
+        ({"method": "dflash"}, "'dflash' needs a drafter"),
         ({"method": None, "k_max": 0, "drafter": "/d"}, "drafter '/d' is given without a method"),
     ],
 )
@@ -103,6 +103,13 @@ def test_options_that_do_not_fit_the_method_are_refused(options: dict[str, objec
     with pytest.raises(ValidationError, match=f"pool 'p': vllm.speculative.*{said}"):
         PoolSettings.model_validate({**pool, "vllm": {"speculative": options}})
     PoolSettings.model_validate({**pool, "vllm": {"speculative": {"prompt_lookup_max": 4}}})
+
+
+def test_a_target_may_bring_its_drafter() -> None:
+    """As layers for multi-token prediction, or as DSpark's stages; one of their own is taken too."""
+    for method in ("mtp", "dspark"):
+        for drafter in (None, "org/d"):
+            PoolSettings.model_validate({"name": "p", "method": method, "k_max": 2, "drafter": drafter})
 
 
 def test_options_need_a_method() -> None:

@@ -112,9 +112,17 @@ def _router_ports(service: Deployed) -> list[int]:
     listening = {
         connection.laddr.port
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and _is_replica(connection.pid)
     }
     return sorted(port for port in listening if first <= port < first + 100)
+
+
+def _is_replica(pid: int | None) -> bool:
+    """Whether a process is a replica of Ray Serve: whatever else runs on this machine may listen there and answer."""
+    try:
+        return pid is not None and "ServeReplica" in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
 
 
 async def _is_router(port: int) -> bool:

@@ -57,14 +57,58 @@ def test_requests_that_went_out_before_say_nothing_new() -> None:
     assert [breaker.circuit(now_s) for now_s in (0.99, 1)] == [Circuit.OPEN, Circuit.HALF_OPEN]
 
 
+def test_waits_in_vain_are_a_suspicion_that_a_probe_decides() -> None:
+    """As many in a row as failures open it: requests go out meanwhile; a failed probe opens it, a good one clears."""
+    breaker = Breaker(Tolerance(failures=3, backoff_s=1, silent_s=10))
+    for good in (True, False):
+        for _ in range(3):
+            assert not breaker.due(0)
+            breaker.unheard(10)
+        assert (breaker.due(0), breaker.suspected, breaker.well) == (True, True, True)
+        breaker.probed(0, good=good)
+        assert breaker.well is good
+    assert [breaker.circuit(now_s) for now_s in (0.99, 1)] == [Circuit.OPEN, Circuit.HALF_OPEN]
+    assert not breaker.unconnected
+    breaker.unheard(10)
+    breaker.probed(1, good=True)
+    assert (breaker.well, breaker.silences) == (True, 0)
+
+
+def test_only_long_waits_in_a_row_are_a_suspicion() -> None:
+    """What is given up soon says nothing, and a first byte starts the count anew; an answer's end alone does not."""
+    breaker = Breaker(Tolerance(failures=2, silent_s=10))
+    for _ in range(9):
+        breaker.unheard(9.9)
+    for _ in range(9):
+        breaker.unheard(60)
+        breaker.heard()
+    assert not breaker.due(0)
+    breaker.unheard(60)
+    breaker.unheard(60)
+    assert breaker.due(0)
+
+
+def test_a_probe_that_fails_says_nothing_of_an_engine_that_was_heard_meanwhile() -> None:
+    """It is busy, and the probe stands behind others."""
+    breaker = Breaker(Tolerance(failures=1))
+    breaker.unheard(60)
+    assert breaker.due(0)
+    breaker.heard()
+    breaker.probed(30, good=False)
+    assert breaker.well
+    assert not breaker.due(30)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["ok", "fail", "gone"]), st.floats(0, 10)), max_size=40))
 def test_it_never_stays_shut_for_good(events: list[tuple[str, float]]) -> None:
     """Whatever happened, the longest back-off later a probe may bring it back."""
     breaker, now_s = Breaker(Tolerance(failures=2, backoff_s=1, backoff_max_s=8)), 0.0
     for kind, after_s in events:
         now_s += after_s
-        if breaker.circuit(now_s) is Circuit.HALF_OPEN and kind != "gone":
+        if breaker.due(now_s) and kind != "gone":
             breaker.probed(now_s, good=kind == "ok")
+        elif breaker.well and kind == "gone":
+            breaker.unheard(10)
         elif breaker.well and kind == "ok":
             breaker.succeeded()
         elif breaker.well and kind == "fail":

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import time
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -11,6 +13,8 @@ from scripted import ScriptedEngine, raw
 from service import CHAT, DRAFT, VANILLA, Service, running_service, settings_with, simulator
 
 from engines.simulator.failures import Failure
+from router.admin.wiring import AdminStores
+from router.state.marks import Mark
 from router.traffic.breaker import Circuit
 
 ASKED = {**CHAT, "max_tokens": 8}
@@ -54,6 +58,85 @@ async def test_a_hung_engine_that_announces_itself_gets_one_probe_per_back_off()
         await service.until(lambda: circuits(service)["vanilla-0"] == Circuit.CLOSED)
         assert await ask(service) == (200, "vanilla-0")
         assert service.metric("breaker_turns_total", pool="vanilla", to="closed") == 1
+
+
+def unhurried_clock(service: Service) -> None:
+    """Each look of the fleet at its clock is 11 s after the one before, so that no test has to wait so long."""
+    ticks = itertools.count(int(time.monotonic()) + 11, 11)
+    service.ingress.fleet.clock_s = lambda: float(next(ticks))
+
+
+async def given_up(service: Service, how: str) -> None:
+    """A request that its client, or its deadline, ends before the engine has answered."""
+    asking = asyncio.create_task(ask(service, x_request_timeout_ms="100" if how == "deadline" else "60000"))
+    if how == "leaves":
+        await service.until(lambda: asking.done() or service.metric("in_flight_requests", pool="vanilla") == 1)
+        asking.cancel()
+    await asyncio.wait({asking})
+    await service.until(lambda: service.metric("in_flight_requests", pool="vanilla") == 0)
+
+
+@pytest.mark.parametrize("how", ["leaves", "deadline"])
+async def test_an_engine_that_hangs_is_found_out_by_clients_that_do_not_wait(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They give up long before `first_byte_s`: after enough of them the router asks for itself, and leaves it out."""
+    monkeypatch.setattr("router.traffic.probes.LIMIT_S", 0.1)
+    resilience = {"breaker_failures": 3, "breaker_backoff_s": 3600, "breaker_backoff_max_s": 3600}
+    async with replicas(1, resilience=resilience) as service, asyncio.timeout(30):
+        unhurried_clock(service)
+        breaker = service.ingress.fleet.endpoint("vanilla-0").breaker
+        service.simulator("vanilla-0").engine.failures.add(Failure.model_validate({"kind": "hang"}))
+        while breaker.well:
+            await given_up(service, how)
+        assert service.metric("breaker_turns_total", pool="vanilla", to="open") >= 1
+        assert service.total("engine_failures_total") == 0, "a suspicion is no failure"
+        assert await ask(service) == (503, "no_engine")
+
+
+async def test_clients_that_give_up_on_an_engine_that_is_well_cost_it_one_token() -> None:
+    """It was slow for them: the probe is answered, requests went out all the while, and no breaker turns."""
+    async with replicas(1, resilience={"breaker_failures": 2}) as service:
+        unhurried_clock(service)
+        engine, breaker = service.simulator("vanilla-0").engine, service.ingress.fleet.endpoint("vanilla-0").breaker
+        engine.failures.add(Failure.model_validate({"kind": "hang", "requests": 2}))
+        asking = [asyncio.create_task(ask(service)) for _ in range(2)]
+        await service.until(lambda: engine.tally.failed == 2)
+        for task in asking:
+            task.cancel()
+        await service.until(lambda: engine.tally.served == 1)
+        await service.until(lambda: breaker.silences == 0)
+        assert await ask(service) == (200, "vanilla-0")
+        assert service.total("breaker_turns_total") == 0
+
+
+async def test_quick_aborts_and_clients_errors_make_no_engine_suspect() -> None:
+    """However many there are: no probe is sent, and no breaker opens."""
+    async with replicas(1, resilience={"breaker_failures": 1}) as service:
+        engine, breaker = service.simulator("vanilla-0").engine, service.ingress.fleet.endpoint("vanilla-0").breaker
+        service.ingress.fleet.clock_s = lambda: 0.0  # however long this machine takes, they are quick
+        engine.failures.add(Failure.model_validate({"kind": "hang", "requests": 5}))
+        asking = [asyncio.create_task(ask(service)) for _ in range(5)]
+        await service.until(lambda: engine.tally.failed == 5)
+        for task in asking:
+            task.cancel()
+        await service.until(lambda: service.metric("in_flight_requests", pool="vanilla") == 0)
+        assert (breaker.silences, service.ingress.fleet.suspects()) == (0, [])
+        unhurried_clock(service)
+        for _ in range(5):
+            assert (await ask(service, {**ASKED, "top_p": 9}))[0] == 400
+        assert (breaker.silences, service.ingress.fleet.suspects()) == (0, [])
+
+
+async def test_an_engine_that_refuses_and_never_answers_may_hang_all_the_same() -> None:
+    """vLLM's server checks requests before its core gets them: a 4xx is no first byte of that core."""
+    async with replicas(1, resilience={"breaker_failures": 9}) as service:
+        breaker = service.ingress.fleet.endpoint("vanilla-0").breaker
+        breaker.unheard(60)
+        assert (await ask(service, {**ASKED, "top_p": 9}))[0] == 400
+        assert breaker.silences == 1
+        assert (await ask(service))[0] == 200
+        assert breaker.silences == 0
 
 
 async def test_an_engine_that_is_gone_costs_no_client_anything_after_the_first() -> None:
@@ -126,6 +209,7 @@ async def test_a_deadline_bounds_the_whole_and_is_passed_down(service: Service) 
     assert await ask(service, x_request_timeout_ms="200") == (504, "deadline_exceeded")
     assert service.total("engine_failures_total") == 0
     assert service.total("client_deadlines_total") == 1, "whoever alerts on 5xx leaves it out"
+    assert service.total("aborted_requests_total") == 0, "its client stayed"
     await service.until(lambda: sum(service.simulator(name).engine.tally.failed for name in service.engines) == 1)
     assert service.metric("in_flight_requests", pool="vanilla") == 0
 
@@ -142,6 +226,7 @@ async def test_a_deadline_ends_a_stream_that_has_begun() -> None:
         assert b'"code":"deadline_exceeded"' in last
         await service.until(lambda: service.total("client_deadlines_total") == 1)
         await service.until(lambda: engine.engine.tally.aborted == 1)
+        assert service.total("aborted_requests_total") == 0, "its client stayed"
         assert circuits(service)["vanilla-1"] == Circuit.CLOSED
 
 
@@ -214,6 +299,48 @@ async def test_room_made_by_another_router_is_noticed() -> None:
         await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 1)
         await service.announce("vanilla-0", max_running=2, running=0)
         assert await waits == (200, "vanilla-0")
+
+
+@contextlib.asynccontextmanager
+async def five_waiting(shared: AdminStores) -> AsyncIterator[tuple[Service, list["asyncio.Task[tuple[int, str]]"]]]:
+    """They wait for the vanilla pool, full of another router's requests; the only other engine still starts."""
+    engines = {"vanilla-1": simulator(VANILLA), "draft-1": simulator(DRAFT)}
+    settings = settings_with(queue={"concurrency": 1})
+    async with running_service(settings, engines, shared=shared) as service:
+        await service.announce("vanilla-1", **FULL)
+        await service.announce("draft-1", state="starting")
+        fleet = service.ingress.fleet
+        await service.until(lambda: fleet.takes("vanilla") and not fleet.takes("draft"))
+        await service.until(lambda: not fleet.has_room("vanilla", 1))
+        asking = [asyncio.create_task(ask(service)) for _ in range(5)]
+        await service.until(lambda: service.metric("queued_requests", pool="vanilla") == 5)
+        yield service, asking
+
+
+FULL = {"max_running": 2, "running": 2}
+
+
+@pytest.mark.parametrize("how", ["reload", "drain", "cordon"])
+async def test_requests_that_wait_for_a_pool_that_is_out_go_to_another(how: str) -> None:
+    """Its engine still holds what it held, so that no place comes free: they are answered all the same, at once."""
+    shared = AdminStores()
+    async with five_waiting(shared) as (service, asking):
+        await service.announce("draft-1")
+        await service.until(lambda: service.ingress.fleet.takes("draft"))
+        assert service.metric("queued_requests", pool="vanilla") == 5
+        if how == "reload":
+            await service.announce("vanilla-1", **FULL, state="draining")
+        else:
+            await shared.marks.put("vanilla-1", Mark("drain" if how == "drain" else "cordon", "me", 0.0))
+        assert set(await asyncio.wait_for(asyncio.gather(*asking), 10)) == {(200, "draft-1")}
+        assert service.metric("queued_requests", pool="vanilla") == 0
+
+
+async def test_requests_that_wait_hear_it_when_no_engine_is_left() -> None:
+    """As a newcomer does, and not after `queue.wait_s` that a pool is full."""
+    async with five_waiting(AdminStores()) as (service, asking):
+        await service.announce("vanilla-1", **FULL, state="draining")
+        assert set(await asyncio.wait_for(asyncio.gather(*asking), 10)) == {(503, "no_engine")}
 
 
 async def test_a_router_that_drains_says_so_and_finishes_what_runs() -> None:

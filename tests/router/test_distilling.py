@@ -136,12 +136,13 @@ class _Target:
     def __init__(self) -> None:
         self.asked: list[tuple[dict[str, Any], dict[str, str]]] = []
         self.broken = False
+        self.refused = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         """Chat and completions."""
         body = await request.json()
         self.asked.append((body, dict(request.headers)))
-        if self.broken:
+        if self.broken or (self.refused and self.refused in json.dumps(body)):
             return web.json_response({"error": "away"}, status=503)
         if request.path.endswith("/chat/completions"):
             message = {"role": "assistant", "content": "1", "tool_calls": None}
@@ -188,6 +189,31 @@ async def test_a_target_that_is_away_ends_the_collection(tmp_path: Path, target:
     with pytest.raises(SetupError, match=r"failed 5 times in a row.*503"):
         await collected(prompts, tmp_path / "set.jsonl", PLAN, url, "")
     assert len(api.asked) < 10
+
+
+async def test_what_came_of_it_is_told_by_the_exit_code_and_as_json(
+    tmp_path: Path, target: tuple[_Target, str]
+) -> None:
+    """1 where a prompt got no answer, with what to do; 0 once none is missing. Progress stays off stdout."""
+    (api, url), out, file = target, tmp_path / "set.jsonl", tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps(prompt) + "\n" for prompt in PROMPTS))
+    arguments = ["distill", "collect", "--prompts", str(file), "--out", str(out), "--url", url, "--json"]
+    api.refused = '"two"'
+    failed = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    found = json.loads(failed.stdout)
+    assert failed.exit_code == 1
+    assert (found["out"], found["written"], found["known"], found["failed"]) == (str(out), 1, 0, 1)
+    assert "503" in found["reasons"][0]
+    assert "1 failed" in failed.stderr
+    assert "The same command again asks only for what is missing." in failed.stderr
+    assert [line for line in failed.stderr.splitlines() if line.startswith("distill collect: ")] == [
+        "distill collect: asking 0/2, started",
+        "distill collect: asking 2/2, done",
+    ]
+    api.refused = ""
+    done = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"out": str(out), "written": 1, "known": 1, "failed": 0, "reasons": []}
 
 
 def test_kept_prompts_are_read_once_and_by_task(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The engines as one router sees them: announced load, its own requests, suspicion, and a registry that was lost."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -181,6 +182,50 @@ def test_a_pool_has_room_for_what_its_ready_replicas_run_at_a_time() -> None:
     assert not scene.fleet.has_room("p", 1.0)
     assert scene.fleet.has_room("p", 1.5)
     assert not scene.fleet.has_room("elsewhere", 9)
+
+
+def test_room_is_how_many_more_may_go_in() -> None:
+    """Over all ready replicas of the pool; none where they hold too many already."""
+    scene = Scene()
+    scene.beat("a", "b", max_running=3, running=1)
+    assert (scene.fleet.room("p", 1.0), scene.fleet.room("p", 1.5), scene.fleet.room("elsewhere", 9)) == (4, 7, 0)
+    scene.begin("a", 0)
+    assert scene.fleet.room("p", 1.0) == 3
+    assert scene.fleet.room("p", 0.1) == 0
+    assert scene.fleet.room("p", math.inf) == math.inf
+
+
+def test_a_pool_takes_requests_where_a_decision_would_send_them() -> None:
+    """Not while it is drained, cordoned beside others, or could not be connected to and another is ready."""
+    scene = Scene()
+
+    def both(clock_s: float) -> None:
+        base = {"model": "m", "target": "t", "url": "http://a", "clock_s": clock_s}
+        beats = [{"replica": "a", "pool": "p", **base}, {"replica": "b", "pool": "q", **base}]
+        scene.fleet.update([Heartbeat.model_validate(beat) for beat in beats])
+
+    both(1.0)
+    assert [scene.fleet.takes(pool) for pool in ("p", "q", "elsewhere")] == [True, True, False]
+    for kind in ("drain", "cordon"):
+        scene.fleet.marks = {"a": Mark(kind, "me", 0.0)}
+        assert [scene.fleet.takes(pool) for pool in ("p", "q")] == [False, True]
+    scene.fleet.marks = {}
+    scene.fleet.endpoint("a").breaker.failed(scene.now_s, at_once=True)
+    assert [scene.fleet.takes(pool) for pool in ("p", "q")] == [False, True]
+    scene.fleet.marks = {"b": Mark("drain", "me", 0.0)}
+    assert [scene.fleet.takes(pool) for pool in ("p", "q")] == [True, False], "it is the last resort"
+
+
+def test_a_replica_that_may_hang_is_due_for_a_probe() -> None:
+    """Requests go out to it until the probe says that it does."""
+    scene = Scene()
+    scene.beat("a", "b")
+    for _ in range(2):
+        assert scene.fleet.suspects() == []
+        scene.begin("a", 0).breaker.unheard(60)
+    (suspect,) = scene.fleet.suspects()
+    assert suspect.name == "a"
+    assert {one.state for one in scene.fleet.replicas("m")} == {"ready"}
 
 
 @pytest.mark.parametrize(("said", "seen"), [("starting", "down"), ("draining", "draining"), ("ready", "ready")])

@@ -16,11 +16,14 @@ from unittest.mock import patch
 
 import psutil
 import pytest
+from pydantic import SecretStr
 from redises import until
 from service import settings_with
 
 from engines.ports import free_port
 from engines.registry import TRYING_AGAIN
+from router.config.masking import masked
+from router.config.redis_url import parse_address
 from router.config.settings import Settings
 from router.data_path import FASTEST_PATH, slower_path
 from router.errors import SetupError
@@ -78,7 +81,7 @@ def _left_unheard(*said: tuple[int, bytes], limit_s: float) -> int:
             patch.object(service, "POLL_S", 0.01),
             patch.object(service, "HEARD_LIMIT_S", limit_s),
         ):
-            LocalService(settings).wait(lambda seen: None)
+            LocalService(settings, Path("/nonexistent")).wait(lambda seen: None)
             return len(_Booting.said)
     finally:
         server.shutdown()
@@ -127,31 +130,46 @@ def test_a_killed_redis_comes_back_with_what_it_had_answered() -> None:
     with EmbeddedRedis() as redis:
         assert redis.pid is not None
         port = redis.port
-        _say(port, b"SET a 1\r\n", b"+OK")
+        _say(redis, b"SET a 1\r\n", b"+OK")
         os.kill(redis.pid, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(redis.pid)], timeout=5)
         assert redis.revive()
         assert redis.port == port
-        _say(port, b"GET a\r\n", b"$1\r\n1")
+        _say(redis, b"GET a\r\n", b"$1\r\n1")
 
 
 def test_what_redis_keeps_is_not_for_other_users(tmp_path: Path) -> None:
     """The keys that engines want are in its files, also in those that an earlier server wrote for everybody."""
     folder = tmp_path / "kept"
     (folder / "appendonlydir").mkdir(parents=True)
-    (folder / "redis.log").write_text("")
-    (folder / "redis.log").chmod(0o644)
+    for name in ("redis.log", embedded_redis.SECRETS):
+        (folder / name).write_text("")
+        (folder / name).chmod(0o644)
     before = os.umask(0o022)
     try:
         for where in (folder, tmp_path / "new" / "one"):
             with EmbeddedRedis(where) as redis:
-                _say(redis.port, b"SET a 1\r\n", b"+OK")
+                _say(redis, b"SET a 1\r\n", b"+OK")
                 files = [file for file in where.rglob("*") if file.is_file()]
                 assert len(files) >= 2
                 assert all(file.stat().st_mode & 0o077 == 0 for file in files)
     finally:
         os.umask(before)
     assert (tmp_path / "new" / "one").stat().st_mode & 0o777 == 0o700
+
+
+def test_redis_answers_only_those_who_were_told_its_password(tmp_path: Path) -> None:
+    """Every user of the machine reaches its port, and reads the arguments of its process; each server has another."""
+    with EmbeddedRedis(tmp_path) as redis:
+        password = parse_address(redis.url).password
+        assert password is not None
+        with socket.create_connection(("127.0.0.1", redis.port), timeout=5) as stranger:
+            stranger.sendall(b"KEYS *\r\n")
+            assert stranger.recv(100).startswith(b"-NOAUTH")
+        arguments = " ".join(psutil.Process(redis.pid).cmdline())
+        for shown in (arguments, repr(redis), (tmp_path / "redis.log").read_text(), masked(SecretStr(redis.url))):
+            assert password not in shown
+        assert password not in EmbeddedRedis().url
 
 
 class Parts(LocalService):
@@ -256,10 +274,10 @@ except KeyboardInterrupt:
     assert done.stdout.split() == ["ended", "once"], done.stderr
 
 
-def _say(port: int, command: bytes, answer: bytes) -> None:
-    import socket
-
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+def _say(redis: EmbeddedRedis, command: bytes, answer: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", redis.port), timeout=5) as connection:
+        connection.sendall(f"AUTH {parse_address(redis.url).password}\r\n".encode())
+        assert connection.recv(100).startswith(b"+OK")
         connection.sendall(command)
         assert connection.recv(100).startswith(answer)
 
@@ -273,11 +291,19 @@ def test_a_redis_that_does_not_answer_is_told_before_anything_starts() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_refused_start_leaves_no_folder() -> None:
+    """Nobody would ever sweep it: it was not claimed yet."""
+    refused = LocalService(settings_with(listen={"host": "0.0.0.0"}))
+    with pytest.raises(SetupError, match=r"listen\.host is '0\.0\.0\.0'"), refused:
+        pass
+    assert not refused.scratch.exists()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_a_port_that_is_taken_is_a_setup_error(host: str) -> None:
+def test_a_port_that_is_taken_is_a_setup_error(host: str, tmp_path: Path) -> None:
     """A free one passes."""
     port = free_port(host)
-    one = LocalService(settings_with(listen={"host": host, "port": port}))
+    one = LocalService(settings_with(listen={"host": host, "port": port}), tmp_path)
     one._check_port()
     with socket.socket() as taken:
         taken.bind((host, port))
@@ -287,7 +313,7 @@ def test_a_port_that_is_taken_is_a_setup_error(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["::1", "::"])
-def test_an_address_that_serve_cannot_use_is_named(host: str) -> None:
+def test_an_address_that_serve_cannot_use_is_named(host: str, tmp_path: Path) -> None:
     """It is not the port that is in the way."""
     with pytest.raises(SetupError, match=f"listen.host must be an IPv4 address or a name, not '{host}'"):
-        LocalService(settings_with(listen={"host": host}))._check_port()
+        LocalService(settings_with(listen={"host": host}), tmp_path)._check_port()

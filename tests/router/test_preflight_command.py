@@ -7,6 +7,8 @@ import pytest
 from models_on_disk import folder_of, safetensors
 from typer.testing import CliRunner
 
+from engines.demo.build import DemoPair
+from engines.demo.progress import Report, silent
 from router.cli import app
 
 run = CliRunner().invoke
@@ -49,6 +51,7 @@ def test_json_has_it_all(pair: list[str]) -> None:
         (["BIG", "--dtype", "float7"], "unknown dtype 'float7'"),
         (["BIG", "--kv-dtype", "fp3"], "unknown KV cache dtype 'fp3'"),
         (["BIG", "--quantization", "awq"], "quantization 'awq' is not one that vLLM makes as it loads"),
+        (["BIG", "--quantization", "bitsandbytes"], "'bitsandbytes' is not one that vLLM makes as it loads"),
         (["BIG", "--method", "telepathy"], "method 'telepathy' is not supported"),
         (["SMALL", "BIG", "--method", "draft_model"], "were the two swapped?"),
         (["BIG", "SMALL", "--tensor-parallel", "4", "--draft-tensor-parallel", "2"], "vLLM takes 1 or the target's 4"),
@@ -61,6 +64,19 @@ def test_bad_input_ends_with_2(pair: list[str], arguments: list[str], said: str)
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_demo_pair_is_trained_with_a_word(monkeypatch: pytest.MonkeyPatch, pair: list[str]) -> None:
+    """Minutes of training are told on the error stream; what a pipeline reads holds the report alone."""
+
+    def build(out: Path, *, progress: Report = silent) -> DemoPair:
+        progress("training the target", 1, 2)
+        return DemoPair(Path(pair[0]), Path(pair[1]), "x")
+
+    monkeypatch.setattr("router.commands.preflight.build_demo_pair", build)
+    result = run(app, ["preflight", "demo", "demo", "--json"])
+    assert result.stderr == "demo pair: training the target 1/2, started\n"
+    assert json.loads(result.stdout)["target"]["parameters"] == 68_976_648_192
 
 
 def test_a_truncated_checkpoint_ends_with_2(tmp_path: Path) -> None:

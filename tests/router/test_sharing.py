@@ -21,6 +21,7 @@ from policies.knowledge import Knowledge
 from policies.learning import TASK_HALF_LIFE_REQUESTS
 from policies.records import Delta
 from policies.request import Request
+from router.config.redis_url import parse_address
 from router.config.settings import Settings
 from router.local.embedded_redis import EmbeddedRedis
 from router.observe.telemetry import Telemetry
@@ -424,7 +425,7 @@ async def test_redis_may_refuse_the_password(own_redis: EmbeddedRedis, settings:
             await service.until(lambda: service.metric("redis_up") == 0)
             await ask(service, 5)
             assert await is_ready(service)
-            admin.config_set("requirepass", "")
+            admin.config_set("requirepass", parse_address(own_redis.url).password or "")
         await until_finished(store, 5)
 
 

@@ -1,6 +1,7 @@
 """The queue before a full pool: its order, its bounds, and what those are told that find no place."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -27,7 +28,7 @@ async def test_the_more_important_go_first_and_equals_in_order() -> None:
     waiting, order = Waiting(9, 5, {"gold": 5, "batch": -5}), list[str]()
     tasks = [await joined(waiting, order, name) for name in ("batch", "plain", "gold", "other", "gold")]
     for _ in tasks:
-        waiting.wake("p")
+        waiting.wake("p", 1)
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
     assert order == ["gold", "gold", "plain", "other", "batch"]
@@ -44,9 +45,9 @@ async def test_a_full_line_turns_away_the_least_important() -> None:
     gold = await joined(waiting, order, "gold")
     with pytest.raises(Overloaded):
         await last
-    waiting.wake("p")
+    waiting.wake("p", 1)
     await gold
-    waiting.wake("p")
+    waiting.wake("p", 1)
     await first
     assert order == ["gold", "a"]
 
@@ -58,7 +59,7 @@ async def test_who_was_called_in_vain_keeps_its_place() -> None:
     later = await joined(waiting, order, "later")
     again = await joined(waiting, order, "again", place)
     for _ in range(2):
-        waiting.wake("p")
+        waiting.wake("p", 1)
         await asyncio.sleep(0)
     await asyncio.gather(later, again)
     assert order == ["again", "later"]
@@ -72,12 +73,28 @@ async def test_a_wait_has_an_end() -> None:
     assert not waiting.anyone("p")
 
 
+async def test_as_many_have_their_turn_as_there_are_places() -> None:
+    """Those counted in who have theirs already, and have not acted on it yet."""
+    waiting, order = Waiting(9, 5, {}), list[str]()
+    tasks = [await joined(waiting, order, name) for name in "abcdefg"]
+    waiting.wake("p", 3)
+    waiting.wake("p", 3)
+    waiting.wake("p", 4)
+    await asyncio.gather(*tasks[:4])
+    assert order == [*"abcd"]
+    waiting.wake("p", 1)
+    waiting.wake("p", math.inf)
+    await asyncio.gather(*tasks)
+    assert order == [*"abcdefg"]
+    assert not waiting.anyone("p")
+
+
 async def test_one_that_left_is_passed_over() -> None:
     """A turn is never given to a client that is gone, also where both happen in one step of the loop."""
     waiting, order = Waiting(9, 5, {}), list[str]()
     gone, stays = await joined(waiting, order, "gone"), await joined(waiting, order, "stays")
     gone.cancel()
-    waiting.wake("p")
+    waiting.wake("p", 1)
     await asyncio.wait({gone, stays}, timeout=1)
     assert (gone.cancelled(), order) == (True, ["stays"])
 
@@ -108,7 +125,7 @@ async def test_turns_in_vain_do_not_lengthen_a_wait() -> None:
     async def calls() -> None:
         while True:
             await asyncio.sleep(0.005)
-            waiting.wake("p")
+            waiting.wake("p", 1)
 
     calling = asyncio.create_task(calls())
     with pytest.raises(Overloaded):
@@ -122,12 +139,12 @@ async def test_no_line_is_too_long_for_one_that_had_its_turn() -> None:
     waiting, order = Waiting(1, 5, {}), list[str]()
     place = waiting.place()
     called = await joined(waiting, order, "called", place)
-    waiting.wake("p")
+    waiting.wake("p", 1)
     await called
     younger = await joined(waiting, order, "younger")
     again = await joined(waiting, order, "again", place)
     for _ in range(2):
-        waiting.wake("p")
+        waiting.wake("p", 1)
         await asyncio.sleep(0)
     await asyncio.gather(again, younger)
     assert order == ["called", "again", "younger"]
@@ -138,7 +155,7 @@ async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
     waiting, order = Waiting(9, 5, {}), list[str]()
     for leaves in (False, True):
         called = await joined(waiting, order, "called")
-        waiting.wake("p")
+        waiting.wake("p", 1)
         if leaves:
             called.cancel()
         assert waiting.anyone("p")

@@ -21,7 +21,7 @@
 {{- if and $pool.k_max (not $pool.method) -}}{{- fail (printf "%s: k_max %v without method: a speculative pool sets both, a vanilla one neither" $at $pool.k_max) -}}{{- end -}}
 {{- if and $pool.drafter (not $pool.method) -}}{{- fail (printf "%s: drafter %q without a method" $at $pool.drafter) -}}{{- end -}}
 {{- if and (has (default "" $pool.method) (list "ngram" "ngram_gpu" "suffix")) $pool.drafter -}}{{- fail (printf "%s: method %q takes no drafter, got %q" $at $pool.method $pool.drafter) -}}{{- end -}}
-{{- if and (eq $engine "vllm") (has (default "" $pool.method) (list "draft_model" "eagle" "eagle3" "medusa" "dflash" "dspark" "custom_class")) (not $pool.drafter) -}}{{- fail (printf "%s: method %q needs a drafter" $at $pool.method) -}}{{- end -}}
+{{- if and (eq $engine "vllm") (has (default "" $pool.method) (list "draft_model" "eagle" "eagle3" "medusa" "dflash" "custom_class")) (not $pool.drafter) -}}{{- fail (printf "%s: method %q needs a drafter" $at $pool.method) -}}{{- end -}}
 {{- if and (eq $engine "url") (not $pool.urls) -}}{{- fail (printf "%s: engine url needs urls" $at) -}}{{- end -}}
 {{- if and (ne $engine "url") $pool.urls -}}{{- fail (printf "%s: urls go with engine url alone (it is %q)" $at $engine) -}}{{- end -}}
 {{- if and (ne $engine "url") $pool.apiKeySecret -}}{{- fail (printf "%s: apiKeySecret goes with engine url alone (it is %q): other engines make their own key" $at $engine) -}}{{- end -}}
