@@ -1,8 +1,9 @@
 """Pages about the service itself: health, readiness, models, metrics."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -29,6 +30,10 @@ class Page:
     content_type: bytes = JSON
 
 
+Show = Callable[[], Awaitable[Page]]
+"""Draws a page."""
+
+
 class Status:
     """Answers GET; `pages` has each page by its path."""
 
@@ -50,7 +55,7 @@ class Status:
         self._metrics = metrics
         self._clock_s = clock_s
         self.draining = False
-        self.pages: Mapping[str, Callable[[], Page]] = {
+        self.pages: Mapping[str, Show] = {
             "/health": self.health,
             "/ready": self.ready,
             "/v1/models": self.models,
@@ -58,11 +63,11 @@ class Status:
             "/metrics": self.metrics,
         }
 
-    def health(self) -> Page:
+    async def health(self) -> Page:
         """The process answers; nothing else is asked."""
         return Page(b'{"status":"ok"}')
 
-    def ready(self) -> Page:
+    async def ready(self) -> Page:
         """200 when every model has an engine that can take a request, and this router does not drain.
 
         Redis being away does not change that.
@@ -89,29 +94,33 @@ class Status:
         now = self._pilot.status()
         return {"version": now.active, "source": now.source, "revision": now.revision, "problem": now.problem}
 
-    def models(self) -> Page:
+    async def models(self) -> Page:
         """OpenAI's list of models: what the pools serve, whether an engine is up or not."""
         return Page(orjson.dumps({"object": "list", "data": self._catalogue.cards()}))
 
-    def page(self, path: str) -> Callable[[], Page] | None:
+    async def model(self, name: str) -> Page:
+        """One model."""
+        return Page(orjson.dumps(self._catalogue.card(name)))
+
+    def page(self, path: str) -> Show | None:
         """The page at a path: a fixed one, or one model's; None where there is none."""
         if path.startswith(MODEL_PREFIX):
-            return lambda: Page(orjson.dumps(self._catalogue.card(path.removeprefix(MODEL_PREFIX))))
+            return partial(self.model, path.removeprefix(MODEL_PREFIX))
         return self.pages.get(path)
 
-    def openapi(self) -> Page:
+    async def openapi(self) -> Page:
         """The OpenAPI document."""
         summaries = {path: show.__doc__ or "" for path, show in self.pages.items()}
-        summaries[f"{MODEL_PREFIX}{{model}}"] = "One model."
+        summaries[f"{MODEL_PREFIX}{{model}}"] = self.model.__doc__ or ""
         return Page(openapi_document(summaries))
 
     def _synced_ago_s(self) -> float | None:
         synced_s = self._sharing.synced_s
         return None if synced_s is None else self._clock_s() - synced_s
 
-    def metrics(self) -> Page:
+    async def metrics(self) -> Page:
         """Every router's metrics in Prometheus' text format."""
-        return Page(self._metrics.page(), content_type=CONTENT_TYPE)
+        return Page(await self._metrics.page(), content_type=CONTENT_TYPE)
 
 
 def _open(phase: str) -> str:

@@ -1,5 +1,6 @@
 """Where `alpharoute keys` writes: the keys file, or Redis."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -40,34 +41,46 @@ class KeyPlace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InFile:
-    """Keys in a file."""
+    """Keys in a file, read and written in a thread: it may hold many, and another writer may hold it."""
 
     file: Path
 
     async def all(self) -> Sequence[Key]:
         """See KeyPlace."""
-        return read_keys(self.file)
+        return await asyncio.to_thread(read_keys, self.file)
 
     async def add(self, key: Key) -> None:
         """See KeyPlace."""
-        with changing(self.file) as keys:
-            if key.id in keys:
-                raise _taken(key.id)
-            keys[key.id] = key
+
+        def added() -> None:
+            with changing(self.file) as keys:
+                if key.id in keys:
+                    raise _taken(key.id)
+                keys[key.id] = key
+
+        await asyncio.to_thread(added)
 
     async def change(self, name: str, how: Callable[[Key], Key]) -> Key:
         """See KeyPlace."""
-        with changing(self.file) as keys:
-            if name not in keys:
-                raise _missing(name)
-            keys[name] = how(keys[name])
-            return keys[name]
+
+        def changed() -> Key:
+            with changing(self.file) as keys:
+                if name not in keys:
+                    raise _missing(name)
+                keys[name] = how(keys[name])
+                return keys[name]
+
+        return await asyncio.to_thread(changed)
 
     async def remove(self, name: str) -> None:
         """See KeyPlace."""
-        with changing(self.file) as keys:
-            if keys.pop(name, None) is None:
-                raise _missing(name)
+
+        def removed() -> None:
+            with changing(self.file) as keys:
+                if keys.pop(name, None) is None:
+                    raise _missing(name)
+
+        await asyncio.to_thread(removed)
 
 
 @dataclass(frozen=True, slots=True)

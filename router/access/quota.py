@@ -3,6 +3,7 @@
 Requests and tokens are counted by clock minute. What was used in the last 60 s is estimated from two minutes, as
 the whole of this one and the part of the former that is still within 60 s, taken as evenly spread: a window that
 slides, at the cost of two numbers. A router counts its own exactly and knows of the others what they last said.
+What runs is of no minute: others' requests count until they say otherwise, or say nothing for a minute.
 """
 
 import math
@@ -46,11 +47,17 @@ class Room:
 
 @dataclass(slots=True)
 class Account:
-    """One key at one router: its own use by minute, and that of the other routers as they last told it."""
+    """One key at one router: its own use by minute, and that of the other routers as they last told it.
+
+    `told_running` is what the others last heard from here; what runs `elsewhere` is believed `until_s`.
+    """
 
     mine: dict[int, Use] = field(default_factory=dict)
     others: dict[int, Use] = field(default_factory=dict)
     running: int = 0
+    told_running: int = 0
+    elsewhere: int = 0
+    until_s: float = 0.0
 
     def add(self, now_s: float, requests: int = 0, tokens: int = 0) -> None:
         """Count use in the minute of `now_s`; negative tokens give back what was estimated too high."""
@@ -68,12 +75,13 @@ class Account:
         mine, others = self.mine.get(minute, NOTHING), self.others.get(minute, NOTHING)
         if routers is not None:
             rest = routers - 1
-            others = Use(
-                max(others.requests, mine.requests * rest),
-                max(others.tokens, mine.tokens * rest),
-                max(others.running, self.running * rest),
-            )
-        return Use(mine.requests + others.requests, mine.tokens + others.tokens, self.running + others.running)
+            others = Use(max(others.requests, mine.requests * rest), max(others.tokens, mine.tokens * rest))
+        return Use(mine.requests + others.requests, mine.tokens + others.tokens)
+
+    def running_now(self, now_s: float, routers: int | None) -> int:
+        """Requests that all routers answer; `routers` as for `used`."""
+        elsewhere = self.elsewhere if now_s < self.until_s else 0
+        return self.running + (elsewhere if routers is None else max(elsewhere, self.running * (routers - 1)))
 
 
 def minute_of(now_s: float) -> int:
@@ -95,7 +103,7 @@ def rooms(account: Account, limits: KeyLimits, now_s: float, routers: int | None
     if limits.tokens_per_minute is not None:
         found["tokens"] = _room(limits.tokens_per_minute, now.tokens, before.tokens, gone)
     if limits.concurrent is not None:
-        left = max(0, limits.concurrent - now.running)
+        left = max(0, limits.concurrent - account.running_now(now_s, routers))
         found["concurrent"] = Room(limits.concurrent, left, 0.0, 0.0 if left else 1.0)
     return found
 

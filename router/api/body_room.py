@@ -12,7 +12,7 @@ FREE_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class BodyRoom:
-    """Bytes of bodies above FREE_BYTES that requests in flight hold, and the most they may."""
+    """Bytes that bodies above FREE_BYTES take, and the most they may; one alone always finds room."""
 
     limit_bytes: int
     held_bytes: int = 0
@@ -33,16 +33,27 @@ class BodyShare:
         """Hold a body that has grown to this size; raises Overloaded where there is no room."""
         if size_bytes <= FREE_BYTES:
             return
-        more = size_bytes - self.held_bytes
-        if self.room.held_bytes + more > self.room.limit_bytes:
+        others_bytes = self.room.held_bytes - self.held_bytes
+        if others_bytes and others_bytes + size_bytes > self.room.limit_bytes:
             message = f"The router holds as many large bodies as it may ({self.room.limit_bytes} bytes): try again."
             raise Overloaded(message, param="body", code="bodies_full", headers={"retry-after": "1"})
-        self.room.held_bytes += more
+        self._hold(size_bytes)
+
+    def decoded(self, size_bytes: int) -> None:
+        """Hold what a body takes together with what is read of it, but nothing of one that found room for free."""
+        if self.held_bytes:
+            self.grow(size_bytes)
+
+    def shrink(self, size_bytes: int) -> None:
+        """Hold no more than this of it any longer."""
+        self._hold(min(size_bytes, self.held_bytes))
+
+    def _hold(self, size_bytes: int) -> None:
+        self.room.held_bytes += size_bytes - self.held_bytes
         self.held_bytes = size_bytes
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.room.held_bytes -= self.held_bytes
-        self.held_bytes = 0
+        self._hold(0)

@@ -5,21 +5,29 @@ they made stays for as long as the request runs. On one core, 4 MiB read and che
 95 MiB, of lists within lists 250 ms and 155 MiB, of fields with a space after the colon 350 ms.
 """
 
+from router.api.body_room import FREE_BYTES
 from router.errors import TooLarge
 
+FIELD_BYTES, ITEM_BYTES = 96, 64
+"""What one takes once it is read: an empty list 65 bytes with its place, `{"k1":500}` 270, a text of two letters 59."""
 
-def check_density(raw: bytes, most_fields: int, most_items: int) -> None:
-    """Raise TooLarge where a body holds more lists, objects and fields, or items of lists and objects, than may be.
 
-    A body of fewer bytes is not looked at. A larger one is counted as it is (1 ms/MiB); only where commas or brackets
-    of its texts may be among what was counted, is it counted again without them.
+def check_density(raw: bytes, most_fields: int, most_items: int) -> int:
+    """About how many bytes a body takes, with what is read of it; commas and brackets of its texts may be among these.
+
+    Raises TooLarge where it holds more lists, objects and fields, or items of lists and objects, than may be. A body of
+    fewer bytes is not looked at. A larger one is counted as it is (1 ms/MiB); only where what its texts hold may be
+    why it has too many, is it counted again without them.
     """
-    if len(raw) <= min(most_fields, most_items):
-        return
-    if _fields(raw) > most_fields or raw.count(b",") > most_items:
+    if len(raw) <= min(most_fields, most_items, FREE_BYTES):
+        return len(raw)
+    fields, items = _fields(raw), raw.count(b",")
+    if fields > most_fields or items > most_items:
         outside = _without_texts(raw, most_fields + most_items + 1)
-        _refuse_above(most_fields, _fields(outside), "lists, objects and fields", "limits.body_fields")
-        _refuse_above(most_items, outside.count(b","), "items", "limits.body_items")
+        fields, items = _fields(outside), outside.count(b",")
+        _refuse_above(most_fields, fields, "lists, objects and fields", "limits.body_fields")
+        _refuse_above(most_items, items, "items", "limits.body_items")
+    return len(raw) + FIELD_BYTES * fields + ITEM_BYTES * items
 
 
 def _fields(raw: bytes) -> int:

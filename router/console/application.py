@@ -56,7 +56,7 @@ async def running_console(told: Told, clock_s: Clock = time.time) -> AsyncIterat
         api = AdminApi(session)
         app = _pages(Console(api, sessions))
         async with app.router.lifespan_context(app):
-            yield Gate(app, api, sessions, clock_s)
+            yield Gate(app, api, sessions, clock_s, told.allow_anonymous)
             # Pages that are open ask no more.
             await asyncio.sleep(0)
 

@@ -1,8 +1,10 @@
 """The console's door: nothing but the sign-in form is served without a session, and nothing goes to other sites."""
 
+import contextlib
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from router.access.foreign import check_foreign
 from router.api.http import ClientGone, RawHeaders, Receive, Scope, Send, header_map, read_body, respond, respond_error
 from router.console.admin_api import AdminApi, ApiAway
 from router.console.login_page import HEADERS, login_page
@@ -39,10 +41,12 @@ _DROPPED = frozenset({b"x-forwarded-prefix"})
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the console must know: where the Admin API is, and how long a browser stays signed in."""
+    """What the console must know: where the Admin API is, how long a browser stays signed in, and whether a service
+    without keys is meant for everybody."""
 
     api_url: str
     session_s: float
+    allow_anonymous: bool = False
 
 
 @dataclass(slots=True)
@@ -53,6 +57,7 @@ class Gate:
     api: AdminApi
     sessions: Sessions
     clock_s: Clock
+    allow_anonymous: bool
     _anonymous: SignedIn | None = None
     _open_until_s: float = field(default=0.0)
 
@@ -75,7 +80,7 @@ class Gate:
             return
         except RequestError as error:
             if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 4404})
+                await send({"type": "websocket.close", "code": 4000 + error.status})
             else:
                 await respond_error(send, error, extra=_FENCE)
 
@@ -99,19 +104,27 @@ class Gate:
         await self.pages(scope, receive, send)  # type: ignore[operator]  # FastAPI's own types of ASGI differ
 
     async def _session(self, scope: Scope) -> SignedIn | None:
-        """Whose request this is; a service without keys lets everybody in, as its API does."""
+        """Whose request this is; a service without keys lets in whom its API does, else raises Forbidden."""
         found = self.sessions.find(header_map(scope).get("cookie", ""))
         if found is not None:
             return found
-        now_s = self.clock_s()
-        if now_s >= self._open_until_s:
-            try:
-                role = await self.api.role_of("")
-            except ApiAway:
-                return self._anonymous  # what it was before
-            self._anonymous = SignedIn("", role, float("inf")) if role is not None else None
-            self._open_until_s = now_s + OPEN_S
+        if self.clock_s() >= self._open_until_s:
+            with contextlib.suppress(ApiAway):  # then it is what it was before
+                await self._look()
+        self._check_foreign(scope)
         return self._anonymous
+
+    async def _look(self) -> None:
+        """Learn whether the service asks for keys; raises ApiAway."""
+        role = await self.api.role_of("")
+        self._anonymous = SignedIn("", role, float("inf")) if role is not None else None
+        self._open_until_s = self.clock_s() + OPEN_S
+
+    def _check_foreign(self, scope: Scope) -> None:
+        """Where no key is asked for, raise Forbidden as the routers do: they see our requests, not the browser's."""
+        if self._anonymous is not None:
+            asked = {**scope, "path": CONSOLE, "method": scope.get("method", "GET")}
+            check_foreign(asked, anonymous=self.allow_anonymous)
 
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in ("GET", "HEAD"):
@@ -125,9 +138,11 @@ class Gate:
         key = _key_in(await read_body(headers, receive, limit_bytes=MOST_FORM_BYTES, limit_s=FORM_S))
         try:
             role = await self.api.role_of(key) if key else None
+            await self._look()  # without keys any key is an admin's
         except ApiAway:
             await _form(send, 503, "No router answers now: the key cannot be checked. Try again in a moment.")
             return
+        self._check_foreign(scope)
         if role is None:
             await _form(send, 401, "This key is not valid, or is no operator's.")
             return
@@ -195,7 +210,7 @@ def _same_origin(scope: Scope) -> bool:
     """Whether a browser says that this comes from our own page; what is no browser names no origin."""
     headers = header_map(scope)
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 def _is_secure(scope: Scope) -> bool:

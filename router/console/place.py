@@ -27,7 +27,8 @@ def own_place(settings: Settings) -> Place | None:
 
 def told_by(settings: Settings) -> Told:
     """What the console needs of the settings: no secret of theirs reaches it."""
-    return Told(settings.console.api_url or _api_url(settings), settings.auth.session_s)
+    auth = settings.auth
+    return Told(settings.console.api_url or _api_url(settings), auth.session_s, auth.allow_anonymous)
 
 
 def _api_url(settings: Settings) -> str:

@@ -1,7 +1,9 @@
 """What is written to the log, and how: lines for people or JSON objects; no text of prompts or answers in either."""
 
+import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -19,6 +21,8 @@ FIELDS = "fields"
 
 _LOGGERS = ("alpharoute", "asyncio")
 """This product's, and the one that tells of background work that failed unseen."""
+
+_NO_WORD = re.compile(r'[\s"=]')
 
 FILE_BYTES, FILES = 100 * 1024 * 1024, 2
 """A log file's size, and how many older ones are kept beside it."""
@@ -59,12 +63,19 @@ class TextLines(logging.Formatter):
         """The record as a line, with the fields a request's line has."""
         fields = record.__dict__.get(FIELDS, {})
         line = super().format(record)
-        return " ".join([line, *(f"{name}={value}" for name, value in fields.items())])
+        return " ".join([line, *(f"{name}={_plain(value)}" for name, value in fields.items())])
 
     def formatException(self, ei: _Failure) -> str:
         """The kind and the places, without the words."""
         kind, _, at = ei
         return "\n".join(["Traceback:", *(f"  {place}" for place in _places(at)), kind.__name__ if kind else ""])
+
+
+def _plain(value: object) -> str:
+    """A field's value as one word, in quotes where it would be taken for several or for another field: a request's id
+    is its client's to choose."""
+    text = str(value)
+    return json.dumps(text) if not text.isprintable() or _NO_WORD.search(text) else text
 
 
 def _places(at: TracebackType | None) -> list[str]:

@@ -14,6 +14,8 @@ logger = logging.getLogger("alpharoute.pages")
 
 EVERY_S = 5.0
 STALE_S = 3 * EVERY_S
+FRESH_S = 1.0
+"""How long a page serves every scrape: nobody need show a key to ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,17 @@ class Pages:
     telemetry: Telemetry
     board: Board
     others: Mapping[str, Posted] = field(default_factory=dict)
+    _built: asyncio.Task[bytes] | None = None
+    _fresh_until_s: float = 0.0
 
-    def page(self) -> bytes:
-        """All of it in Prometheus' text format."""
-        return one_page(self.by_router())
+    async def page(self) -> bytes:
+        """All of it in Prometheus' text format, at most `FRESH_S` old and as long as it takes to write."""
+        built, now_s = self._built, time.monotonic()
+        if built is None or (built.done() and now_s >= self._fresh_until_s):
+            # In a thread, for streams stand still meanwhile: 14 ms for a router's own page, 12 to 43 ms with others'.
+            built = self._built = asyncio.create_task(asyncio.to_thread(lambda: one_page(self.by_router())))
+            self._fresh_until_s = now_s + FRESH_S
+        return await asyncio.shield(built)
 
     def by_router(self) -> dict[str, str]:
         """Each router's page by itself."""

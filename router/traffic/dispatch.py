@@ -57,20 +57,23 @@ class Dispatch:
         tried: list[str] = []
         failure: EngineUnreachable | None = None
         self.retries.asked()
-        while True:
-            try:
-                choice = visit.choice = await self._choose(request, tried, deadline, visit)
-            except NoEngine:
-                raise failure or _no_engine(request, self.fleet.replicas(request.model)) from None
-            last_resort = not self.fleet.endpoint(choice.replica).breaker.well
-            try:
-                return await self._send(request, choice, asked, headers, deadline, visit)
-            except EngineUnreachable as error:
-                tried.append(choice.replica)
-                if not (last_resort and isinstance(error, NotConnected)):
-                    failure = error  # else it is still what it was known to be: no engine
-                if not self.retries.again(choice.pool, error, len(tried)):
-                    raise failure or _no_engine(request, self.fleet.replicas(request.model)) from error
+        try:
+            while True:
+                try:
+                    choice = visit.choice = await self._choose(request, tried, deadline, visit)
+                except NoEngine:
+                    raise failure or _no_engine(request, self.fleet.replicas(request.model)) from None
+                last_resort = not self.fleet.endpoint(choice.replica).breaker.well
+                try:
+                    return await self._send(request, choice, asked, headers, deadline, visit)
+                except EngineUnreachable as error:
+                    tried.append(choice.replica)
+                    if not (last_resort and isinstance(error, NotConnected)):
+                        failure = error  # else it is still what it was known to be: no engine
+                    if not self.retries.again(choice.pool, error, len(tried)):
+                        raise failure or _no_engine(request, self.fleet.replicas(request.model)) from None
+        finally:
+            failure = None  # its traceback holds this frame, and with it the body, until the garbage is searched
 
     async def _choose(self, request: Request, tried: Collection[str], deadline: Deadline, visit: Visit) -> Choice:
         with visit.stage("decide"):

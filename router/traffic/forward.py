@@ -1,5 +1,6 @@
 """From a decision to an engine's answer: the engine's request, its first bytes, and the answer passed back."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,12 +9,13 @@ import orjson
 from engines.contract import SPEC_K, SPEC_TASK, EngineMetrics, parse_metrics
 from policies.choice import Choice
 from policies.quick import quick
-from router.api.body import Body, encode
+from router.api.answer import account, portions
+from router.api.body import ON_THE_LOOP_BYTES, Body, encode
 from router.api.deadline import Deadline
 from router.api.dialect import Dialect
 from router.api.head import passed_on
 from router.api.http import JSON, RawHeaders, Send
-from router.api.request import Generation
+from router.api.request import STREAM_OPTIONS, XARGS, Generation
 from router.api.sse import EventStream, error_at_once
 from router.errors import DeadlineExceeded, EngineUnreachable, RequestError
 from router.traffic import metering
@@ -73,19 +75,19 @@ def engine_body(asked: Generation, k: int, *, speculative: bool, task: str | Non
 
     What is added is written behind the client's own bytes, so that these (numbers, order, escapes) stay as sent.
     """
+    writes = {name for name, wanted in ((XARGS, speculative), (STREAM_OPTIONS, asked.asks_usage)) if wanted}
+    given: Body = {} if writes.isdisjoint(asked.gives) else orjson.loads(asked.raw)
     added: Body = {}
     if speculative:
-        xargs = asked.body.get("vllm_xargs")
+        xargs = given.get(XARGS)
         told = {SPEC_K: k} if task is None else {SPEC_K: k, SPEC_TASK: task}
-        added["vllm_xargs"] = {**(xargs if isinstance(xargs, dict) else {}), **told}
+        added[XARGS] = {**(xargs if isinstance(xargs, dict) else {}), **told}
     if asked.asks_usage:
         # Usage in every chunk takes effect only together with the chunk that this client did not ask for.
-        added["stream_options"] = {"include_usage": True}
-    if not added:
-        return asked.raw
-    if asked.body.keys().isdisjoint(added):
-        return b"%b,%b" % (asked.raw.rstrip()[:-1], orjson.dumps(added)[1:])
-    return encode({**asked.body, **added})
+        added[STREAM_OPTIONS] = {"include_usage": True}
+    if given:
+        return encode({**given, **added})
+    return b"%b,%b" % (asked.raw.rstrip()[:-1], orjson.dumps(added)[1:]) if added else asked.raw
 
 
 def engine_headers(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
@@ -147,20 +149,29 @@ async def pass_on(leg: Leg, asked: Generation, send: Send, extra: RawHeaders) ->
         return
     leg.finished = True
     if leg.answer.status == 200 and asked.route.measured:
-        leg.metrics = _metrics(leg.first)
+        leg.metrics = parse_metrics(account(leg.first))
     whole = Whole(leg.answer.status, leg.answer.headers(), leg.first)
     await pass_whole(whole, asked.route.dialect, send, extra)
 
 
 async def pass_whole(answer: Whole, dialect: Dialect, send: Send, extra: RawHeaders) -> None:
-    """Hand over a whole answer; an engine's error that is not worded as the client's API does is worded anew."""
+    """Hand over a whole answer; an engine's error that is not worded as the client's API does is worded anew.
+
+    An error too long to be read in passing goes on as it came.
+    """
     body, headers = answer.body, answer.headers
-    if answer.status >= 400 and not dialect.is_error(said := _decoded(body)):
+    short = len(body) <= ON_THE_LOOP_BYTES
+    if answer.status >= 400 and short and not dialect.is_error(said := _decoded(body)):
         body = dialect.reworded(answer.status, _message(said))
         headers = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
         headers.append((b"content-type", JSON))
     headers = [*headers, (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if not short:
+        for portion in portions(body):
+            await send({"type": "http.response.body", "body": portion, "more_body": True})
+            await asyncio.sleep(0)  # a client that reads quickly never makes it wait
+        body = b""
     await send({"type": "http.response.body", "body": body})
 
 
@@ -198,11 +209,6 @@ def _failure(said: Mapping[str, object] | None) -> EngineUnreachable | None:
     if status < 500:
         return None
     return EngineUnreachable(f"The engine broke off with an error {status}.", code=f"engine_{status}")
-
-
-def _metrics(body: bytes) -> EngineMetrics | None:
-    said = _decoded(body)
-    return parse_metrics(said) if isinstance(said, dict) else None
 
 
 def _message(said: object) -> str:

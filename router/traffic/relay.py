@@ -73,18 +73,21 @@ class Relay:
         tried: list[str] = []
         failure: EngineUnreachable | None = None
         self.retries.asked()
-        while (replica := self._least_busy(asked.model, tried)) is not None:
-            tried.append(replica.name)
-            last_resort = not self.fleet.endpoint(replica.name).breaker.well
-            try:
-                return await self._ask(replica, asked, headers, deadline)
-            except EngineUnreachable as error:
-                if not (last_resort and isinstance(error, NotConnected)):
-                    failure = error
-                if not self.retries.again(replica.pool.name, error, len(tried)):
-                    break
-        message = f"No engine of model {asked.model!r} is ready."
-        raise failure or NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
+        try:
+            while (replica := self._least_busy(asked.model, tried)) is not None:
+                tried.append(replica.name)
+                last_resort = not self.fleet.endpoint(replica.name).breaker.well
+                try:
+                    return await self._ask(replica, asked, headers, deadline)
+                except EngineUnreachable as error:
+                    if not (last_resort and isinstance(error, NotConnected)):
+                        failure = error
+                    if not self.retries.again(replica.pool.name, error, len(tried)):
+                        break
+            message = f"No engine of model {asked.model!r} is ready."
+            raise failure or NoEngine(message, code="no_engine", headers={"retry-after": RETRY_AFTER_S})
+        finally:
+            failure = None  # its traceback holds this frame, and with it the body, until the garbage is searched
 
     async def _ask(self, replica: Replica, asked: Plain, headers: dict[str, str], deadline: Deadline) -> Whole:
         endpoint, path = self.fleet.endpoint(replica.name), asked.route.path

@@ -19,7 +19,8 @@ from router.traffic.running_time import RunningTime
 from router.traffic.vigil import Vigil, silent
 
 _READ_BYTES = 1 << 18
-# aiohttp writes bytes in one piece, which stalls the loop when there are many; a file it writes in portions.
+# aiohttp writes bytes in one piece, which stalls the loop when there are many; a file it writes in portions. From as
+# many on, Python lets other threads run while it joins them.
 _IN_ONE_PIECE_BYTES = 1 << 20
 
 # Of one connection, or said anew: the length, because events may be left out, and the id, which is the router's.
@@ -123,7 +124,8 @@ class Answer:
         parts = [await self.first()]
         while parts[-1]:
             parts.append(await self.chunk())
-        return b"".join(parts)
+        short = sum(map(len, parts)) <= _IN_ONE_PIECE_BYTES
+        return b"".join(parts) if short else await asyncio.to_thread(b"".join, parts)
 
     async def _read(self, *, first: bool) -> bytes:
         content = self._response.content

@@ -11,8 +11,10 @@ from aiohttp import web
 from service import http_server
 
 from router.api.http import Receive, Scope, Send, respond
+from router.config.settings import Settings
 from router.console.admin_api import AdminApi, ApiAway, ApiRefused
 from router.console.gate import SESSION, Gate
+from router.console.place import told_by
 from router.console.signed_in import MOST_SESSIONS, Sessions
 from router.roles import Role
 from router.service import Application
@@ -72,9 +74,9 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def door(**facts: Any) -> AsyncIterator[Door]:
+async def door(*, needs_keys: bool = True, allow_anonymous: bool = False) -> AsyncIterator[Door]:
     """A gate before pages, and routers that it asks."""
-    routers, clock = Routers(**facts), [1000.0]
+    routers, clock = Routers(needs_keys), [1000.0]
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", routers.answer)
     runner = web.AppRunner(app)
@@ -84,7 +86,7 @@ async def door(**facts: Any) -> AsyncIterator[Door]:
     routers.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(routers.url) as asking:
-        gate = Gate(page, AdminApi(asking), Sessions(lambda: clock[0], 600.0), lambda: clock[0])
+        gate = Gate(page, AdminApi(asking), Sessions(lambda: clock[0], 600.0), lambda: clock[0], allow_anonymous)
 
         @contextlib.asynccontextmanager
         async def running() -> AsyncIterator[Gate]:
@@ -154,20 +156,20 @@ async def test_other_sites_cannot_use_a_session() -> None:
             answer = await there.session.post("/console/logout", headers=headers, allow_redirects=False)
             assert answer.status == 400
         sent: list[dict[str, Any]] = []
-        for origin in (b"http://evil.example", b"http://here"):
-            await _socket(there.gate, origin, sent)
-        assert [one["type"] for one in sent] == ["websocket.close", "websocket.close"]
+        for origin in (b"http://evil.example", b"http://[", b"http://here"):
+            await _socket(there.gate, b"here", origin, sent)
+        assert [one["type"] for one in sent] == ["websocket.close"] * 3
         assert {one["code"] for one in sent} == {4401}
 
 
-async def _socket(gate: Gate, origin: bytes, sent: list[dict[str, Any]]) -> None:
+async def _socket(gate: Gate, host: bytes, origin: bytes, sent: list[dict[str, Any]]) -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "websocket.connect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", b"here"), (b"origin", origin)]
+    headers = [(b"host", host), (b"origin", origin)]
     path = "/console/_nicegui_ws/socket.io/"
     await gate({"type": "websocket", "path": path, "root_path": "", "headers": headers}, receive, send)
 
@@ -203,6 +205,67 @@ async def test_a_service_without_keys_asks_for_none() -> None:
         there.routers.needs_keys = True
         there.clock[0] += 10
         assert await there.get("/console/") == (303, "/console/login")
+
+
+EVIL = {"host": "evil.example", "origin": "http://evil.example"}
+"""What a page sends whose own name was made to lead to this machine: to its browser, we are its origin."""
+
+
+async def test_without_keys_a_site_s_own_name_for_this_machine_opens_nothing() -> None:
+    """Neither a page nor the form, with whatever key, nor a websocket: each would be an admin's."""
+    async with door(needs_keys=False) as there:
+        for path in ("/console/", "/console/keys", "/console/login"):
+            status, said = await there.get(path, **EVIL)
+            assert (status, "foreign_host" in said) == (403, True)
+        for key in ("ar-admin", "x", ""):
+            answer = await there.sign_in(key, **EVIL)
+            assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+        sent: list[dict[str, Any]] = []
+        await _socket(there.gate, b"evil.example", b"http://evil.example", sent)
+        assert sent == [{"type": "websocket.close", "code": 4403}]
+        for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "ar.localhost"):
+            assert (await there.get("/console/", host=host))[0] == 200
+
+
+async def test_a_first_request_under_a_foreign_name_is_no_sign_in() -> None:
+    """Whether keys are asked for is looked up with the key: what was known before may be of another service."""
+    async with door() as there:
+        assert await there.get("/console/") == (303, "/console/login")
+        there.routers.needs_keys = False
+        assert (await there.sign_in("x", **EVIL)).status == 403
+
+
+async def test_without_keys_pages_of_other_sites_send_nothing() -> None:
+    """As to the Admin API: not by a form, nor where a websocket's messages are posted."""
+    async with door(needs_keys=False) as there:
+        for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            async with there.session.post("/console/_nicegui_ws/socket.io/", headers=headers) as got:
+                assert (got.status, "foreign_origin" in await got.text()) == (403, True)
+
+
+async def test_what_is_meant_for_everybody_is_reached_by_any_name() -> None:
+    """With `auth.allow_anonymous`, and with keys, whose cookie no other name has."""
+    async with door(needs_keys=False, allow_anonymous=True) as there:
+        assert (await there.get("/console/", **EVIL))[0] == 200
+    async with door() as there:
+        named = {"host": "console.example", "origin": "https://console.example"}
+        assert (await there.sign_in("ar-operator", **named)).status == 303
+
+
+def test_the_settings_say_whether_everybody_is_meant() -> None:
+    """The console hears of `auth.allow_anonymous`."""
+    assert not told_by(Settings()).allow_anonymous
+    assert told_by(Settings.model_validate({"auth": {"allow_anonymous": True}})).allow_anonymous
+
+
+async def test_cookies_of_other_applications_hide_no_session() -> None:
+    """Cookies know no ports: whatever another application on this machine keeps in its own comes along."""
+    async with door() as there:
+        token = (await there.sign_in("ar-operator")).headers["set-cookie"].partition(";")[0]
+        there.session.cookie_jar.clear()
+        for others in ('prefs={"theme": "dark", "n": [1, 2]}', "a b=c", "=", "x", ""):
+            for cookies in (f"{others}; {token}", f"{token};{others}", f"{others};{token}; y=z"):
+                assert (await there.get("/console/", cookie=cookies))[0] == 200, cookies
 
 
 async def test_routers_that_are_away_are_not_a_wrong_key() -> None:

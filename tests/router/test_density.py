@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 
 import orjson
 import pytest
@@ -35,6 +36,30 @@ def test_a_dense_body_is_refused_by_what_it_has_too_much_of(kind: str) -> None:
         check_density(raw, 1024, 1025)
     assert (error.value.status, error.value.code) == (413, "body_too_dense")
     check_density(raw, 4 * MANY, 4 * MANY)
+
+
+SIZED = {
+    "prose": {"content": "It was a dark and stormy night, and the rain fell. " * MANY},
+    "turns": [{"role": "user", "content": f"hello there {i}"} for i in range(MANY)],
+    "token ids": list(range(1000, 1000 + 20 * MANY)),
+    "fractions": [i / 7 for i in range(20 * MANY)],
+    "short texts": [f"é{i}" for i in range(20 * MANY)],
+    "lists": [[] for _ in range(20 * MANY)],
+    "objects": [{"k": 500} for _ in range(20 * MANY)],
+    "fields": {f"key {i}": 500 for i in range(20 * MANY)},
+}
+
+
+@pytest.mark.parametrize("kind", SIZED)
+def test_what_a_body_takes_is_known_before_it_is_read(kind: str) -> None:
+    """Within a factor of three, where its bytes alone are twenty times too few."""
+    raw = orjson.dumps(SIZED[kind])
+    tracemalloc.start()
+    decoded = orjson.loads(raw)
+    took = len(raw) + tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert decoded
+    assert took / 2 < check_density(raw, 10**9, 10**9) < 3 * took
 
 
 TEXTS = {

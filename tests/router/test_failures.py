@@ -1,6 +1,7 @@
 """Engines that fail: another one answers while nothing has reached the client, and a clear error says so afterwards."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import openai
@@ -10,6 +11,8 @@ from scripted import Script, ScriptedEngine, answer, raw, stream
 from service import CHAT, VANILLA, EngineServer, Service, running_service, settings_with, simulator
 
 from engines.simulator.failures import Failure
+from router.api.request import Generation
+from router.traffic.relay import Plain
 
 ASKED = {**CHAT, "max_tokens": 8}
 EVENT = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
@@ -162,6 +165,26 @@ async def test_retries_have_an_end() -> None:
             assert (got.status, error["code"], error["type"]) == (502, "engine_lost", "engine_error")
             assert got.headers["x-alpharoute-replica"]
         assert sum(len(engine.asked) for engine in engines.values()) == 2
+
+
+@pytest.mark.parametrize("retries", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/chat/completions", ASKED), ("/v1/embeddings", {"model": "demo", "input": "a"})]
+)
+async def test_a_request_that_failed_leaves_its_body_nowhere(path: str, body: dict[str, object], retries: int) -> None:
+    """A router seldom searches for garbage: what an error holds through its traceback would pile up meanwhile."""
+    engines = {f"vanilla-{i}": ScriptedEngine(raw(b"")) for i in range(2)}
+    async with running_service(settings_with([VANILLA], router={"retries": retries}), engines) as service:
+        gc.collect()
+        gc.disable()
+        try:
+            async with service.session.post(path, json=body) as got:
+                assert got.status == 502
+            await service.until(lambda: not service.ingress.running)
+            left = [one for one in gc.get_objects() if isinstance(one, Generation | Plain)]
+        finally:
+            gc.enable()
+    assert not left
 
 
 async def test_a_stream_that_breaks_is_never_begun_again(two: Service) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,8 @@ import pytest
 from doorway import doorway, key_of, written
 
 from router.access.key_file import changing, read_keys
-from router.access.keys import new_key
+from router.access.key_places import InFile, NoSuchKey
+from router.access.keys import Key, new_key
 from router.access.known_keys import KnownKeys
 from router.access.redis_door import RedisKeyStore
 from router.access.shared_keys import KeyStore, MemoryKeyStore, SharedKeys
@@ -126,6 +128,44 @@ def test_a_file_is_written_whole_and_for_its_owner_only(tmp_path: Path) -> None:
     assert file.read_bytes() == before
     assert [key.id for key in read_keys(file)] == ["a"]
     assert [path.name for path in tmp_path.iterdir()] == ["keys.yaml"]
+
+
+async def test_another_writer_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Whoever changes a file waits in a thread: requests go on meanwhile, and so does what the writer waits for."""
+    place = InFile(tmp_path / "keys.yaml")
+    with changing(place.file) as keys:
+        keys["a"] = key_of(new_key(), "a")
+        waiting = [asyncio.create_task(place.add(key_of(new_key(), name))) for name in ("b", "c")]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert {key.id for key in await place.all()} == {"a", "b", "c"}
+    assert (await place.change("b", lambda key: key.model_copy(update={"segments": ("gold",)}))).segments == ("gold",)
+    await place.remove("c")
+    assert {key.id: key.segments for key in await place.all()} == {"a": (), "b": ("gold",)}
+    for refused in (place.add(key_of(new_key(), "a")), place.change("c", lambda key: key), place.remove("c")):
+        with pytest.raises(NoSuchKey):
+            await refused
+
+
+async def test_a_writer_that_never_ends_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for ever would be one fewer for everybody."""
+    monkeypatch.setattr("router.access.key_file.LOCK_S", 0.05)
+    place = InFile(tmp_path / "keys.yaml")
+    with changing(place.file), pytest.raises(SetupError, match="another writer"):
+        await place.add(key_of(new_key(), "a"))
+
+
+async def test_a_file_is_not_read_on_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of keys take a tenth of a second, in which every stream of the router would stand still."""
+    threads: list[int] = []
+
+    def read(file: Path) -> tuple[Key, ...]:
+        threads.append(threading.get_ident())
+        return ()
+
+    monkeypatch.setattr("router.access.key_places.read_keys", read)
+    assert await InFile(tmp_path / "keys.yaml").all() == ()
+    assert threads != [threading.get_ident()]
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])

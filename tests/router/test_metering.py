@@ -105,6 +105,58 @@ async def test_leaving_early_is_no_way_round(tmp_path: Path) -> None:
         assert _tokens(guard) == len(body) // 4 + 2
 
 
+WORDS = "lorem ipsum " * 1000
+CHARS = len(WORDS)
+
+
+def _events(*bodies: dict[str, object]) -> bytes:
+    return b"".join(b"data: " + orjson.dumps(body) + b"\n\n" for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("passed", "made"),
+    [
+        (_events({"choices": [{"delta": {"role": "assistant", "content": WORDS}}]}), CHARS // 4),
+        (_events({"choices": [{"text": WORDS}]}), CHARS // 4),
+        (CHUNK * 3, 3),
+        (_events({"choices": [{"delta": {"content": "four words in one"}}]}) * 5, 5 * 17 // 4),
+        (_events({"choices": [{"delta": {"reasoning": WORDS}}]}), CHARS // 4),
+        (_events({"choices": [{"delta": {"tool_calls": [{"function": {"arguments": WORDS}}]}}]}), CHARS // 4),
+        (_events({"type": "response.output_text.delta", "delta": WORDS}), CHARS // 4),
+        (BEGUN + _events({"delta": {"type": "text_delta", "text": WORDS}}), CHARS // 4),
+        (_events({"choices": [{"text": 'a "quote", a \\ and a\nline'}]}), 7),
+        (_events({"choices": [{"text": "a", "logprobs": {"tokens": ["a"] * 400}}]}), 1),
+        (orjson.dumps({"choices": [{"message": {"content": WORDS}}]}), CHARS // 4),
+        (_events({"choices": [{"text": WORDS}]})[:-9], CHARS // 4 - 1),
+    ],
+)
+def test_what_nobody_counted_is_estimated_from_its_text(passed: bytes, made: int) -> None:
+    """A quarter of its bytes, a token for each piece at least: however many tokens an event holds."""
+    meter = Meter(0)
+    meter.passes(passed)
+    assert meter.tokens - meter.counts.get("input_tokens", 0) == made
+
+
+def test_a_count_says_all_that_came_before_it() -> None:
+    """A stream that tells as it goes is estimated from the last count on; nothing comes after the last of all."""
+    meter = Meter(0)
+    usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 2000}}
+    meter.passes(_events({"choices": [{"text": WORDS}], **usage}))
+    assert meter.tokens == 2005
+    meter.passes(CHUNK * 3)
+    assert meter.tokens == 2008
+    meter.passes(CHUNK + _events({"choices": [{"text": WORDS}], "usage": {"completion_tokens": 4000}}) + CHUNK)
+    assert meter.tokens == 4006
+    meter.counted("completion_tokens", 4001)
+    meter.passes(b"data: [DONE]\n\n")
+    assert meter.tokens == 4006
+    for fields in ({**usage, "choices": [{"text": WORDS}]}, {"choices": [{"text": WORDS}], **usage}):
+        whole, body = Meter(0), orjson.dumps(fields)
+        for portion in (body[:6000], body[6000:], b""):
+            whole.passes(portion)
+        assert whole.tokens == 2005
+
+
 async def test_an_engine_that_fails_costs_nothing(tmp_path: Path) -> None:
     """Neither the estimate nor what the error says is charged."""
     async with _asking(tmp_path, answer(b'{"usage":' + USAGE + b"}", status="500 Oops")) as (guard, session):

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -99,7 +100,7 @@ async def test_each_router_answers_for_all(board: Board) -> None:
         await one.exchange()
     await board.post("gone", Posted(time.time() - 60, pages[0].telemetry.exposition().decode()))
     await pages[0].exchange()
-    families = {one.name: one for one in text_string_to_metric_families(pages[0].page().decode())}
+    families = {one.name: one for one in text_string_to_metric_families((await pages[0].page()).decode())}
     seen = {sample.labels["router"]: sample for sample in families["alpharoute_requests"].samples}
     assert {name: sample.value for name, sample in seen.items()} == {"r1": 1, "r2": 2}
     assert seen["r2"].labels["route"] == "/v1/x{y} z"
@@ -107,8 +108,9 @@ async def test_each_router_answers_for_all(board: Board) -> None:
     assert {sample.labels["router"] for sample in families["alpharoute_redis_up"].samples} == {"r1", "r2"}
 
 
-async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
+async def test_clients_cannot_make_the_page_grow(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that clients invent (routes, models, tasks, segments, fields) become no series."""
+    monkeypatch.setattr("router.observe.pages.FRESH_S", 0.0)
 
     async def probe(i: int) -> None:
         for path, body, headers in (
@@ -138,6 +140,26 @@ async def test_clients_cannot_make_the_page_grow(service: Service) -> None:
     assert after["decisions"] <= before["decisions"] + 10
 
 
+async def test_scrapes_at_once_share_a_page_and_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written once, in a thread, for all who ask meanwhile and within a second; then anew."""
+    one, go_on, written = Pages("r1", Telemetry(), MemoryBoard()), threading.Event(), []
+
+    def slowly(pages: Mapping[str, str]) -> bytes:
+        written.append(pages)
+        assert go_on.wait(10), "the loop stands still"
+        return b"page %d" % len(written)
+
+    monkeypatch.setattr("router.observe.pages.one_page", slowly)
+    asked = [asyncio.create_task(one.page()) for _ in range(5)]
+    await asyncio.sleep(0)
+    asked.pop().cancel()
+    go_on.set()
+    assert await asyncio.gather(*asked) == [b"page 1"] * 4
+    assert await one.page() == b"page 1"
+    one._fresh_until_s = 0.0
+    assert await one.page() == b"page 2"
+
+
 async def test_a_router_tells_of_itself_while_the_board_is_away() -> None:
     """And goes on trying, whatever came back."""
     asked = asyncio.Event()
@@ -153,7 +175,7 @@ async def test_a_router_tells_of_itself_while_the_board_is_away() -> None:
     await asyncio.wait({running}, timeout=0.05)
     assert not running.done()
     running.cancel()
-    families = list(text_string_to_metric_families(one.page().decode()))
+    families = list(text_string_to_metric_families((await one.page()).decode()))
     assert {sample.labels["router"] for family in families for sample in family.samples} == {"r1"}
 
 

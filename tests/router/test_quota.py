@@ -44,11 +44,12 @@ def test_the_fullest_limit_refuses() -> None:
 
 def test_requests_at_a_time() -> None:
     """Own and others' running requests count together, and nothing of them lingers."""
-    account = Account(running=2)
-    account.others[minute_of(START_S)] = Use(running=1)
-    assert fullest(rooms(account, KeyLimits(concurrent=3), START_S)) == "concurrent"
+    account, limits = Account(running=2, elsewhere=1, until_s=START_S + 9), KeyLimits(concurrent=3)
+    assert fullest(rooms(account, limits, START_S)) == "concurrent"
+    assert fullest(rooms(account, limits, START_S + 9)) is None, "what others do not repeat is over"
     account.running = 1
-    assert fullest(rooms(account, KeyLimits(concurrent=3), START_S)) is None
+    assert fullest(rooms(account, limits, START_S)) is None
+    assert fullest(rooms(account, limits, START_S, routers=3)) == "concurrent"
 
 
 def test_a_router_that_hears_nothing_keeps_to_its_share() -> None:

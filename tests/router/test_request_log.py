@@ -91,6 +91,25 @@ async def test_each_request_is_a_line_without_its_text(lines: io.StringIO) -> No
     assert answered not in lines.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [
+        ("r-1", "r-1"),
+        ("a1b2:c/d", "a1b2:c/d"),
+        ("r-1 status=200 key=admin", '"r-1 status=200 key=admin"'),
+        ('r-1" key="admin', '"r-1\\" key=\\"admin"'),
+        ("key=admin", '"key=admin"'),
+        ("r\nline", '"r\\nline"'),
+        ("r\x85line", '"r\\u0085line"'),
+        (200, "200"),
+    ],
+)
+def test_no_field_of_a_text_line_is_made_up(given: object, stands: str) -> None:
+    """What a client chose stands in quotes where it would read as further fields, or as another line."""
+    record = logging.makeLogRecord({"msg": "request", FIELDS: {"request_id": given, "status": 401}})
+    assert logs.TextLines().format(record).endswith(f": request request_id={stands} status=401")
+
+
 def test_of_an_exception_only_kind_and_place_are_told(lines: io.StringIO) -> None:
     """Its words may quote a prompt."""
     try:

@@ -14,7 +14,7 @@ from openai import OpenAI, RateLimitError
 from router.access.keys import Key, KeyLimits, new_key
 from router.access.quota import Use
 from router.access.redis_door import RedisUsageStore
-from router.access.usage import Admitted, MemoryUsageStore, Refused, Sheet, Usage, UsageStore
+from router.access.usage import CARRIED_S, Admitted, MemoryUsageStore, Refused, Sheet, Usage, UsageStore
 from router.state.redis_store import Keys, connect
 from router.state.store import StoreError
 
@@ -143,6 +143,76 @@ async def test_running_requests_are_limited_over_routers(store: UsageStore) -> N
     for usage in (one, two):
         await usage.exchange()
     assert _ask(two, key, 5) == 1
+
+
+async def test_what_runs_counts_over_the_end_of_a_minute(store: UsageStore) -> None:
+    """The others have told nothing of the new minute yet: what they answered in the old one they answer still."""
+    clock, key = At(START_S + 59.9), _limited(concurrent=2)
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    running = [one.admit(key, 0) for _ in range(2)]
+    assert _ask(two, key, 1) == 1
+    for usage in (one, two):
+        await usage.exchange()
+    clock.now_s = START_S + 60.01
+    assert _ask(two, key, 1) == 0, "before this router has asked"
+    await two.exchange()
+    assert _ask(two, key, 1) == 0, "before the other has told"
+    await one.exchange()
+    await two.exchange()
+    assert _ask(two, key, 1) == 0
+    for admitted in running:
+        assert isinstance(admitted, Admitted)
+        one.close(admitted, 0)
+    await one.exchange()
+    await two.exchange()
+    assert _ask(two, key, 5) == 1, "what is over is over at once"
+
+
+async def test_what_runs_counts_where_clocks_differ(store: UsageStore) -> None:
+    """A router that is in the next minute already goes on telling those that are not."""
+    early, late, key = At(START_S + 59), At(START_S + 59), _limited(concurrent=2)
+    one, two = Usage(store, "r1", early), Usage(store, "r2", late)
+    assert (_ask(one, key, 2), _ask(two, key, 1)) == (2, 1)
+    early.now_s += 1
+    for usage in (one, two):
+        await usage.exchange()
+    assert _ask(two, key, 1) == 0
+
+
+async def test_what_a_dead_router_answered_is_over_after_a_minute(store: UsageStore) -> None:
+    """A few seconds into the next minute who has told nothing of it is gone."""
+    clock, key = At(START_S + 59.9), _limited(concurrent=2)
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    assert (_ask(one, key, 2), _ask(two, key, 1)) == (2, 1)
+    for usage in (one, two):
+        await usage.exchange()
+    clock.now_s = START_S + 60 + CARRIED_S
+    await two.exchange()
+    assert _ask(two, key, 5) == 1
+
+
+async def test_the_end_of_a_long_request_is_told(store: UsageStore) -> None:
+    """It counts until then, though its minute is long forgotten, and no longer, though it took nothing."""
+    clock, key = At(), _limited(concurrent=1)
+    one, two = Usage(store, "r1", clock), Usage(store, "r2", clock)
+    admitted, short = one.admit(key, 100), two.admit(key, 0)
+    assert isinstance(admitted, Admitted)
+    assert isinstance(short, Admitted)
+    two.close(short, 0)
+    for _ in range(3):
+        for usage in (one, two, one):
+            await usage.exchange()
+        assert _ask(two, key, 1) == 0
+        clock.now_s += 60
+    for usage in (one, two):
+        await usage.exchange()
+    one.close(admitted, 0)
+    for usage in (one, two):
+        await usage.exchange()
+    assert _ask(two, key, 5) == 1
+    assert one._accounts.keys() == {key.id}
+    await one.exchange()
+    assert one._accounts == {}
 
 
 async def test_what_is_idle_is_forgotten() -> None:
