@@ -9,13 +9,14 @@ from engines.pool import PoolSettings
 from engines.turn import WAITING, Turn
 from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_models import read_context
-from engines.vllm_probe import probe
+from engines.vllm_probe import PROBED_BATCHES, WIDE_BATCH, probe
 from engines.vllm_selfcheck import self_check
 from policies.replica import StepTime
 
 logger = logging.getLogger("alpharoute.engines")
 
-PROBED_BATCHES = (1, 4)
+LEAST_CONTEXT_TOKENS = 1024
+"""Far above what the wide batch's answers take."""
 
 
 class UnfitEngineError(Exception):
@@ -41,7 +42,17 @@ async def verify(
     tell("reading its context")
     context_tokens = await read_context(engine.url, engine.api_key, pool.model) or pool.vllm.max_model_len
     sampled_ok = await _self_checked(turn.name, pool, engine, tell)
-    return Verified(context_tokens, sampled_ok, await _measured(turn, pool, engine, max_running, tell))
+    wide = wide_batch(pool, context_tokens, max_running)
+    return Verified(context_tokens, sampled_ok, await _measured(turn, pool, engine, max_running, wide, tell))
+
+
+def wide_batch(pool: PoolSettings, context_tokens: int | None, max_running: int) -> int:
+    """Requests of the one wide batch that is measured, 0 for none: an engine elsewhere may be serving others, and a
+    simulated one is no different in a full batch."""
+    fits = (
+        context_tokens is not None and context_tokens >= LEAST_CONTEXT_TOKENS and max_running >= 4 * max(PROBED_BATCHES)
+    )
+    return min(WIDE_BATCH, max_running) if pool.engine == "vllm" and fits else 0
 
 
 async def _self_checked(name: str, pool: PoolSettings, engine: Engine, tell: Callable[[str], None]) -> bool:
@@ -57,7 +68,7 @@ async def _self_checked(name: str, pool: PoolSettings, engine: Engine, tell: Cal
 
 
 async def _measured(
-    turn: Turn, pool: PoolSettings, engine: Engine, max_running: int, tell: Callable[[str], None]
+    turn: Turn, pool: PoolSettings, engine: Engine, max_running: int, wide: int, tell: Callable[[str], None]
 ) -> tuple[StepTime, ...]:
     if not pool.probe:
         return ()
@@ -68,7 +79,8 @@ async def _measured(
     batches = [batch for batch in PROBED_BATCHES if batch <= max_running]
     # Once where steps are simulated: nothing else on a machine slows these down.
     rounds = 1 if pool.engine == "simulator" else 3
-    found = await probe(engine.url, engine.api_key, model=pool.model, k_max=pool.k_max, batches=batches, rounds=rounds)
+    url, key, model = engine.url, engine.api_key, pool.model
+    found = await probe(url, key, model=model, k_max=pool.k_max, batches=batches, rounds=rounds, wide=wide)
     if not found:
         logger.warning("%s: no step time could be measured; is it started with %s?", turn.name, METRICS_FLAG)
     return found

@@ -13,8 +13,14 @@ from policies.replica import StepTime
 PROMPT = "one two three one two three one two three one two three request {}: one two three"
 WARM_UP_TOKENS = 16
 LIMIT_S = 120.0
+PROBED_BATCHES, PROBED_ROUNDS = (1, 4), 3
 MAX_POINTS = 6
 """Values of k that are measured; between them the cost model interpolates."""
+
+WIDE_BATCH, WIDE_STEPS = 64, 32
+"""A batch in which a draft's own price shows: of four requests it is less than the error of a measurement, and at a
+hundred it decides. It takes some steps until all of them run."""
+WIDE_LIMIT_S = 20.0
 
 
 async def probe(
@@ -23,11 +29,13 @@ async def probe(
     *,
     model: str,
     k_max: int,
-    batches: Sequence[int] = (1, 4),
+    batches: Sequence[int] = PROBED_BATCHES,
     steps: int = 8,
-    rounds: int = 3,
+    rounds: int = PROBED_ROUNDS,
+    wide: int = 0,
 ) -> tuple[StepTime, ...]:
-    """Milliseconds per verify step for each batch size and k (0 alone where `k_max` is 0), fastest of `rounds`.
+    """Milliseconds per verify step for each batch size and k (0 alone where `k_max` is 0), fastest of `rounds`; and
+    once of `wide` requests, without drafts and with all, unless small batches foretell that this takes long.
 
     The fastest, because whatever else the machine does can only slow a step down; in rounds over all points, because
     what slows it for a second or two would else meet all measurements of one. A point is left out where the drafter
@@ -37,11 +45,15 @@ async def probe(
         complete = Completer(session, url, api_key, model)
         tokens_per_step = await _warm_up(complete, k_max)
 
-        async def measure(batch: int, k: int) -> float | None:
+        async def measure(batch: int, k: int, steps: int = steps) -> float | None:
             tokens = 1 + math.ceil(steps * min(tokens_per_step, k + 1))
             return await _step_ms(complete, batch, k, tokens)
 
-        return await fastest([(batch, k) for k in _measured_ks(k_max) for batch in batches], rounds, measure)
+        found = await fastest([(batch, k) for k in measured_ks(k_max) for batch in batches], rounds, measure)
+        if not wide or not found or WIDE_STEPS * max(point.step_ms for point in found) > 1e3 * WIDE_LIMIT_S / 4:
+            return found
+        once = [(k, await measure(wide, k, WIDE_STEPS)) for k in sorted({0, k_max})]
+        return (*found, *(StepTime(batch=wide, k=k, step_ms=ms) for k, ms in once if ms is not None))
 
 
 async def fastest(
@@ -85,7 +97,7 @@ async def _warm_up(complete: Completer, k_max: int) -> float:
     return 1.0 + statistics.fmean(metrics.steps.accepted)
 
 
-def _measured_ks(k_max: int) -> list[int]:
+def measured_ks(k_max: int) -> list[int]:
     """0 … k_max, or `MAX_POINTS` of them evenly spread with both ends."""
     if k_max < MAX_POINTS:
         return list(range(k_max + 1))

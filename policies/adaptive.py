@@ -13,15 +13,16 @@ from policies.learning import Lesson, learn_all
 from policies.objective import preferred
 from policies.outcome import Outcome
 from policies.quick import quick
-from policies.replica import Replica
+from policies.replica import Pool, Replica
 from policies.request import Request
 from policies.rules import ObjectiveKind
 from policies.scoring import Option, best, best_in_pool, best_vanilla, score_all
 from policies.shortlist import shortlist
 from policies.terms import Terms, terms
 
-TAUGHT = 10.0
-"""Requests from which a class's acceptance is known well enough to speculate without looking."""
+TAUGHT, TAUGHT_STEPS = 10.0, 300.0
+"""Requests, or verify steps, from which a class's acceptance is known well enough to speculate without looking: of long
+answers the first never get to ten, for they age their own count."""
 
 
 @quick
@@ -45,7 +46,7 @@ class Adaptive:
         it."""
         ready = shortlist(request, serving(request, replicas), uniform)
         allowed = guarded(request, ready, knowledge, now_s)
-        if not request.measured and allowed.reason is None:
+        if not request.measured and allowed.open:
             allowed = taught(request, ready, allowed, knowledge, now_s)
         scores = score_all(request, ready, allowed, knowledge, now_s, uniform)
         top = preferred(scores, request, allowed.objective or knowledge.document.objective)
@@ -79,11 +80,15 @@ def taught(request: Request, replicas: Sequence[Replica], allowed: Terms, knowle
     pools = {
         replica.pool.name
         for replica in replicas
-        if replica.pool.k_max == 0
-        or knowledge.record(knowledge.acceptance_key(request, replica.pool, now_s)).fields.get("n", 0.0) >= TAUGHT
+        if replica.pool.k_max == 0 or _is_taught(request, replica.pool, knowledge, now_s)
     }
     asked = pools if allowed.pools is None else pools & allowed.pools
     return replace(allowed, pools=frozenset(asked), reason=Reason.UNMEASURED)
+
+
+def _is_taught(request: Request, pool: Pool, knowledge: Knowledge, now_s: float) -> bool:
+    fields = knowledge.record(knowledge.acceptance_key(request, pool, now_s)).fields
+    return fields.get("n", 0.0) >= TAUGHT or fields.get("e1", 0.0) >= TAUGHT_STEPS
 
 
 def pick(
@@ -99,7 +104,7 @@ def pick(
     vanilla, kind = best_vanilla(scores), (allowed.objective or knowledge.document.objective).kind
     if knowledge.document.observe_only:
         return Pick(vanilla or top, Reason.OBSERVE)
-    if allowed.reason is None:
+    if allowed.open:
         tried = trial(request, top, scores, knowledge, now_s, uniform)
         if tried is not None:
             return Pick(tried.option, tried.reason)
@@ -108,7 +113,7 @@ def pick(
         if held_against and held_out(held_against.u_s / top.u_s - 1, knowledge.document.guard, uniform):
             return Pick(held_against, Reason.HOLD_OUT)
     kept = keep_or_change(request, top, scores, kind, knowledge)
-    return kept if allowed.reason is None else Pick(kept.option, allowed.reason)
+    return kept if allowed.open else Pick(kept.option, allowed.reason or kept.reason)
 
 
 def keep_or_change(

@@ -14,7 +14,6 @@ class Reason(StrEnum):
     FASTEST = "fastest"
     CHEAPEST = "cheapest"
     HELD = "held"
-    ONLY = "only_option"
     RULE = "rule"
     REQUESTED = "requested"
     KILL_SWITCH = "kill_switch"
@@ -143,5 +142,3 @@ class Habit:
 
     pool: str
     k: int
-    since_s: float
-    requests: int = 0

@@ -218,25 +218,25 @@ def total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _at_speed(fields: Mapping[str, float], theta: Theta) -> dict[str, float]:
     """Sums as they would be on a machine of the speed of θ: rows carry 1/t², so XᵀX grows with the square."""
-    factor = _factor(theta, fields, 0.0)
+    factor = _factor(theta, fields)
     gram = {name: factor * factor * fields.get(name, 0.0) for name in GRAM}
     return gram | {name: factor * fields.get(name, 0.0) for name in RIGHT}
 
 
 def _scaled(prior: Theta, fields: Mapping[str, float]) -> Theta:
     """The prior times the one factor that fits the sums best: its shape is believed, its speed is not."""
-    factor = _factor(prior, fields, 0.0)
+    factor = _factor(prior, fields)
     a, b, c, d, e, f, g, h = (p * factor for p in prior)
     return (a, b, c, d, e, f, g, h)
 
 
-def _factor(prior: Theta, fields: Mapping[str, float], pull: float) -> float:
-    """Least-squares factor on the prior's predictions, drawn to 1 as by `pull` rows."""
+def _factor(prior: Theta, fields: Mapping[str, float]) -> float:
+    """Least-squares factor on the prior's predictions."""
     weighed = [(name, prior[i] * prior[j] * (1 if i == j else 2)) for name, (i, j) in zip(GRAM, PAIRS, strict=True)]
-    own = pull + sum([fields.get(name, 0.0) * product for name, product in weighed])
+    own = sum([fields.get(name, 0.0) * product for name, product in weighed])
     if own <= 0:
         return 1.0
-    return (pull + sum([fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)])) / own
+    return sum([fields.get(name, 0.0) * p for name, p in zip(RIGHT, prior, strict=True)]) / own
 
 
 def _typical_s(prior: Theta) -> float:

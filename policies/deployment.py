@@ -68,11 +68,12 @@ def _segments(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def _objectives(document: Document) -> Iterator[tuple[str, Objective]]:
+    """Each where it is written: a kind alone has the targets of `objective` as they are."""
     yield "objective", document.objective
-    yield from ((f"objectives.{segment}", one) for segment, one in document.objectives.items())
-    for i, rule in enumerate(document.rules):
-        if rule.then.objective is not None:
-            yield f"rules.{i}.then.objective", rule.then.objective
+    others = [(f"objectives.{segment}", one) for segment, one in document.objectives.items()]
+    rules = ((f"rules.{i}.then.objective", rule.then.objective) for i, rule in enumerate(document.rules))
+    others += [(path, one) for path, one in rules if one is not None]
+    yield from ((path, one) for path, one in others if one.targets is not document.objective.targets)
 
 
 def _among(kind: str, named: Named, known: Sequence[str]) -> list[Problem]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from policies.errors import DocumentError
 from policies.mechanisms import Drift, Exploration, Guard, Hysteresis, Part, Share
 from policies.problems import problems_of
-from policies.rules import Aim, KRange, Ks, Mode, Objective, Rule, Window
+from policies.rules import Aim, KRange, Ks, Mode, Objective, Rule, Window, of_kind
 
 PolicyName = Literal[
     "adaptive",
@@ -109,6 +109,18 @@ class Document(Part):
     article: Article = Article()
     """Thresholds of the policy `article_threshold`."""
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _whole(cls, given: object, info: ValidationInfo) -> object:
+        base = info.data.get("objective", Objective())
+        return {name: of_kind(one, base) for name, one in given.items()} if isinstance(given, Mapping) else given
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _whole_in_rules(cls, given: object, info: ValidationInfo) -> object:
+        base = info.data.get("objective", Objective())
+        return [_with_objective(one, base) for one in given] if isinstance(given, list | tuple) else given
+
     @cached_property
     def asks_load(self) -> bool:
         """Whether a rule depends on the load."""
@@ -133,6 +145,14 @@ class Document(Part):
     def header_names(self) -> frozenset[str]:
         """Request headers that rules ask for, in lower case."""
         return frozenset(name.lower() for rule in self.rules for name in rule.when.headers or {})
+
+
+def _with_objective(rule: object, base: Objective) -> object:
+    """A rule as it was written, but for a kind of objective alone."""
+    then = rule.get("then") if isinstance(rule, Mapping) else None
+    if not isinstance(rule, Mapping) or not isinstance(then, Mapping) or "objective" not in then:
+        return rule
+    return {**rule, "then": {**then, "objective": of_kind(then["objective"], base)}}
 
 
 def parse_document(data: Mapping[str, object]) -> Document:

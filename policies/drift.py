@@ -29,8 +29,8 @@ SURE_ROWS = 10.0
 DRIFT = "drift:"
 """How the keys of the records begin that hold when each task of a drafter last drifted."""
 
-ANNOUNCED, WATCHED = "announced", "watched"
-"""Names among the tasks of such a record: when the drafter was last announced as stale, and its revision as new."""
+ANNOUNCED = "announced"
+"""Name among the tasks of such a record: when the drafter was last announced as stale."""
 
 
 def residual(found: Counts, believed: Curve, beside: float = 0.0) -> float:
@@ -87,7 +87,7 @@ def stale(key: Key, record: Record, rules: Drift, now_s: float) -> Event | None:
     It says since when, which tasks, and what collects a set to distil a new drafter from.
     """
     since, said = now_s - rules.stale_within_s, f"^{ANNOUNCED}"
-    times = {name[1:]: at for name, at in record.fields.items() if at > since and name[1:] != WATCHED}
+    times = {name[1:]: at for name, at in record.fields.items() if at > since}
     tasks = sorted({*times, key.task} - {ANNOUNCED})
     if len(tasks) < rules.stale_tasks or ANNOUNCED in times:
         return None
@@ -103,7 +103,7 @@ def fallen(records: Mapping[str, Record], since_s: float) -> frozenset[str]:
     """The tasks that drifted after that time, whatever the drafter: what a distillation set should hold."""
     fields = (record.fields for key, record in records.items() if key.startswith(DRIFT))
     times = (item for each in fields for item in each.items())
-    return frozenset(name[1:] for name, at in times if at >= since_s) - {ANNOUNCED, WATCHED}
+    return frozenset(name[1:] for name, at in times if at >= since_s) - {ANNOUNCED}
 
 
 def revision_event(key: Key, before: Pair, now_s: float) -> Event:

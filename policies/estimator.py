@@ -23,6 +23,9 @@ CAUTION = 1.0
 where it is off its priors it is off for every task at once, and drafting too much harms everyone in the batch. A task's
 own error is no reason to draft less: it is as often too low, and a task kept on vanilla for it never gets known."""
 
+COVERED = 20.0
+"""Verify steps that what is believed of the coverage beforehand is worth."""
+
 KAPPA_MIN, KAPPA_MAX = 10.0, 60.0
 DESIGN_PRIOR, DESIGN_PRIOR_WEIGHT, DESIGN_WEIGHT, USUAL_SIZE = 2.0, 3.0, 20.0, 60.0
 """Requests of one task differ and acceptance comes in streaks: believed variance inflation, worth this many
@@ -65,10 +68,6 @@ class Curve:
     design: float
     weight: tuple[float, ...]
     alike: float
-
-    def survival(self, k: int) -> float:
-        """Estimated P(the first k drafts are all accepted)."""
-        return math.prod(self.h[:k])
 
     def interval(self, i: int, z: float = 1.645) -> tuple[float, float]:
         """Interval of h_(i+1) with normal quantile z, on the logit scale (so that it stays inside 0–1)."""
@@ -129,11 +128,13 @@ def curve(
     keep: float = 1.0,
     usual_design: float = DESIGN_PRIOR,
     unsure: float = 0.0,
+    covered: float = 1.0,
 ) -> Curve:
     """The belief about one key: its own record over its siblings (same task, other segments and buckets) over the
     prior.
 
-    `unsure` is the standard deviation, in log-odds, of how far the drafter as a whole is off its priors.
+    `unsure` is the standard deviation, in log-odds, of how far the drafter as a whole is off its priors; `covered` the
+    coverage that the siblings showed.
     """
     k_max = len(prior)
     mean, kappas = prior, (kappa,) * k_max
@@ -142,7 +143,8 @@ def curve(
         kappas = strengths(kappa, siblings.e)
     seen = positions(own.fields, k_max, keep)
     h = carried(mean, seen, lookup, kappas)
-    coverage, design = _coverage(own.fields), design_effect(own.fields, usual_design, DESIGN_WEIGHT)
+    coverage = coverage_of(own.fields, covered, keep)
+    design = design_effect(own.fields, usual_design, DESIGN_WEIGHT)
     told = seen.e[0] / design + (siblings.e[0] / usual_design if siblings.e else 0.0)
     expected, spread, shared = _tokens(h, seen.e, coverage, kappas, design, unsure * (kappa / (told + kappa)) ** 2)
     noise = tuple(map(truediv, spread, expected))
@@ -168,9 +170,13 @@ def curve(
     )
 
 
-def _coverage(fields: Mapping[str, float], weight: float = 20.0) -> float:
-    """q: the share of verify steps with any proposal, believed 1 until `weight` steps say otherwise."""
-    return min(1.0, (fields.get("qn", 0.0) + weight) / (max(fields.get("qd", 0.0), fields.get("qn", 0.0)) + weight))
+def coverage_of(fields: Mapping[str, float], before: float = 1.0, keep: float = 1.0) -> float:
+    """q: the share of verify steps with any proposal, believed `before` until `COVERED` steps say otherwise.
+
+    Whoever takes over h takes over this: what was accepted, was where there was a proposal.
+    """
+    drafting, steps = keep * fields.get("qn", 0.0), keep * fields.get("qd", 0.0)
+    return min(1.0, (drafting + COVERED * before) / (max(steps, drafting) + COVERED))
 
 
 def design_effect(fields: Mapping[str, float], prior: float, weight: float) -> float:

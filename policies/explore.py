@@ -32,7 +32,8 @@ class Trial:
 def trial(
     request: Request, preferred: Option, scores: Sequence[Score], knowledge: Knowledge, now_s: float, uniform: float
 ) -> Trial | None:
-    """An exploration for this draw, None for most: parked classes at a small k, probes after drift, one k deeper."""
+    """An exploration for this draw, None for most: parked classes at a small k, probes after drift, one k deeper, and
+    another drafter of which little is known."""
     rules = knowledge.document.exploration
     if not rules.enabled or uniform >= BOOSTED_SHARE or _load(scores) >= rules.max_load:
         return None
@@ -40,11 +41,28 @@ def trial(
         return _parked(request, preferred, scores, knowledge, now_s, uniform)
     if uniform >= rules.deeper_share:
         return None
-    deeper = next((s for s in scores if s.engine is preferred.replica and preferred.k < s.high), None)
-    found = None if deeper is None else option(deeper, preferred.k + 1)
-    return (
-        None if found is None or not affordable(found, preferred, request, knowledge) else Trial(found, Reason.EXPLORE)
-    )
+    found = (rival(preferred, scores) if uniform < rules.deeper_share / 2 else None) or deeper(preferred, scores)
+    return Trial(found, Reason.EXPLORE) if found and affordable(found, preferred, request, knowledge) else None
+
+
+def deeper(preferred: Option, scores: Sequence[Score]) -> Option | None:
+    """One draft more on the same replica, where that may be."""
+    row = next((s for s in scores if s.engine is preferred.replica and preferred.k < s.high), None)
+    return None if row is None else option(row, preferred.k + 1)
+
+
+def rival(preferred: Option, scores: Sequence[Score]) -> Option | None:
+    """The drafter that could most likely beat the preferred one, if luck or a prior misled us; None where none could.
+
+    Without it a drafter that joins is never met by traffic that speculates already.
+    """
+    mine = preferred.replica.pool.drafter_id
+    rows: dict[str, list[Score]] = {}
+    for row in scores:
+        if row.engine.pool.drafter_id != mine:
+            rows.setdefault(row.engine.pool.name, []).append(row)
+    found = [tried for of_pool in rows.values() if (tried := best_speculative(of_pool)) and promising(tried, preferred)]
+    return min(found, key=lucky_s, default=None)
 
 
 def _parked(
@@ -67,7 +85,12 @@ def _parked(
 
 def promising(tried: Option, preferred: Option) -> bool:
     """True where the option would be the better one if it were two standard errors better than believed."""
-    return tried.u_s * (1 - OPTIMISM * tried.noise) < preferred.u_s
+    return lucky_s(tried) < preferred.u_s
+
+
+def lucky_s(tried: Option) -> float:
+    """Seconds per token of an option that is two standard errors better than believed."""
+    return tried.u_s * (1 - OPTIMISM * tried.noise)
 
 
 def _load(scores: Sequence[Score]) -> float:
@@ -93,10 +116,11 @@ def budget_key(request: Request) -> str:
 
 
 def budget_fields(outcome: Outcome) -> dict[str, float]:
-    """Predicted time served, and the predicted excess where the request was an exploration."""
+    """Predicted time served, and the predicted excess where the request was an exploration; hold-outs have a budget of
+    their own (`guard.budget`), and would eat up this one."""
     choice, tokens = outcome.choice, float(max(0, outcome.output_tokens))
     fields = {"served": choice.u_s * tokens}
-    if choice.reason in EXPLORED:
+    if choice.reason in EXPLORED - {Reason.HOLD_OUT}:
         fields["excess"] = max(0.0, excess_s(choice)) * tokens
     return fields
 

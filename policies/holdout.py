@@ -9,6 +9,7 @@ from policies.choice import Reason
 from policies.event import Event
 from policies.mechanisms import Guard
 from policies.outcome import Outcome
+from policies.records import Delta, Record, Shrink
 from policies.request import Request
 
 HALF_LIFE_S = 6 * 3600.0
@@ -20,12 +21,11 @@ MIXTURE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Speculation against its hold-out: mean log ratio of time per token (positive: slower) and its always-valid
-    bounds."""
+    """Speculation against its hold-out: mean log ratio of time per token (positive: slower) and its always-valid lower
+    bound."""
 
     mean: float
     low: float
-    high: float
     held_out: float
 
 
@@ -83,7 +83,7 @@ def verdict(fields: Mapping[str, float], rules: Guard) -> Verdict | None:
     n = n0 * n1 / (n0 + n1)
     deviation = math.sqrt(n * (spread0 / n0 + spread1 / n1)) + 0.02
     wide, difference = radius(n, deviation, rules.confidence), mean1 - mean0
-    return Verdict(difference, difference - wide, difference + wide, n0)
+    return Verdict(difference, difference - wide, n0)
 
 
 def radius(n: float, deviation: float, confidence: float) -> float:
@@ -92,9 +92,21 @@ def radius(n: float, deviation: float, confidence: float) -> float:
     return deviation * math.sqrt(2 * grown / (n * MIXTURE) ** 2 * math.log(math.sqrt(grown) / (1 - confidence)))
 
 
+AHEAD_S = 60.0
+"""How far a router's clock may be ahead of ours for a guard that it tripped to be believed, as for records."""
+
+
+def off_delta(request: Request, state: Record, seconds: float, now_s: float) -> Delta:
+    """Take the task off speculation: from now on, in place of any time before.
+
+    Times that a wrong clock wrote must not outlast the next trip; of routers that trip together the first is heard.
+    """
+    return Delta(guard_key(request), {"+since": now_s, "+until": now_s + seconds}, shrink=Shrink(state.epoch, 0.0))
+
+
 def is_off(fields: Mapping[str, float], now_s: float) -> bool:
-    """True while a tripped guard keeps the task on vanilla."""
-    return fields.get("^until", 0.0) > now_s
+    """True while a tripped guard keeps the task on vanilla; one that has not been yet was tripped by a wrong clock."""
+    return fields.get("+since", 0.0) - AHEAD_S <= now_s < fields.get("+until", 0.0)
 
 
 def tripped(found: Verdict | None, fields: Mapping[str, float], now_s: float) -> bool:
@@ -105,10 +117,10 @@ def tripped(found: Verdict | None, fields: Mapping[str, float], now_s: float) ->
 def off_s(fields: Mapping[str, float], rules: Guard, now_s: float) -> float:
     """How long to stay off: `off_s`, or twice the last time where that ended within the longest time, up to
     `off_max_s`."""
-    until = fields.get("^until", 0.0)
-    if now_s - until > rules.off_max_s:
+    since, until = fields.get("+since", 0.0), fields.get("+until", 0.0)
+    if since - AHEAD_S > now_s or now_s - until > rules.off_max_s:
         return rules.off_s
-    return min(2 * (until - fields.get("^since", until)), rules.off_max_s) or rules.off_s
+    return min(2 * (until - since), rules.off_max_s) or rules.off_s
 
 
 def guard_event(request: Request, found: Verdict, epoch: int, seconds: float, now_s: float) -> Event:

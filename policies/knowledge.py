@@ -200,18 +200,12 @@ class Knowledge:
         mean = (fields.get("tokens", 0.0) + LENGTH_WEIGHT * OUTPUT_TOKENS) / (fields.get("done", 0.0) + LENGTH_WEIGHT)
         return min(mean, request.max_tokens) if request.max_tokens is not None else mean
 
-    def commit(self, request: Request, choice: Choice, now_s: float) -> None:
+    def commit(self, request: Request, choice: Choice) -> None:
         """Remember a choice that was acted on; decisions made for explanation or comparison are not committed."""
-        kind = traffic_class(request)
-        old = self.habits.get(kind)
-        if choice.reason not in HABITUAL:
-            return
-        if old is None or (old.pool, old.k) != (choice.pool, choice.k):
+        if choice.reason in HABITUAL:
             if len(self.habits) > MAX_SLOTS:
                 self.habits.clear()
-            self.habits[kind] = Habit(choice.pool, choice.k, now_s, 1)
-        else:
-            self.habits[kind] = Habit(old.pool, old.k, old.since_s, old.requests + 1)
+            self.habits[traffic_class(request)] = Habit(choice.pool, choice.k)
 
     def _slot(self, request: Request, pool: Pool, now_s: float) -> _CurveSlot:
         leaf = leaf_of(request, pool)
@@ -234,52 +228,60 @@ class Knowledge:
 
     def mix_tokens(self, pool: Pool, now_s: float) -> tuple[float, ...]:
         """E(k) of a drafter over all its traffic: what a rule that does not know tasks goes by."""
-        pooled: dict[str, float] = {}
-        for sums in self._family(pool).tasks.values():
-            for name, value in sums.items():
-                pooled[name] = pooled.get(name, 0.0) + value
+        pooled = Record(self._family(pool).of_all(now_s))
         prior = task_prior(OTHER, pool, self.document.tasks.get(OTHER))
-        return estimator.curve(prior, Record(pooled), estimator.NOTHING, pool.lookup).expected
+        return estimator.curve(prior, pooled, estimator.NOTHING, pool.lookup).expected
 
     def _family(self, pool: Pool) -> Family:
         found = self._families.get((pool.target, pool.drafter_id))
         return found or self._families.setdefault((pool.target, pool.drafter_id), Family())
 
     def _shift(self, pool: Pool, now_s: float) -> Shift:
-        return self._family(pool).moved(now_s, lambda name: self._prior(name, pool)[0])
+        return self._family(pool).moved(now_s, lambda name: self._prior(name, pool, now_s)[0])
 
     def _curve(self, leaf: Leaf, pool: Pool, record: Record, shift: Shift, now_s: float) -> Curve:
         """Own record over siblings over the task's prior moved by how the drafter's other tasks differ from theirs."""
         family, task = self._family(pool), leaf[2]
         moved = shift.without(task)
-        own = self._prior(task, pool)
+        own = self._prior(task, pool, now_s)
         prior = tuple(expit(logit(p) + (0.0 if pool.lookup and i else moved)) for i, p in enumerate(own))
-        siblings = family.others(task, record.fields, pool.k_max)
+        siblings = family.others(task, record, pool.k_max, now_s)
         keep = decay(now_s - record.at_s, HALF_LIFE_S) if record.at_s else 1.0
         return estimator.curve(
-            prior, record, siblings, pool.lookup, shift.kappa, keep, shift.design, shift.unsure(task)
+            prior,
+            record,
+            estimator.positions(siblings, pool.k_max),
+            pool.lookup,
+            shift.kappa,
+            keep,
+            shift.design,
+            shift.unsure(task),
+            estimator.coverage_of(siblings, shift.covered),
         )
 
-    def _prior(self, task: str, pool: Pool) -> tuple[float, ...]:
+    def _prior(self, task: str, pool: Pool, now_s: float) -> tuple[float, ...]:
         own = task_prior(task, pool, self.document.tasks.get(task))
-        before = inheritance.predecessor((pool.target, pool.drafter_id), self._families)
+        before = self.predecessor((pool.target, pool.drafter_id), now_s)
         if before is None:
             return own
-        return inheritance.inherited(own, self._families[before].tasks.get(task, {}), pool.lookup)
+        return inheritance.inherited(own, self._families[before].of_task(task, now_s), pool.lookup)
 
-    def predecessor(self, pair: inheritance.Pair) -> inheritance.Pair | None:
-        """The same target and drafter at other revisions, of which there is evidence."""
-        return inheritance.predecessor(pair, self._families)
+    def predecessor(self, pair: inheritance.Pair, now_s: float) -> inheritance.Pair | None:
+        """The same target and drafter at earlier revisions, of which there is evidence."""
+        return inheritance.predecessor(pair, self._families, self.records, now_s)
+
+    def met(self, pair: inheritance.Pair, now_s: float) -> bool:
+        """Whether a target and drafter at these revisions have taught anything yet."""
+        return inheritance.earliness(pair, self._families, self.records, now_s) > 0
 
     def watched(self, request: Request, pool: Pool, now_s: float) -> bool:
         """Whether this traffic class goes by what another revision showed, for want of evidence of its own."""
         seen = self.record(self.acceptance_key(request, pool, now_s)).fields.get("e1", 0.0)
         if seen >= inheritance.WATCHED_EXPOSURES:
             return False
-        return self.predecessor((pool.target, pool.drafter_id)) is not None
+        return self.predecessor((pool.target, pool.drafter_id), now_s) is not None
 
     def _replace(self, key: str, record: Record) -> None:
-        old = self.records.get(key, EMPTY)
         if key.startswith("acc:"):
             found = self._keys.get(key)
             if found is None:
@@ -288,7 +290,7 @@ class Knowledge:
                 except ValueError:
                     self.ignored["record_key"] += 1
                     return
-            self._families.setdefault((found.target, found.drafter), Family()).replace(found, old, record)
+            self._families.setdefault((found.target, found.drafter), Family()).replace(found, record)
         elif key.startswith("step:"):
             try:
                 self._changed[cost.replica_of(key)] = None

@@ -9,6 +9,7 @@ from policies.doubt import certainty, doubt_fields
 from policies.event import Event
 from policies.evidence import HALF_LIFE_S, HALF_LIFE_STEPS, Counts, Ignored, acceptance_fields, outcome_counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_fields, budget_key
+from policies.inheritance import met_delta
 from policies.keys import decode_key
 from policies.knowledge import TOLD, Knowledge, task_key
 from policies.outcome import Outcome
@@ -108,15 +109,14 @@ def _acceptance(outcome: Outcome, found: Counts | Ignored, knowledge: Knowledge,
 
 
 def _changed_revision(text: str, knowledge: Knowledge, now_s: float) -> Lesson:
-    """Tell, once, of a target or drafter at a revision that goes by an earlier one's acceptance."""
+    """Note when a target and drafter first taught at these revisions; tell where they go by earlier ones."""
     key = decode_key(text)
-    name = drift.drafter_key(key)
-    if f"^{drift.WATCHED}" in knowledge.record(name).fields:
+    pair = (key.target, key.drafter)
+    if knowledge.met(pair, now_s):
         return Lesson()
-    before = knowledge.predecessor((key.target, key.drafter))
-    if before is None:
-        return Lesson()
-    return Lesson((Delta(name, {f"^{drift.WATCHED}": now_s}),), (drift.revision_event(key, before, now_s),))
+    before = knowledge.predecessor(pair, now_s)
+    events = () if before is None else (drift.revision_event(key, before, now_s),)
+    return Lesson((met_delta(pair, now_s),), events)
 
 
 SURE = 0.5
@@ -195,14 +195,14 @@ def learn_hold_out(outcome: Outcome, knowledge: Knowledge, now_s: float) -> Less
     fields = holdout.canary_fields(outcome) if rules.enabled else {}
     if not fields:
         return Lesson()
-    key, state = holdout.canary_key(request), knowledge.record(holdout.guard_key(request)).fields
+    key, state = holdout.canary_key(request), knowledge.record(holdout.guard_key(request))
     record = knowledge.record(key)
     taught = Delta(key, fields, half_life_s=holdout.HALF_LIFE_S)
     found = holdout.verdict(record.fields, rules)
-    if found is None or not holdout.tripped(found, state, now_s):
+    if found is None or not holdout.tripped(found, state.fields, now_s):
         return Lesson((taught,))
-    seconds = holdout.off_s(state, rules, now_s)
+    seconds = holdout.off_s(state.fields, rules, now_s)
+    off = holdout.off_delta(request, state, seconds, now_s)
     # The arms start afresh after the pause: what they say now is what it is for.
-    off = Delta(holdout.guard_key(request), {"^since": now_s, "^until": now_s + seconds})
     restart = Delta(key, {}, shrink=Shrink(record.epoch, 0.0))
     return Lesson((off, restart), (holdout.guard_event(request, found, record.epoch, seconds, now_s),))

@@ -22,9 +22,11 @@ class Exploration(Part):
     share: Share = 0.02
     """Largest share of a task parked on vanilla that tries speculation."""
     share_by_root_n: Annotated[float, Field(ge=0)] = 0.04
-    """That share is at most this over the root of the task's requests so far: 2 % up to four, .4 % from a hundred."""
+    """That share is at most this over the root of the task's requests so far: 2 % up to four, .9 % from twenty.
+
+    Old requests count less, so that answers of 30 steps come to no more than twenty."""
     deeper_share: Share = 0.01
-    """Share that tries one k more."""
+    """Share that tries one k more, or for half of it another drafter of which too little is known to rule it out."""
     k: Annotated[int, Field(ge=1, le=32)] = 2
     """The k a parked task tries."""
     max_load: Share = 0.5

@@ -15,12 +15,10 @@ SLOWEST = 2.0
 """Times the fastest option's time per token that `cheapest` makes of a request at most. Whoever shares a batch shares
 its steps, so that this bounds those who are in it already too."""
 
-NONE = Target()
-
 
 def preferred(scores: Sequence[Score], request: Request, objective: Objective) -> Option:
     """The option that serves the objective best."""
-    target = objective.targets.get(request.segment) or objective.targets.get("default") or NONE
+    target = objective.target(request.segment)
     if objective.kind == "cheapest":
         return _cheapest(scores, target)
     return _within(scores, target) if objective.kind == "goodput" else best(scores)

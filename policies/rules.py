@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -59,13 +59,28 @@ class Objective(Part):
     targets: dict[str, Target] = Field(default_factory=dict)
     """Latency targets by segment."""
 
+    def target(self, segment: str) -> Target:
+        """The targets of a segment: its own, else those of `default`, else none."""
+        return self.targets.get(segment) or self.targets.get("default") or NONE
+
+
+NONE = Target()
+
+
+def of_kind(given: object, base: Objective) -> object:
+    """A kind alone as `base` with that kind; anything else as it is."""
+    return base.model_copy(update={"kind": given}) if given in KINDS else given
+
+
+KINDS: tuple[object, ...] = get_args(ObjectiveKind)
+
 
 def _objective(given: object) -> object:
     return {"kind": given} if isinstance(given, str) else given
 
 
 Aim = Annotated[Objective, BeforeValidator(_objective, json_schema_input_type=ObjectiveKind | Objective)]
-"""An objective, or its kind alone."""
+"""An objective, or its kind alone: the document's `objective` with another kind."""
 
 
 class KRange(Part):

@@ -67,7 +67,7 @@ def pair_of(decision: Decision, now: Knowledge, then: Knowledge, probes: Probes,
 
 def _decided(decision: Decision, seen: Sequence[Replica], knowledge: Knowledge, at_s: float) -> Choice:
     choice = POLICIES[knowledge.document.policy].decide(decision.request, seen, knowledge, at_s, MIDDLE)
-    knowledge.commit(decision.request, choice, at_s)
+    knowledge.commit(decision.request, choice)
     return choice
 
 

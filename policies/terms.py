@@ -28,6 +28,15 @@ class Terms:
     reason: Reason | None = None
     objective: Objective | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether the scores still decide between vanilla and drafts: rules and hours may narrow that, and leave it."""
+        return self.reason in NARROWING and self.vanilla and self.k_max > 0
+
+
+NARROWING = frozenset({None, Reason.RULE, Reason.WINDOW})
+"""Reasons of terms that may be no more than a cap on k or a choice of pools."""
+
 
 FREE = Terms()
 
@@ -254,4 +263,5 @@ def k_range(found: Terms, request: Request, replica: Replica, document: Document
 
 def is_calm(replica: Replica, document: Document) -> bool:
     """True where nothing of the replica itself narrows the range: it is then the same for its whole pool."""
-    return replica.kv_usage <= document.safeguards.kv_usage and replica.sampled_speculation
+    guards = document.safeguards
+    return replica.kv_usage <= min(guards.kv_usage, guards.kv_usage_vanilla) and replica.sampled_speculation

@@ -6,6 +6,7 @@ from policies.errors import Problem
 from policies.idle_pools import idle_pools
 from policies.idle_rules import idle_rules, idle_windows
 from policies.pool_reach import beyond_pools
+from policies.unmet import aimless
 
 
 def warnings_of(document: Document, deployment: Deployment | None = None) -> tuple[Problem, ...]:
@@ -13,7 +14,7 @@ def warnings_of(document: Document, deployment: Deployment | None = None) -> tup
 
     None of it makes a policy wrong: what is named may be yet to come, and what is idle does no harm.
     """
-    found = [*idle_rules(document), *idle_windows(document)]
+    found = [*idle_rules(document), *idle_windows(document), *aimless(document)]
     if deployment is not None:
         found += [
             *unknown_names(document, deployment),

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from bench.policy.calibration import Calibration, costs
 from bench.policy.scenario import PoolSize, Scenario
+from engines.vllm_probe import PROBED_BATCHES, PROBED_ROUNDS, WIDE_BATCH, measured_ks
 from policies.document import Document
 from policies.replica import Pool, Replica, StepTime
 from policies.rules import Target
@@ -41,8 +44,9 @@ class Entrant:
         return self.document.model_copy(update={"objective": aimed})
 
 
-def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str) -> list[Replica]:
-    """The replicas of a run; `vanilla` and `speculative` give every replica to that one pool (the first drafter's)."""
+def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str, seed: int) -> list[Replica]:
+    """The replicas of a run, each probed for itself; `vanilla` and `speculative` give every replica to that one pool
+    (the first drafter's)."""
     sizes = scenario.cluster(calibration)
     total = sum(size.replicas for size in sizes)
     if cluster == "vanilla":
@@ -50,27 +54,38 @@ def replicas_of(scenario: Scenario, calibration: Calibration, cluster: str) -> l
     elif cluster == "speculative":
         first = next(size.drafter for size in sizes if size.drafter is not None)
         sizes = (PoolSize(drafter=first, replicas=total),)
-    found = []
+    found: list[Replica] = []
     for size in sizes:
         name = size.drafter or "vanilla"
         method = calibration.drafters[size.drafter].method if size.drafter else None
         k_max = calibration.k_max if size.drafter else 0
         pool = Pool(name, MODEL, "target@1", size.drafter, method, k_max)
-        probe = _probe(calibration, size.drafter, k_max)
         limit = calibration.max_running
-        found += [Replica(f"{name}-{i}", pool, max_running=limit, probe=probe) for i in range(size.replicas)]
+        for number in range(size.replicas):
+            luck = np.random.default_rng([seed, 11, len(found)])
+            probe = _probe(calibration, size.drafter, k_max, luck)
+            found.append(Replica(f"{name}-{number}", pool, max_running=limit, probe=probe))
     return found
 
 
-def _probe(calibration: Calibration, drafter: str | None, k_max: int) -> tuple[StepTime, ...]:
-    """What a start-up probe would measure, with 5 % of error that alternates in sign."""
+def _probe(
+    calibration: Calibration, drafter: str | None, k_max: int, luck: np.random.Generator
+) -> tuple[StepTime, ...]:
+    """What an engine's start-up probe would measure: at the batches and k of the product's, the fastest of as many
+    rounds, each slowed by 5 % in the mean square.
+
+    Of the wide batch, measured once, up to 15 % are missing while it fills (as much as 30 % in eight steps of vLLM's).
+    """
     cost = costs(calibration, drafter)
-    points = []
-    for i, batch in enumerate((1, 4, 8)):
-        for j, k in enumerate(k for k in (0, 1, 2, 4) if k <= k_max):
-            wrong = 1 + 0.05 * (-1) ** (i + j)
-            points.append(StepTime(batch, k, 1e3 * wrong * cost.step_s(batch, batch * k, k, 64.0 * batch)))
-    return tuple(points)
+
+    def point(batch: int, k: int, rounds: int, missing: float) -> StepTime:
+        slowed = 1 + 0.05 * float(np.abs(luck.standard_normal(rounds)).min())
+        return StepTime(batch, k, 1e3 * slowed * (1 - missing) * cost.step_s(batch, batch * k, k, 64.0 * batch))
+
+    narrow = [point(batch, k, PROBED_ROUNDS, 0.0) for batch in PROBED_BATCHES for k in measured_ks(k_max)]
+    if calibration.max_running < WIDE_BATCH:
+        return tuple(narrow)
+    return (*narrow, *(point(WIDE_BATCH, k, 1, 0.15 * float(luck.random())) for k in sorted({0, k_max})))
 
 
 def capacity_tokens_s(scenario: Scenario, calibration: Calibration) -> float:

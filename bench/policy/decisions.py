@@ -83,7 +83,7 @@ def time_decisions(decisions: int, seed: int = 1, per_pool: int = PER_POOL) -> T
         started = time.thread_time_ns()
         choice = policy.decide(request, seen, knowledge, now_s, uniform)
         spent.append(time.thread_time_ns() - started)
-        knowledge.commit(request, choice, now_s)
+        knowledge.commit(request, choice)
         if choice.k and i % 2:
             knowledge.absorb(policy.learn(outcome(request, choice, rng), knowledge, now_s).deltas, now_s)
     kept = spent[WARM:]

@@ -80,6 +80,13 @@ def ratio(top: Floats, bottom: Floats, seed: int = 1) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
+def whole_ratio(top: Seeded, bottom: Seeded, scenario: Scenario) -> Estimate:
+    """Ratio of the mean seconds per token, the start that the other figures leave out (`warm`) included."""
+    whole = scenario.model_copy(update={"warm": 0.0})
+    mine, best = (block_means(run, whole, [r.seconds_per_token for r in run.results]) for run in (top, bottom))
+    return ratio(mine, best)
+
+
 def _mean(sums: Floats) -> Floats:
     means: Floats = sums[0] / np.maximum(sums[1], 1e-12)
     return means
@@ -157,7 +164,8 @@ def requests_to_adapt(policy: Seeded, scenario: Scenario, recovery: bool = False
 
     Phases in which acceptance comes back (`recovery`) count apart from those in which it changes. Followed: in
     `RUN_LENGTH` decisions running the believed first-position acceptance is within `FOLLOWED` of the true one. Counted
-    are the answers of the task that had been decided in the new phase and had ended before: only they can teach.
+    are the answers of the task that had been decided in the new phase and had ended before: only they can teach. One
+    that never follows counts as infinitely many.
     """
     counts: list[float] = []
     for truth, result in zip(policy.truths, policy.results, strict=True):
@@ -168,7 +176,7 @@ def requests_to_adapt(policy: Seeded, scenario: Scenario, recovery: bool = False
                 continue
             tasks = phase.h_change_tasks or workload.tasks
             counts += [_followed(truth, result, index, workload.tasks.index(task)) for task in tasks]
-    return [c for c in counts if np.isfinite(c)]
+    return [c for c in counts if not np.isnan(c)]
 
 
 def _followed(truth: Truth, result: Result, phase: int, task: int) -> float:
@@ -185,7 +193,7 @@ def _followed(truth: Truth, result: Result, phase: int, task: int) -> float:
         if run == RUN_LENGTH:
             decided_s = workload.arrival_s[at[position - RUN_LENGTH + 1]]
             return float((result.ended_s[at] < decided_s).sum())
-    return float(len(at))
+    return float("inf")
 
 
 def false_alarms(policy: Seeded, scenario: Scenario) -> Estimate:

@@ -85,6 +85,7 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
     figures = {
         "speedup": measure.inverse(measure.ratio(mine, plain)),
         "regret": measure.less_one(measure.ratio(mine, best)),
+        "whole_regret": measure.less_one(measure.whole_ratio(run, oracle, scenario)),
         "worst_task_ratio": worst,
         "p99_ratio": measure.p99_ratio(run, vanilla, scenario),
         "goodput": measure.goodput(run, vanilla, scenario),
@@ -92,6 +93,8 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
         "requests_to_adapt_median": _quantile(adapt, 50) if adapt else nothing,
         "requests_to_adapt_p95": _quantile(adapt, 95) if adapt else nothing,
         "requests_to_recover_p95": _quantile(recover, 95) if recover else nothing,
+        "never_adapted": measure.over_seeds([float(np.isinf(count)) for count in adapt]),
+        "never_recovered": measure.over_seeds([float(np.isinf(count)) for count in recover]),
         "false_alarms_per_5000": measure.false_alarms(run, scenario),
         "exploration_cost": measure.over_seeds([r.excess for r in run.results]),
         "cold_start_regret": measure.cold_start(run, oracle),
@@ -106,9 +109,11 @@ def _row(name: str, run: Seeded, vanilla: Seeded, oracle: Seeded, scenario: Scen
 def _quantile(values: Sequence[float], at: float) -> Estimate:
     rng = np.random.default_rng(1)
     array = np.array(values)
-    draws = np.percentile(array[rng.integers(0, len(array), (measure.DRAWS, len(array)))], at, axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(float(np.percentile(array, at)), float(low), float(high))
+    picks = array[rng.integers(0, len(array), (measure.DRAWS, len(array)))]
+    # A value that occurred: between a finite and an infinite one there is none.
+    draws = np.percentile(picks, at, axis=1, method="inverted_cdf")
+    low, high = np.percentile(draws, [2.5, 97.5], method="inverted_cdf")
+    return Estimate(float(np.percentile(array, at, method="inverted_cdf")), float(low), float(high))
 
 
 def table(name: str, rows: Sequence[Row]) -> str:
@@ -129,7 +134,7 @@ def table(name: str, rows: Sequence[Row]) -> str:
 
 
 def _cell(of: Estimate) -> str:
-    return "–" if np.isnan(of.value) else f"{of.value:.1f}"
+    return "–" if np.isnan(of.value) else "never" if np.isinf(of.value) else f"{of.value:.1f}"
 
 
 def workload_of(scenario: Scenario, seed: int) -> Workload:

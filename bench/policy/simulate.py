@@ -72,7 +72,7 @@ class _Run:
     ) -> None:
         self.entrant, self.scenario, self.workload = entrant, scenario, workload
         self.policy: Policy = POLICIES[entrant.policy]
-        self.replicas = replicas_of(scenario, calibration, entrant.cluster)
+        self.replicas = replicas_of(scenario, calibration, entrant.cluster, seed)
         self.engines = [self._engine(replica.pool, calibration, truth) for replica in self.replicas]
         self.drafting = next(
             (r.pool for r in self.replicas if r.pool.drafter == next(iter(calibration.drafters))), None
@@ -149,7 +149,7 @@ class _Run:
         before = time.thread_time()
         choice = self.policy.decide(request, replicas, knowledge, now_s, self.uniforms[index])
         self.result.decision_s[index] = time.thread_time() - before
-        knowledge.commit(request, choice, now_s)
+        knowledge.commit(request, choice)
         if self.drafting is not None and self.changes and not self.entrant.oracle:
             self.result.believed[index] = knowledge.curve(request, self.drafting, now_s).expected[1] - 1
         self._send(index, which, request, choice, at_s)

@@ -15,6 +15,7 @@ from bench.policy.report import Row, compare, table
 from bench.policy.scenario import Scenario
 from bench.policy.sheet import Figures
 from bench.policy.tables import rewritten
+from bench.provenance import provenance
 
 FOLDER = Path("bench/results/policy")
 PAGE = Path("docs/benchmarks.md")
@@ -30,6 +31,7 @@ REQUESTS = {
 """Of the loads, of what changes or is mislabelled, and of `SHORTER`."""
 SHORTER = frozenset({"bursts", "routers4", "slow_replica", "two_vanilla"})
 
+PROVENANCE = "provenance.json"
 LONG, LONG_REQUESTS, LONG_LOADS = "h100-8b-eagle-long", 10_000, ("load80", "load110")
 
 
@@ -65,6 +67,7 @@ def run(calibration: str, names: list[str], folder: Path) -> None:
         print(text + "\n", flush=True)
         keep(folder / f"{calibration}.json", scenario.name, rows)
         keep_text(folder / f"{calibration}.txt", text)
+        tell(folder / PROVENANCE, scenario.name)
 
 
 def run_long(folder: Path) -> None:
@@ -75,6 +78,14 @@ def run_long(folder: Path) -> None:
         rows = compare(scenario, entrants(racers), SEEDS[:1])
         print(table(f"{LONG}: {LONG_REQUESTS} requests, seed {SEEDS[0]}", rows) + "\n", flush=True)
         keep(folder / f"{LONG}.json", scenario.name, rows)
+        tell(folder / PROVENANCE, f"{LONG}/{load}")
+
+
+def tell(path: Path, name: str) -> None:
+    """Note where one scenario's figures come from: command, seeds, commit, versions, machine."""
+    found: dict[str, object] = orjson.loads(path.read_bytes()) if path.is_file() else {}
+    found[name] = {"seeds": SEEDS[:1] if name.startswith(LONG) else SEEDS, **provenance()}
+    path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS))
 
 
 def keep(path: Path, name: str, rows: list[Row]) -> None:

@@ -1,5 +1,6 @@
 """The tables of `bench/results/policy/README.md`, from the figures beside it; what misses its target is bold."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from bench.policy.protocol import STATIC
@@ -31,6 +32,17 @@ def by_load(name: str, most: float) -> Cell:
     )
 
 
+def never(sheet: Sheet, scenario: str, name: str) -> str:
+    """In how many cases of a hundred a change was not followed before the next; empty for none."""
+    share = sheet.value(scenario, name)
+    return f" (never in {short(100 * share)} %)" if share > 0 else ""
+
+
+def answers(value: float, most: float) -> str:
+    """How many it took; a figure that is missing is infinite."""
+    return "**never**" if math.isnan(value) else judged(value, value > most)
+
+
 def noise(share: int) -> Cell:
     """Regret with wrong labels, and that of who knows each label's mean."""
 
@@ -60,14 +72,15 @@ def followed(scenario: str) -> Cell:
 
     def cell(sheet: Sheet) -> str:
         median, p95 = (sheet.value(scenario, f"requests_to_adapt_{q}") for q in ("median", "p95"))
-        return f"{judged(median, median > 5)}, {judged(p95, p95 > 15)}"
+        return f"{answers(median, 5)}, {answers(p95, 15)}{never(sheet, scenario, 'never_adapted')}"
 
     return cell
 
 
 def recovered(sheet: Sheet) -> str:
     """Answers until a recovery is followed, 95th percentile."""
-    return judged(value := sheet.value("collapse", "requests_to_recover_p95"), value > 30)
+    value = sheet.value("collapse", "requests_to_recover_p95")
+    return answers(value, 30) + never(sheet, "collapse", "never_recovered")
 
 
 def alarms(between: str, *names: str) -> Cell:
@@ -99,6 +112,7 @@ def triple(scenario: str, beside: str | None = None) -> Cell:
 
 TARGETS: tuple[tuple[str, Cell], ...] = (
     ("regret ≤ .5 %", regrets),
+    ("… with the first 30 % of the requests, which all other figures of loads leave out", by_load("whole_regret", 0.5)),
     ("the same with 10 % of the labels wrong (load 50 %), the classifier sure of each; `label_oracle`", noise(10)),
     ("… and with its doubts told", regret_in("doubts10")),
     ("over the best static k in hindsight: both on four replicas that speculate", over_best("adaptive_no_vanilla")),

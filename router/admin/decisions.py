@@ -117,7 +117,6 @@ WHY = {
     "fastest": "It had the lowest predicted time per token.",
     "cheapest": "It was predicted to take the least of a replica's time, fast enough and without a queue.",
     "held": "Another choice looked better, but not by enough to give up the habit of its traffic class.",
-    "only_option": "Nothing else was allowed.",
     "rule": "A rule of the policy says so.",
     "requested": "The client asked for it, by the header x-alpharoute-speculation.",
     "kill_switch": "The kill switch sends everything to vanilla.",

@@ -106,5 +106,5 @@ def decided(request: Request, choice: Choice, knowledge: Knowledge, now_s: float
     """What another policy makes of a request, the engines being as they were when it was decided."""
     seen = [score.engine for score in choice.scores]
     other = POLICIES[knowledge.document.policy].decide(request, seen, knowledge, now_s, MIDDLE)
-    knowledge.commit(request, other, now_s)
+    knowledge.commit(request, other)
     return other

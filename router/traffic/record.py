@@ -168,7 +168,7 @@ class Recorder:
 
     def chosen(self, request: Request, choice: Choice) -> Flight:
         """A choice is acted on."""
-        self.pilot.knowledge_of(choice).commit(request, choice, self.clock_s())
+        self.pilot.knowledge_of(choice).commit(request, choice)
         self.telemetry.decisions.labels(request.task, choice.pool, str(choice.k), str(choice.reason)).inc()
         self.telemetry.in_flight.labels(choice.pool).inc()
         if choice.vanilla_tpot_s and choice.tpot_s > 0:

@@ -9,16 +9,18 @@ import pytest
 
 from bench.policy.__main__ import main
 from bench.policy.calibration import FOLDER, Calibration, costs, load_calibration
-from bench.policy.cluster import capacity_tokens_s
+from bench.policy.cluster import capacity_tokens_s, replicas_of
 from bench.policy.engine import Engine, Job
-from bench.policy.measure import Estimate, Seeded, false_alarms, ratio
+from bench.policy.measure import Estimate, Seeded, false_alarms, ratio, requests_to_adapt
 from bench.policy.oracle import Truth
 from bench.policy.protocol import CALIBRATIONS, STATIC, entrants, scenarios
+from bench.policy.report import Row, _quantile
 from bench.policy.result import Result, empty
 from bench.policy.scenario import Phase, Scenario, load_scenario
 from bench.policy.schedule import best_schedule
 from bench.policy.simulate import simulate
 from bench.policy.workload import Workload, build, survival_curve
+from engines.vllm_probe import measured_ks
 from policies.event import Event
 
 
@@ -307,6 +309,33 @@ def test_the_json_has_the_figures_of_every_policy_each_with_its_interval(tmp_pat
     assert asked <= set(figures)
     assert all(set(figure) == {"value", "low", "high"} for figure in figures.values())
     assert figures["requests_to_adapt_median"]["value"] is None
+
+
+def test_a_change_that_is_never_followed_is_no_number_of_answers() -> None:
+    """It would else count as the length of its phase, which is shorter the fewer requests are simulated."""
+    scenario = small("collapse", 600)
+    truth, result = world(scenario)[2], run("adaptive", scenario)
+    assert np.isfinite(requests_to_adapt(Seeded([truth], [result]), scenario)).any()
+    result.believed[:] = 0.05
+    counts = requests_to_adapt(Seeded([truth], [result]), scenario, recovery=True)
+    assert counts == [np.inf] * len(counts) != []
+    assert _quantile([1.0, 2.0, 3.0, np.inf], 50).value == 2.0
+    assert Row("p", {"a": _quantile([1.0, np.inf], 95)}, "").as_json()["a"] == {"value": None, "low": 1.0, "high": None}
+
+
+def test_every_replica_is_probed_for_itself_at_the_points_of_the_product() -> None:
+    """Errors of one sign at each point would be no errors of slopes."""
+    scenario = small(calibration="h100-8b-eagle")
+    calibration = scenario.loaded()
+    first, again, other = (replicas_of(scenario, calibration, "speculative", seed) for seed in (1, 1, 2))
+    assert [r.probe for r in first] == [r.probe for r in again] != [r.probe for r in other]
+    cost = costs(calibration, first[0].pool.drafter)
+    narrow = {(b, k) for b in (1, 4) for k in measured_ks(calibration.k_max)}
+    assert {(p.batch, p.k) for p in first[0].probe} == narrow | {(64, 0), (64, calibration.k_max)}
+    slowed = [p.step_ms / (1e3 * cost.step_s(p.batch, p.batch * p.k, p.k, 64.0 * p.batch)) for p in first[0].probe]
+    assert 1 <= min(slowed[:-2]) < max(slowed[:-2]) < 1.2
+    assert min(slowed[-2:]) > 0.8
+    assert first[0].probe != first[1].probe
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,12 @@
 import pytest
 
 from engines.contract import EngineMetrics, VerifySteps
-from engines.vllm_probe import _measured_ks, fastest, step_ms
+from engines.pool import PoolSettings
+from engines.simulator.engine import SimulatedEngine
+from engines.simulator.server import SimulatorServer
+from engines.simulator.settings import SimulatorSettings
+from engines.verification import wide_batch
+from engines.vllm_probe import fastest, measured_ks, probe, step_ms
 
 
 def metrics(tokens: int, generation_ms: float, accepted: list[int] | None, k: int = 2) -> EngineMetrics:
@@ -32,9 +37,9 @@ def test_step_time(measured: EngineMetrics, k: int, expected_ms: float | None) -
 
 def test_many_values_of_k_are_thinned_out() -> None:
     """Both ends stay; the cost model interpolates between."""
-    assert _measured_ks(0) == [0]
-    assert _measured_ks(4) == [0, 1, 2, 3, 4]
-    assert _measured_ks(16) == [0, 3, 6, 10, 13, 16]
+    assert measured_ks(0) == [0]
+    assert measured_ks(4) == [0, 1, 2, 3, 4]
+    assert measured_ks(16) == [0, 3, 6, 10, 13, 16]
 
 
 @pytest.mark.parametrize("stall", range(0, 20, 3))
@@ -60,3 +65,44 @@ async def test_a_point_that_never_drafted_is_left_out() -> None:
         return next(answers)
 
     assert [(point.k, point.step_ms) for point in await fastest([(1, 1), (1, 2)], 3, measure)] == [(2, 8.0)]
+
+
+async def probed(calibration: str, wide: int) -> dict[tuple[int, int], float]:
+    """What is measured of a simulated engine with four drafts."""
+    chosen = SimulatorSettings(model="m", method="eagle", k_max=4, calibration=calibration, max_num_seqs=64)
+    async with SimulatorServer(SimulatedEngine(chosen)) as server:
+        found = await probe(server.url, None, model="m", k_max=4, rounds=1, wide=wide)
+    return {(point.batch, point.k): point.step_ms for point in found}
+
+
+async def test_a_wide_batch_shows_what_its_drafts_cost() -> None:
+    """Measured once without and with all of them, where it was asked for."""
+    found = await probed("h100-8b-eagle", 64)
+    assert {point for point in found if point[0] > 4} == {(64, 0), (64, 4)}
+    assert found[64, 4] - found[64, 0] > 1.2 * (found[1, 4] - found[1, 0])
+    assert not [point for point in await probed("h100-8b-eagle", 0) if point[0] > 4]
+
+
+async def test_a_wide_batch_that_would_take_minutes_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large model on a CPU has its start to make, and small batches tell how slow it is."""
+    monkeypatch.setattr("engines.vllm_probe.WIDE_LIMIT_S", 0.5)
+    assert not [point for point in await probed("h100-8b-eagle", 64) if point[0] > 4]
+
+
+@pytest.mark.parametrize(
+    ("engine", "context", "max_running", "wide"),
+    [
+        ("vllm", 4096, 256, 64),
+        ("vllm", 4096, 32, 32),
+        ("vllm", 4096, 8, 0),
+        ("vllm", 512, 256, 0),
+        ("vllm", None, 256, 0),
+        ("url", 4096, 256, 0),
+        ("simulator", 4096, 256, 0),
+    ],
+)
+def test_only_an_engine_of_our_own_is_filled(engine: str, context: int | None, max_running: int, wide: int) -> None:
+    """Another's may be serving; a small one has no wide batch; and its answers must fit."""
+    urls = ["http://e:1"] if engine == "url" else []
+    pool = PoolSettings.model_validate({"name": "p", "model": "m", "engine": engine, "target": "t", "urls": urls})
+    assert wide_batch(pool, context, max_running) == wide

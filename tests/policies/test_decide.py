@@ -219,7 +219,7 @@ def test_every_policy_decides_within_limits(policy, task, temperature, uniform, 
     assert 0 <= choice.k <= choice.engine.pool.k_max
     if temperature > 0 and not choice.engine.sampled_speculation:
         assert choice.k == 0
-    knowledge.commit(request, choice, NOW)
+    knowledge.commit(request, choice)
     lesson = POLICIES[policy].learn(Outcome(request, choice, finished=False), knowledge, NOW)
     knowledge.absorb(lesson.deltas, NOW)
 
@@ -253,7 +253,7 @@ def test_a_habit_is_kept_unless_the_gain_is_worth_it() -> None:
     )
     request = Request("m", "sql_generation", temperature=0)
     first = ADAPTIVE.decide(request, REPLICAS, knowledge, NOW, 0.5)
-    knowledge.commit(request, first, NOW)
+    knowledge.commit(request, first)
     knowledge.install(known("sql_generation", 0.93), NOW)
     assert ADAPTIVE.decide(request, REPLICAS, knowledge, NOW, 0.5).k == first.k
     knowledge.install(known("sql_generation", 0.3), NOW)

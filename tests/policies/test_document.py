@@ -10,6 +10,7 @@ import pytest
 
 from policies.document import Document, json_schema, parse_document
 from policies.errors import DocumentError
+from policies.rules import Objective
 
 
 def test_the_empty_document_is_the_default_policy() -> None:
@@ -169,6 +170,38 @@ def test_on_and_off_are_modes(word: object, mode: str) -> None:
     """As words, and as the truth values that YAML makes of bare ones."""
     assert parse_document({"tasks": {"x": {"mode": word}}}).tasks["x"].mode == mode
     assert parse_document({"rules": [{"then": {"speculation": word}}]}).rules[0].then.wanted == mode
+
+
+def test_a_kind_alone_is_the_objective_with_another_kind() -> None:
+    """For a segment and in a rule; what is written in full says it all."""
+    base = {"harm": 0.5, "targets": {"chat": {"tpot_ms": 40.0}}}
+    rules = [{"then": {"objective": "cheapest"}}, {"then": {"objective": {"kind": "cheapest"}}}, {"then": {"k": 2}}]
+    objectives = {"chat": "goodput", "batch": {"kind": "cheapest"}}
+    document = parse_document({"rules": rules, "objectives": objectives, "objective": base})
+    assert document.objectives["chat"] == document.objective.model_copy(update={"kind": "goodput"})
+    assert document.objectives["batch"] == Objective(kind="cheapest")
+    assert [rule.then.objective for rule in document.rules] == [
+        document.objective.model_copy(update={"kind": "cheapest"}),
+        Objective(kind="cheapest"),
+        None,
+    ]
+    for dumped in (document.model_dump(mode="json"), document.model_dump(mode="json", exclude_defaults=True)):
+        assert parse_document(dumped) == document
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        ({"objectives": {"chat": "godput"}}, ["objectives.chat.kind"]),
+        ({"rules": [{"then": {"objective": "godput"}}]}, ["rules.0.then.objective.kind"]),
+        ({"objective": {"harm": 9}, "objectives": {"chat": "goodput"}}, ["objective.harm"]),
+    ],
+)
+def test_what_is_wrong_with_an_objective_is_said_once(data: dict[str, object], paths: list[str]) -> None:
+    """Where it stands, and not where a kind alone would have copied it."""
+    with pytest.raises(DocumentError) as caught:
+        parse_document(data)
+    assert [problem.path for problem in caught.value.found] == paths
 
 
 def test_the_schema_is_one_that_editors_can_use() -> None:

@@ -140,6 +140,50 @@ def test_a_new_segment_borrows_from_its_task() -> None:
     assert other.h[0] == pytest.approx(0.2, abs=0.06)
 
 
+LOOKUP = Pool("ngram", "m", "target@1", None, "ngram", 8)
+COVERAGE, CODE = 0.5, (0.496, 0.887, 0.914, 0.95, 0.937, 0.922, 0.964, 0.943)
+"""An n-gram drafter on code: of the steps half find a match, and of these half are right
+(`bench/policy/calibrations/h100-8b-eagle-ngram.yaml`)."""
+
+
+def looked_up(knowledge: Knowledge, request: Request, answers: int) -> None:
+    """Teach answers of fifty steps at k = 8, of which half find something to propose."""
+    rng = random.Random(8)
+    for _ in range(answers):
+        found = answer(rng, CODE, [8 if rng.random() < COVERAGE else 0 for _ in range(50)])
+        seen = knowledge.curve(request, LOOKUP, 1.0)
+        fields = acceptance_fields(found, seen.h, seen.weight)
+        knowledge.absorb([Delta(knowledge.acceptance_key(request, LOOKUP, 1.0), fields)], 1.0)
+
+
+def test_a_new_key_takes_over_the_coverage_with_the_acceptance() -> None:
+    """Acceptance is of what was proposed: at another temperature as seldom as at this one."""
+    knowledge = Knowledge()
+    looked_up(knowledge, Request("m", "code_generation", temperature=0), 60)
+    new = knowledge.curve(Request("m", "code_generation", temperature=1.0), LOOKUP, 1.0)
+    true = [1.0, *(1 + COVERAGE * sum(survival(CODE)[:k]) for k in range(1, 9))]
+    assert [round(tokens, 2) for tokens in (true[1], true[4], true[8])] == [1.25, 1.86, 2.51]
+    assert new.expected == pytest.approx(true, rel=0.1)
+
+
+def test_a_new_task_takes_over_the_coverage_of_its_drafter() -> None:
+    """Its first position is moved by what the other tasks accepted of what was proposed."""
+    knowledge = Knowledge()
+    for task in ("code_generation", "sql_generation", "translation"):
+        looked_up(knowledge, Request("m", task, temperature=0), 20)
+    new = knowledge.curve(Request("m", "summarization", temperature=0), LOOKUP, 1.0)
+    assert new.coverage == pytest.approx(COVERAGE, abs=0.05)
+    assert new.h[0] > 0.3
+
+
+def test_coverage_fades_to_that_of_the_siblings() -> None:
+    """As acceptance does: what a key saw a day ago weighs a sixteenth."""
+    own = Record({"qn": 80.0, "qd": 80.0}, 1.0)
+    fresh, faded = (curve(PRIOR, own, NOTHING, True, keep=keep, covered=0.5).coverage for keep in (1.0, 1 / 16))
+    assert fresh == pytest.approx(0.9)
+    assert faded == pytest.approx(0.6)
+
+
 def test_surprise_at_one_position_is_carried_to_the_next() -> None:
     """Evidence at k = 2 moves the belief about h_3; not from finding to keeping an n-gram match."""
     record = Record({"s1": 100.0, "e1": 500.0, "s2": 20.0, "e2": 100.0, "n": 20.0}, 1.0)

@@ -95,7 +95,7 @@ def test_a_pool_that_vanished_leaves_no_trace_in_decisions() -> None:
     """A class at home in a pool that is gone takes the best of what is left, and its late answers still teach."""
     knowledge = Knowledge()
     first = ADAPTIVE.decide(REQUEST, REPLICAS, knowledge, NOW, 0.5)
-    knowledge.commit(REQUEST, first, NOW)
+    knowledge.commit(REQUEST, first)
     assert first.pool == "spec"
     left = ADAPTIVE.decide(REQUEST, REPLICAS[:1], knowledge, NOW + 1, 0.5)
     assert (left.pool, left.k) == ("vanilla", 0)

@@ -162,6 +162,27 @@ def test_windows_that_never_matter() -> None:
     assert "24 hours" in found({"windows": [{**night, "to_hour": 22}]})["windows.0.to_hour"].message
 
 
+def test_goodput_without_a_target_is_named() -> None:
+    """It is the mean time then: for all, for a segment that has none of its own and no default, by a rule."""
+    bare = {"objective": {"kind": "goodput"}, "objectives": {"chat": "goodput"}, "rules": [RULED]}
+    assert set(found(bare)) == {"objective.kind", "objectives.chat", "rules.0.then.objective"}
+    assert "mean_time" in found(bare)["objectives.chat"].message
+    assert set(found({**bare, "objective": {"targets": {"chat": {}}}})) == {"objectives.chat", "rules.0.then.objective"}
+    for segment, left in (("default", set()), ("chat", set()), ("batch", {"objectives.chat"})):
+        aimed = {**bare, "objective": {"kind": "goodput", "targets": {segment: {"ttft_ms": 500}}}}
+        assert set(found(aimed)) == left
+
+
+RULED = {"when": {"tools": True}, "then": {"objective": "goodput"}}
+
+
+def test_a_segment_of_the_objective_s_targets_is_named_where_it_stands() -> None:
+    """Not once more for each kind alone that takes them over."""
+    aimed = {"targets": {"chatt": {"ttft_ms": 9}, "default": {"ttft_ms": 9}}}
+    document = {"objective": aimed, "objectives": {"chat": "goodput"}, "rules": [RULED]}
+    assert set(found(document)) == {"objective.targets.chatt"}
+
+
 def test_a_warning_in_a_line() -> None:
     """Path, value cut to a length, why, the nearest word and what there is."""
     (warning,) = found({"rules": [{"when": {"segment": ["chta"]}, "then": {"k": 1}}]}).values()

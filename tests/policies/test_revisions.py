@@ -4,18 +4,19 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.choice import Choice, Reason
-from policies.drift import drafter_key, fallen
+from policies.drift import fallen
 from policies.event import Event
-from policies.inheritance import predecessor, unrevised, what_changed
-from policies.keys import Key
+from policies.inheritance import MET, met_delta, predecessor, revision_key, unrevised, what_changed
 from policies.knowledge import Knowledge
 from policies.learning import Lesson
 from policies.outcome import Outcome
 from policies.policy import POLICIES
 from policies.priors import acceptance_prior
-from policies.records import Record
+from policies.records import EMPTY, apply, flaw, merge
 from policies.replica import Pool, Replica
 from policies.request import Request
 
@@ -130,16 +131,66 @@ def test_lookups_are_doubted_where_they_begin() -> None:
     assert new[1] == pytest.approx(old[1], abs=0.05)
 
 
+def test_answers_of_the_old_revision_do_not_make_it_the_new_one() -> None:
+    """While routers roll both answer: the change is told once, and the old revision takes nothing over."""
+    knowledge, events = _learnt(0.9), list[Event]()
+    for i in range(6):
+        events += _teach(knowledge, (NEW, OLD)[i % 2], 0.4, NOW + 61 + i, seed=100 + i).events
+    assert [event.kind for event in events if event.kind == "revision_changed"] == ["revision_changed"]
+    old, new = ((pool.target, pool.drafter_id) for pool in (OLD, NEW))
+    assert knowledge.predecessor(old, NOW + 67) is None
+    assert knowledge.predecessor(new, NOW + 67) == old
+    assert not knowledge.watched(Request("m", "summarization", temperature=0), OLD, NOW + 67)
+    # What the old revision showed since may move its other tasks; the new one's evidence may not.
+    alone = _learnt(0.9)
+    for i in (1, 3, 5):
+        _teach(alone, OLD, 0.4, NOW + 61 + i, seed=100 + i)
+    assert _belief(knowledge, OLD, NOW + 67, "summarization") == _belief(alone, OLD, NOW + 67, "summarization")
+
+
+def test_of_three_revisions_each_goes_by_earlier_ones() -> None:
+    """The one with most evidence of them; what was rolled back goes by its own."""
+    knowledge, pairs = Knowledge(), []
+    for at, revision in enumerate(("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")):
+        pool = replace(OLD, drafter=f"/d@{revision}")
+        pairs.append((pool.target, pool.drafter_id))
+        for i in range(3 - at):
+            _teach(knowledge, pool, 0.8, NOW + 10 * at + i, seed=i)
+    found = [knowledge.predecessor(pair, NOW + 40) for pair in pairs]
+    assert found == [None, pairs[0], pairs[0]]
+
+
+def test_one_that_taught_before_notes_were_taken_is_the_earlier() -> None:
+    """After an upgrade of the router, or once its note expired: nothing is told of it, and it takes nothing over."""
+    knowledge, new = _learnt(0.9), (NEW.target, NEW.drafter_id)
+    old = (OLD.target, OLD.drafter_id)
+    knowledge.forget([revision_key(old)])
+    told = [event.kind for i in range(2) for event in _teach(knowledge, (NEW, OLD)[i], 0.9, NOW + 61 + i).events]
+    assert told == ["revision_changed"]
+    assert knowledge.predecessor(old, NOW + 63) is None
+    assert knowledge.predecessor(new, NOW + 63) == old
+
+
+@given(st.lists(st.floats(1.0, 4e9), min_size=1, max_size=5), st.randoms())
+def test_the_earliest_note_is_kept_whatever_the_order(times_s: list[float], rng: random.Random) -> None:
+    """Routers meet a revision at different times and write in any order, merged on the way or not."""
+    pair = ("t", "d")
+    notes = [met_delta(pair, at_s) for at_s in times_s]
+    rng.shuffle(notes)
+    apart = merged = None
+    for note in notes:
+        apart = apply(apart or EMPTY, note, NOW)
+        merged = note if merged is None else merge(merged, note)
+    assert merged is not None
+    for record in (apart or EMPTY, apply(EMPTY, merged, NOW)):
+        assert 1 / record.fields[MET] == pytest.approx(min(times_s))
+        assert flaw(record, NOW) is None
+
+
 def test_names_lose_their_revision_alone() -> None:
     """A branch, a folder with an @ in it and a LoRA adapter stay."""
     assert unrevised("org/m@0123456789ab") == "org/m"
     assert unrevised("org/m@0123456789ab+lora") == "org/m+lora"
     assert unrevised("org/m@main") == "org/m@main"
-    assert predecessor(("a", "b"), {}) is None
+    assert predecessor(("a", "b"), {}, {}, NOW) is None
     assert "drafter d is now bbbbbbbbbbbb (before: unknown)" in what_changed(("t", "d@bbbbbbbbbbbb"), ("t", "d"))
-
-
-def test_watching_is_no_task() -> None:
-    """The note that a revision was told of is not counted among the tasks that drifted."""
-    record = Record({"^watched": NOW, "^translation": NOW}, NOW)
-    assert fallen({drafter_key(Key("t", "d", "x", "s", "0")): record}, NOW - 1) == {"translation"}

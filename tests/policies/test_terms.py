@@ -3,10 +3,12 @@
 import pytest
 
 from policies.document import parse_document
+from policies.knowledge import Knowledge
 from policies.occupancy import Occupancy, k_shares
 from policies.replica import Pool, Replica
 from policies.request import Request
 from policies.rules import Window
+from policies.scoring import score_all
 from policies.terms import Moment, applies, open_at, terms
 
 MONDAY_9 = 1_700_470_800.0  # 2023-11-20 09:00 UTC, a Monday
@@ -62,6 +64,22 @@ def test_conditions_must_all_hold() -> None:
     assert applies(when, Request("m", "mathematics", temperature=1.0, prompt_tokens=11), Moment(MONDAY_9))
     assert not applies(when, Request("m", "mathematics", temperature=0.7, prompt_tokens=11), Moment(MONDAY_9))
     assert not applies(when, Request("m", "translation", temperature=1.0, prompt_tokens=11), Moment(MONDAY_9))
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5])
+def test_a_full_cache_is_kept_from_drafts_whichever_bound_is_lower(uniform: float) -> None:
+    """Where vanilla is wanted from .7 on, k ≤ 1 from .9: what one replica may do says nothing of its neighbour."""
+    document = parse_document({"safeguards": {"kv_usage_vanilla": 0.7}})
+    pair = [Replica("full", SPEC, kv_usage=0.8), Replica("calm", SPEC, kv_usage=0.1)]
+    for replicas in (pair, pair[::-1]):
+        fleet = [*replicas, Replica("v", Pool("vanilla", "m", "t@1"))]
+        allowed = terms(Request("m"), document, 100, 0)
+        scores = score_all(Request("m"), fleet, allowed, Knowledge(document), 0.0, uniform)
+        assert {score.replica: (score.low, score.high) for score in scores} == {
+            "full": (1, 0),
+            "calm": (1, 4),
+            "v": (0, 0),
+        }
 
 
 def test_occupancy_averages_the_batch_over_a_life() -> None:

@@ -13,7 +13,7 @@ from policies.document import Document, parse_document
 from policies.event import Event
 from policies.evidence import Counts, counts
 from policies.explore import BUDGET_HALF_LIFE_S, budget_key
-from policies.holdout import canary_fields, canary_key, guard_key, is_off, off_s, verdict
+from policies.holdout import canary_fields, canary_key, guard_key, is_off, off_delta, off_s, verdict
 from policies.keys import Key
 from policies.knowledge import Knowledge
 from policies.learning import Lesson, learn_hold_out
@@ -186,7 +186,7 @@ def test_the_guard_trips_when_speculation_is_slower_whatever_the_model_says() ->
     knowledge = Knowledge()
     assert "guard_tripped" in hold_out(knowledge, 1.3, random.Random(6), 600)
     request = Request("m", "translation", temperature=0)
-    now_s = knowledge.record(guard_key(request)).fields["^since"] + 1
+    now_s = knowledge.record(guard_key(request)).fields["+since"] + 1
     choice = ADAPTIVE.decide(request, FLEET, knowledge, now_s, 0.5)
     assert (choice.k, choice.reason) == (0, Reason.GUARD)
 
@@ -217,11 +217,41 @@ def test_each_trip_lasts_twice_as_long_up_to_a_limit() -> None:
     """Ten minutes, twenty, … two hours; ten again after a long quiet."""
     rules = Guard()
     assert off_s({}, rules, NOW) == 600
-    assert off_s({"^since": NOW - 700, "^until": NOW - 100}, rules, NOW) == 1200
-    assert off_s({"^since": NOW - 7300, "^until": NOW - 100}, rules, NOW) == 7200
-    assert off_s({"^since": NOW - 90_000, "^until": NOW - 89_000}, rules, NOW) == 600
-    assert is_off({"^until": NOW + 1}, NOW)
-    assert not is_off({"^until": NOW - 1}, NOW)
+    assert off_s({"+since": NOW - 700, "+until": NOW - 100}, rules, NOW) == 1200
+    assert off_s({"+since": NOW - 7300, "+until": NOW - 100}, rules, NOW) == 7200
+    assert off_s({"+since": NOW - 90_000, "+until": NOW - 89_000}, rules, NOW) == 600
+    assert is_off({"+since": NOW - 9, "+until": NOW + 1}, NOW)
+    assert not is_off({"+since": NOW - 9, "+until": NOW - 1}, NOW)
+
+
+MONTH_S = 30 * 86_400.0
+
+
+def test_a_clock_that_ran_ahead_does_not_keep_a_task_off() -> None:
+    """A trip from a month ahead is not believed, nor lengthens the next; a minute ahead may be how clocks differ."""
+    ahead = {"+since": NOW + MONTH_S, "+until": NOW + MONTH_S + 1200}
+    assert not is_off(ahead, NOW)
+    assert off_s(ahead, Guard(), NOW) == 600
+    assert is_off({"+since": NOW + 50, "+until": NOW + 650}, NOW)
+
+
+def test_the_next_trip_takes_the_place_of_one_from_a_wrong_clock() -> None:
+    """Else no trip would be believed until that time has come."""
+    knowledge, request = Knowledge(), Request("m", "translation", temperature=0)
+    knowledge.absorb([off_delta(request, Record(), 600, NOW + MONTH_S)], NOW)
+    assert "guard_tripped" in hold_out(knowledge, 1.3, random.Random(6), 600)
+    fields = knowledge.record(guard_key(request)).fields
+    assert fields["+until"] - fields["+since"] == 600
+    assert is_off(fields, fields["+since"])
+
+
+def test_of_routers_that_trip_together_the_first_is_heard() -> None:
+    """Their times do not add up."""
+    request = Request("m", "translation", temperature=0)
+    record = apply(Record(), off_delta(request, Record(), 600, NOW), NOW)
+    assert apply(record, off_delta(request, Record(), 600, NOW + 1), NOW + 1).fields == record.fields
+    again = apply(record, off_delta(request, record, 1200, NOW + 900), NOW + 900)
+    assert again.fields == {"+since": NOW + 900, "+until": NOW + 2100}
 
 
 def parked() -> Knowledge:
@@ -349,7 +379,7 @@ def test_an_answer_whose_steps_are_not_told_teaches_its_length_and_time_alone() 
     lesson = ADAPTIVE.learn(Outcome(request, choice, 101, 1.0, 0.1, told=False), knowledge, NOW)
     assert {delta.key.split(":")[0] for delta in lesson.deltas} == {"task", "canary"}
     told = ADAPTIVE.learn(Outcome(request, choice, 101, 1.0, 0.1), knowledge, NOW)
-    assert {delta.key.split(":")[0] for delta in told.deltas} == {"task", "canary", "acc", "step"}
+    assert {delta.key.split(":")[0] for delta in told.deltas} == {"task", "canary", "acc", "step", "revision"}
 
 
 def test_an_answer_longer_than_its_engine_s_context_teaches_nothing() -> None:
