@@ -64,7 +64,7 @@ STEPS = (
         "does it follow a drafter that turns bad, and back?",
         "bench.live",
         "--arms 'always vanilla,always k=4,adaptive' --workload collapse --rounds 54 --temperatures 0",
-        "--arms adaptive --workload collapse --rounds 6 --temperatures 0",
+        "--arms adaptive --workload collapse --rounds 3 --temperatures 0",
         "live/cpu-demo-collapse.json",
     ),
     Step(
@@ -100,7 +100,7 @@ STEPS = (
         f"--calibration cpu-demo {LOADS} --requests 300 --seeds 1 --policy adaptive",
         "policy/rerun.json",
     ),
-    Step("scale", "how far does it scale?", "bench.scale", "", "", "scale/one-router.json"),
+    Step("scale", "how far does it scale?", "bench.scale", "", "--exchanges 5", "scale/one-router.json"),
     Step(
         "soak",
         "does it lose requests when things die?",

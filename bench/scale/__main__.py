@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.provenance import provenance
-from bench.scale.measure import Cost, measure
+from bench.scale.measure import EXCHANGES, Cost, measure
 from bench.scale.paper import CLUSTERS, Estimate, estimate
 from router.config.settings import RedisSettings
 from router.local.embedded_redis import EmbeddedRedis
@@ -22,11 +22,14 @@ SIZES = ((16, 100), (100, 1_000), (1_000, 1_000), (1_000, 10_000))
 """Replicas and records."""
 
 
-def main(json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None) -> None:
+def main(
+    json: Annotated[Path | None, typer.Option(help="Write everything here.")] = None,
+    exchanges: Annotated[int, typer.Option(min=3, help="Exchanges that each median is of.")] = EXCHANGES,
+) -> None:
     """Measure one router beside one Redis, then multiply."""
     began = provenance()
     with EmbeddedRedis() as redis:
-        costs = asyncio.run(_measured(redis.url))
+        costs = asyncio.run(_measured(redis.url, exchanges))
     estimates = [estimate(cluster, costs) for cluster in CLUSTERS]
     out = Console()
     out.print(_measured_table(costs), _estimates_table(estimates))
@@ -36,11 +39,11 @@ def main(json: Annotated[Path | None, typer.Option(help="Write everything here."
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
 
 
-async def _measured(url: str) -> list[Cost]:
+async def _measured(url: str, exchanges: int) -> list[Cost]:
     redis = connect_to(RedisSettings(url=SecretStr(url)))
     try:
         sizes = track(SIZES, "measuring", console=Console(stderr=True))
-        return [await measure(redis, replicas, records) for replicas, records in sizes]
+        return [await measure(redis, replicas, records, exchanges) for replicas, records in sizes]
     finally:
         await redis.aclose()
 

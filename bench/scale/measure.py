@@ -46,7 +46,7 @@ class Cost:
     kib_per_record: float
 
 
-async def measure(redis: Redis, replicas: int, records: int) -> Cost:
+async def measure(redis: Redis, replicas: int, records: int, exchanges: int = EXCHANGES) -> Cost:
     """Fill a prefix of its own with engines and records, exchange, and take the medians."""
     keys = Keys(f"scale-{replicas}-{records}")
     store, registry = RedisStore(redis, keys), RedisRegistry(redis, keys)
@@ -65,11 +65,9 @@ async def measure(redis: Redis, replicas: int, records: int) -> Cost:
     tracemalloc.stop()
     if len(knowledge.records) < records or len(fleet.heartbeats()) < replicas:
         raise RuntimeError("the router did not read all that Redis holds: nothing measured here would be true")
-    exchanges = [
-        await _exchange(redis, store, registry, sharing, generation, replicas, turn) for turn in range(EXCHANGES)
-    ]
+    costs = [await _exchange(redis, store, registry, sharing, generation, replicas, turn) for turn in range(exchanges)]
     timed = time_decisions(DECISIONS, per_pool=max(1, replicas // len(POOLS)))
-    here, there, kib = (statistics.median(column) for column in zip(*exchanges, strict=True))
+    here, there, kib = (statistics.median(column) for column in zip(*costs, strict=True))
     return Cost(
         replicas,
         records,
