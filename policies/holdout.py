@@ -9,7 +9,7 @@ from policies.choice import Reason
 from policies.event import Event
 from policies.mechanisms import Guard
 from policies.outcome import Outcome
-from policies.records import Delta, Record, Shrink
+from policies.records import AHEAD_S, Delta, Record, Shrink
 from policies.request import Request
 
 HALF_LIFE_S = 6 * 3600.0
@@ -90,10 +90,6 @@ def radius(n: float, deviation: float, confidence: float) -> float:
     """Half the width of the normal mixture's confidence sequence after n observations of this standard deviation."""
     grown = n * MIXTURE * MIXTURE + 1
     return deviation * math.sqrt(2 * grown / (n * MIXTURE) ** 2 * math.log(math.sqrt(grown) / (1 - confidence)))
-
-
-AHEAD_S = 60.0
-"""How far a router's clock may be ahead of ours for a guard that it tripped to be believed, as for records."""
 
 
 def off_delta(request: Request, state: Record, seconds: float, now_s: float) -> Delta:

@@ -115,12 +115,16 @@ def _kind(delta: Delta) -> tuple[str, float, float, int | None]:
     return (delta.key, delta.half_life_steps, delta.half_life_s, delta.epoch)
 
 
+AHEAD_S = 60.0
+"""How far another router's clock may be ahead of ours for what it wrote to be believed."""
+
+
 def flaw(record: Record, now_s: float) -> str | None:
     """Why a record read from a store must not be used; None where it may.
 
     Reasons: `future` (over a minute ahead of our clock), `fields` (too many), `value` (not finite, or negative).
     """
-    if not math.isfinite(record.at_s) or record.at_s > now_s + 60:
+    if not math.isfinite(record.at_s) or record.at_s > now_s + AHEAD_S:
         return "future"
     if len(record.fields) > MAX_FIELDS:
         return "fields"
