@@ -1,6 +1,7 @@
 """The registry of engines in Redis."""
 
 import asyncio
+from importlib import resources
 
 import orjson
 
@@ -22,6 +23,7 @@ class RedisRegistry:
         """What was read last, by its text: engines announce themselves less often than routers look."""
         self._names: list[str] = []
         """Who was there last: they are asked for in the same round trip as who is there."""
+        self._ask_reload = redis.register_script(resources.files(__package__).joinpath("ask_reload.lua").read_text())
 
     async def announce(self, heartbeat: Heartbeat, ttl_s: float) -> bool:
         """See Registry."""
@@ -34,11 +36,9 @@ class RedisRegistry:
 
     async def ask_reload(self, replica: str, turn: str, ttl_s: float) -> bool:
         """See Registry."""
+        keys = [self._keys.reload(replica), *([self._keys.reload_turn(turn)] if turn else [])]
         async with or_store_error():
-            if turn and not await self._redis.set(self._keys.reload_turn(turn), replica, px=_ms(ttl_s), nx=True):
-                return False
-            await self._redis.set(self._keys.reload(replica), "1", px=_ms(ttl_s))
-        return True
+            return bool(await self._ask_reload(keys=keys, args=[replica, _ms(ttl_s)]))
 
     async def withdraw(self, replica: str) -> None:
         """See Registry."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import random
+import socket
 import ssl
 import subprocess
 import time
@@ -13,10 +15,12 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from engines.child import die_with_parent
-from engines.ports import free_port
+from engines.ports import LOWEST, free_port
 from router.local.embedded_redis import redis_binary
 
 SLOTS = 16384
+BUS = 10_000
+BELOW_LOCAL = 32_768
 
 
 @contextlib.contextmanager
@@ -122,10 +126,19 @@ def cluster(folder: Path, nodes: int = 3) -> Iterator[list[int]]:
 
 
 def _port_with_bus() -> int:
-    """A free port to which 10,000 can be added: there the nodes of a Cluster speak among themselves."""
-    while (port := free_port()) > 55_000:
-        pass
-    return port
+    """A free port of which the one 10,000 above, where the nodes of a Cluster speak among themselves, is free too.
+
+    Both lie below where the kernel takes the local ports of connections from.
+    """
+    for port in random.sample(range(LOWEST, BELOW_LOCAL - BUS), 200):
+        with contextlib.ExitStack() as stack:
+            try:
+                for number in (port, port + BUS):
+                    stack.enter_context(socket.socket()).bind(("", number))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free pair of ports found")
 
 
 def _knows(client: Redis, nodes: int) -> bool:
