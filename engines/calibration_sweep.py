@@ -10,9 +10,9 @@ from functools import partial
 from itertools import product
 
 from engines.contract import EngineMetrics
-from engines.demo.progress import Report, silent
 from engines.engine_client import EngineClient
 from engines.http import engine_session
+from engines.progress import Report, silent
 
 ACCEPTANCE_BATCH = 4
 

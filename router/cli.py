@@ -229,7 +229,7 @@ def build_demo(settings: Settings) -> None:
     """
     if any(pool.engine == "vllm" and DEMO in (pool.target, pool.drafter) for pool in settings.pools):
         from engines.demo.build import DemoBuildError, build_demo_pair, default_folder
-        from engines.demo.progress import reporting
+        from engines.progress import reporting
 
         try:
             with reporting() as progress:

@@ -21,7 +21,7 @@ from bench.correctness.methods import K_MAX, RUNS, VANILLA, missing
 from bench.correctness.pair import ROLLS, Reference, correctness_models, dice
 from bench.correctness.verdict import Distribution, differing, distribution, least_samples
 from bench.provenance import provenance
-from engines.demo.progress import reporting
+from engines.progress import reporting
 
 LIMIT_S = 900
 

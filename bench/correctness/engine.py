@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.correctness.methods import K_MAX, VANILLA, engine_options
 from bench.correctness.pair import ROLLS, correctness_models, dice, greedy_prompts
-from engines.demo.progress import silent
+from engines.progress import silent
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engines.demo.build import DemoPair, build_demo_pair, default_folder
 from engines.demo.language.dice import FACES, PROMPT
-from engines.demo.progress import Report
 from engines.demo.workload import write_workload
+from engines.progress import Report
 
 PREFIX = tuple(FACES) * 2
 """Rolls that stand in the prompt already, so that lookups find drafts from the first token on."""

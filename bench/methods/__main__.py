@@ -23,13 +23,13 @@ from bench.document import write_table
 from bench.methods.tables import ALL, times_table
 from bench.provenance import provenance
 from engines.demo.build import DemoPair, build_demo_pair, default_folder
-from engines.demo.progress import reporting
 from engines.demo.workload import PER_TASK, load_workload
 from engines.engine_client import EngineClient
 from engines.evaluation import Plan, Prompt, Sample, Target, run
 from engines.evaluation_figures import Row, row, task_figures
 from engines.http import engine_session
 from engines.pool import PoolSettings
+from engines.progress import reporting
 from engines.vllm_server import EngineServer
 
 LIMITS = {"max_model_len": 512, "max_num_seqs": 8}

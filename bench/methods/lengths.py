@@ -23,8 +23,8 @@ from bench.correctness.pair import correctness_models
 from bench.document import write_table
 from bench.methods.tables import lengths_table
 from bench.provenance import provenance
-from engines.demo.progress import silent
 from engines.demo.workload import ExampleRequest, load_workload
+from engines.progress import silent
 
 PER_TASK = 20
 TABLE = "bench.methods.lengths"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines.demo.build import DemoBuildError, DemoPair, build_demo_pair, default_folder
-from engines.demo.progress import reporting
 from engines.demo.recipe import FULL, QUICK
+from engines.progress import reporting
 
 _TEMPERATURES = (0.0, 0.7, 1.0)
 

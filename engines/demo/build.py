@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
-from engines.demo.progress import Report, silent
 from engines.demo.recipe import FULL, Recipe
+from engines.progress import Report, silent
 
 _CARD = "pair.json"
 WAITING = "waiting for another process to build the pair"

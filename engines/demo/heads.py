@@ -25,9 +25,9 @@ from engines.demo.build import DemoPair
 from engines.demo.language.corpus import write_corpus
 from engines.demo.language.document import Voice
 from engines.demo.model import pack, rate_at
-from engines.demo.progress import Report, silent
 from engines.demo.reading import load_pair
 from engines.demo.recipe import Schedule
+from engines.progress import Report, silent
 
 HEADS = ("medusa", "eagle")
 DEPTH = 4

@@ -11,9 +11,9 @@ from engines.demo.checkpoint import save_checkpoint
 from engines.demo.language.corpus import write_corpus
 from engines.demo.language.document import Voice
 from engines.demo.model import llama_config, pack, train
-from engines.demo.progress import Report
 from engines.demo.recipe import Recipe, Schedule, Shape
 from engines.demo.tokenizer import save_tokenizer, train_tokenizer
+from engines.progress import Report
 
 _TOKENIZER_DOCUMENTS = 4000
 _MOST_THREADS = 8

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from classifiers.examples import read_examples
 from engines.calibration_file import calibration, write
 from engines.calibration_sweep import Sweep, measure
-from engines.demo.progress import Report, reporting
 from engines.demo.workload import load_workload
 from engines.engine_client import MeasurementError
+from engines.progress import Report, reporting
 from router.errors import SetupError
 
 

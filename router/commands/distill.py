@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engines.demo.progress import Report, reporting, silent
+from engines.progress import Report, reporting, silent
 from router.commands.client import DEFAULT_URL, REFUSED, UNUSABLE, JsonOption, KeyOption, UrlOption, print_json
 from router.config.load import load_settings
 from router.errors import SetupError

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.demo.build import DemoBuildError, build_demo_pair, default_folder
-from engines.demo.progress import reporting
 from engines.pool import DEMO
 from engines.preflight.errors import PreflightError
 from engines.preflight.findings import Level
 from engines.preflight.memory import Plan, Verdict
 from engines.preflight.report import ModelFacts, Report, Wanted, examine
+from engines.progress import reporting
 
 GIB = 1024**3
 USAGE_ERROR, UNFIT = 2, 1

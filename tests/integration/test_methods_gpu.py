@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.correctness.pair import correctness_models
-from engines.demo.progress import silent
 from engines.pool import PoolSettings
 from engines.preflight.starting import gpu_memory_bytes
+from engines.progress import silent
 from engines.vllm_command import runs_on_cpu
 from engines.vllm_methods import METHODS, machine_problem
 from engines.vllm_selfcheck import self_check

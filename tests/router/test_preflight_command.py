@@ -8,7 +8,7 @@ from models_on_disk import folder_of, safetensors
 from typer.testing import CliRunner
 
 from engines.demo.build import DemoPair
-from engines.demo.progress import Report, silent
+from engines.progress import Report, silent
 from router.cli import app
 
 run = CliRunner().invoke

@@ -4,7 +4,7 @@ from io import StringIO
 
 import pytest
 
-from engines.demo.progress import lines_to, reporting
+from engines.progress import lines_to, reporting
 
 
 def test_plain_lines_are_few_and_tell_the_time_left() -> None:
