@@ -16,7 +16,7 @@ from engines.pool import PoolSettings
 from engines.preflight.revision import revision_of
 from engines.preflight.sampling import sampling_of
 from engines.preflight.starting import refuse_unfit
-from engines.registry import Heartbeat, Registry, Sampling, State
+from engines.registry import WARNED, Heartbeat, Registry, Sampling, State
 from engines.sleep import fall_asleep, wake_up
 from engines.stall import TEST_SHARE, StalledError, StillWatch, generates
 from engines.turn import Turn
@@ -134,7 +134,7 @@ class Member:
             warnings = await asyncio.to_thread(refuse_unfit, self._pool)
             for warning in warnings:
                 logger.warning("%s: preflight: %s", self.name, warning)
-            self._warned = f" (preflight: {warnings[0]})" if warnings else ""
+            self._warned = f"{WARNED}{warnings[0]})" if warnings else ""
             self._phase = ""
 
     async def _read_models(self) -> None:

@@ -14,6 +14,9 @@ logger = logging.getLogger("alpharoute.engines")
 TRYING_AGAIN = "trying again"
 """The phase of a server that failed; why follows after a colon, in words that may be the server's own."""
 
+WARNED = " (preflight: "
+"""What a phase goes on with where preflight warned of something: that, and a bracket."""
+
 State = Literal["starting", "ready", "draining", "asleep"]
 
 

@@ -112,7 +112,7 @@ def _context(target: Shape, draft: Shape, context: int) -> Finding:
 def target_findings(target: Shape, method: str | None, context: int) -> Iterator[Finding]:
     """What is to be said of the target alone."""
     if target.context is not None and context > target.context:
-        text = f"{context:,} tokens are wanted, the target was made for {target.context:,}: vLLM refuses more"
+        text = f"{context:,} tokens are wanted, the target was made for {target.context:,}: vLLM takes more if told to"
         yield Finding(Level.REFUSAL, "context", text)
     if method == "mtp" and not target.mtp_layers:
         text = f"{target.architecture} names no layers for multi-token prediction (num_nextn_predict_layers)"

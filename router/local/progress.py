@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from engines.registry import WARNED
 from router.local.service import Seen
 
 READY = frozenset({"ready", "healthy", "running"})
@@ -21,6 +22,7 @@ class StartProgress:
         self._console = console
         self._began_s = time.monotonic()
         self._said: dict[str, str] = {}
+        self._asides: set[tuple[str, str]] = set()
         self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -40,7 +42,14 @@ class StartProgress:
         for name, phase in seen.phases.items():
             if self._said.get(name) != phase:
                 self._said[name] = phase
-                self._console.print(f"{self._elapsed_s():5.0f} s  {name}: {phase}", highlight=False)
+                self._console.print(f"{self._elapsed_s():5.0f} s  {name}: {self._news(name, phase)}", highlight=False)
+
+    def _news(self, name: str, phase: str) -> str:
+        """The phase without what preflight warned of, once that was printed."""
+        doing, found, aside = phase.partition(WARNED)
+        told = (name, aside) in self._asides
+        self._asides.add((name, aside))
+        return doing if told or not found else phase
 
     def _table(self, seen: Seen) -> Table:
         table = Table.grid(padding=(0, 2))
