@@ -28,6 +28,12 @@ OWN_FLAGS = frozenset(
 """Flags a pool's `vllm.args` may not hold: set here from other settings, or (the last four) the loop's metrics, the
 self-check's logprobs and one engine per server depend on them."""
 
+ELSEWHERE = {
+    "--config": "what that file tells vLLM is not looked at here; write its options into vllm.args",
+    "--hf-token": "arguments are for every user to read; set HF_TOKEN in vllm.env",
+}
+"""Flags whose place is another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -88,11 +94,8 @@ def check_settings(pool: PoolSettings) -> None:
     ensemble = {"--worker-extension-cls", "--additional-config"} if pool.method == ENSEMBLE else set()
     _refuse(pool, "vllm.args", given(pool.vllm.args, OWN_FLAGS | ensemble))
     _refuse(pool, "vllm.env", pool.vllm.env.keys() & {"VLLM_API_KEY"})
-    if given(pool.vllm.args, {"--hf-token"}):
-        raise EngineSettingsError(
-            f"pool {pool.name!r}: vllm.args may not hold --hf-token: arguments are for every user to read; "
-            "set HF_TOKEN in vllm.env"
-        )
+    for flag in sorted(given(pool.vllm.args, ELSEWHERE)):
+        raise EngineSettingsError(f"pool {pool.name!r}: vllm.args may not hold {flag}: {ELSEWHERE[flag]}")
     _check_weights(pool, "target", pool.target)
     if pool.drafter and pool.method != "custom_class":
         _check_weights(pool, "drafter", pool.drafter)

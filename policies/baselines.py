@@ -17,7 +17,7 @@ from policies.records import Delta
 from policies.replica import Replica
 from policies.request import Request
 from policies.scoring import curve_of
-from policies.terms import k_range, terms
+from policies.terms import Terms, k_range, terms
 
 FIXED_K = 4
 TIERS = (1, 3, 7)
@@ -43,6 +43,23 @@ def least_loaded(replicas: Sequence[Replica], uniform: float) -> Replica:
 def vanilla_of(replicas: Sequence[Replica]) -> Sequence[Replica]:
     """The vanilla replicas, or all where there is none."""
     return [r for r in replicas if r.pool.k_max == 0] or replicas
+
+
+def undecided(
+    request: Request, replicas: Sequence[Replica], knowledge: Knowledge, now_s: float, uniform: float
+) -> Choice:
+    """Where a policy failed: the emptiest ready replica of the pools that the terms name, vanilla if one is.
+
+    No drafts, no prediction. NoReplica where none can serve the request.
+    """
+    ready = serving(request, replicas)
+    allowed = terms(request, knowledge.document, knowledge.output_tokens(request), now_s, ready)
+    return Choice(least_loaded(vanilla_of(_within(allowed, ready)), uniform), 0, Reason.UNDECIDED)
+
+
+def _within(allowed: Terms, ready: Sequence[Replica]) -> Sequence[Replica]:
+    """The replicas of the pools that the terms name, or all where none of these is ready."""
+    return [r for r in ready if allowed.pools is None or r.pool.name in allowed.pools] or ready
 
 
 def speculative_of(replicas: Sequence[Replica], request: Request) -> Sequence[Replica]:
@@ -90,8 +107,7 @@ class Rule:
             reason = allowed.reason if allowed.k_max == 0 else Reason.OBSERVE
             replica = least_loaded(vanilla_of(ready), uniform)
             return placed(request, replica, 0, knowledge, now_s, reason or Reason.BASELINE)
-        within = [r for r in ready if allowed.pools is None or r.pool.name in allowed.pools]
-        return self.rule.choose(request, within or ready, knowledge, now_s, uniform)
+        return self.rule.choose(request, _within(allowed, ready), knowledge, now_s, uniform)
 
     def learn(self, outcome: Outcome, knowledge: Knowledge, now_s: float) -> Lesson:
         """What every policy learns, so that any can take over with warm records, and what the rule itself needs."""

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     HOLD_OUT = "hold_out"
     WINDOW = "window"
     BASELINE = "baseline"
+    UNDECIDED = "undecided"
 
 
 @quick

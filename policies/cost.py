@@ -48,6 +48,9 @@ prices were off by 30–50 % (rms over replicas) at 110 % load in the simulator;
 SLACK = 0.04
 """Share of a typical step added to each coefficient before its share is taken, so that a price of 0 can rise."""
 
+LEAST_STEP_S = 1e-6
+"""No engine's step takes less, with or without drafts: scores divide by it."""
+
 TIE = 0.5
 """Rows by which the bases with and without drafts are held at the prior's distance: either alone says much of both."""
 
@@ -271,4 +274,4 @@ def _solve(fields: Mapping[str, float], prior: Theta, weights: Sequence[float]) 
     a[0][0], a[3][3], a[0][3], a[3][0] = a[0][0] + tie, a[3][3] + tie, a[0][3] - tie, a[3][0] - tie
     b[0], b[3] = b[0] - tie * (prior[3] - prior[0]), b[3] + tie * (prior[3] - prior[0])
     x0, x1, x2, x3, x4, x5, x6, x7 = nonnegative(a, b)
-    return (x0, x1, x2, x3, x4, x5, x6, x7)
+    return (max(x0, LEAST_STEP_S), x1, x2, max(x3, LEAST_STEP_S), x4, x5, x6, x7)

@@ -1,13 +1,19 @@
-"""Pictures of a comparison: time per token by task and load, and how each arm's time moves while things change."""
+"""Pictures of a comparison: time per token by task and load, and how each arm's time moves while things change.
 
+`python -m bench.live.plot RESULT.json FOLDER` draws those of a result that was written before.
+"""
+
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import orjson
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from pydantic import TypeAdapter
 
-from bench.live.arms import OURS, WARM
+from bench.live.arms import OURS, WARM, Hit
 from bench.live.plan import Workload
 from bench.live.report import Session, by_task, mean_ms, paired_ratio, phases
 
@@ -33,6 +39,15 @@ def draw(sessions: Sequence[Session], arms: Sequence[str], folder: Path, workloa
     if workload is not Workload.MIX:
         found.append(_saved(_course(sessions, arms), folder / f"{workload}-course.png"))
     return found
+
+
+def read(result: Path) -> tuple[list[Session], list[str], Workload]:
+    """The sessions of a result file, but for how long its arms took, its arms and its workload."""
+    found = orjson.loads(result.read_bytes())
+    hits = TypeAdapter(dict[str, list[Hit]]).validate_python(found["requests"])
+    ((workload, loads),) = found["results"].items()
+    arms = list(next(iter(loads.values())))
+    return [Session(load, sent, {}) for load, sent in hits.items()], arms, Workload(workload)
 
 
 def _saved(figure: plt.Figure, file: Path) -> Path:
@@ -99,3 +114,9 @@ def _course(sessions: Sequence[Session], arms: Sequence[str]) -> plt.Figure:
         axes.set_title(session.load)
     panels[0].legend(fontsize=7)
     return figure
+
+
+if __name__ == "__main__":
+    sessions, arms, workload = read(Path(sys.argv[1]))
+    for file in draw(sessions, arms, Path(sys.argv[2]), workload):
+        print(file)

@@ -135,6 +135,7 @@ WHY = {
     "hold_out": "It was sent to vanilla on purpose, to measure what speculation gains.",
     "window": "The hours of the policy say so.",
     "baseline": "A rule other than the adaptive one decides.",
+    "undecided": "The policy failed to decide, a fault of this software; the router's log says where.",
 }
 """Reasons in a sentence."""
 

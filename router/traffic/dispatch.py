@@ -1,12 +1,14 @@
 """From a request to the first bytes of an engine's answer: choose, wait where the pool is full, send, try again."""
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engines.vllm_methods import ENSEMBLE
+from policies.baselines import undecided
 from policies.choice import Choice
 from policies.errors import NoReplica
 from policies.knowledge import Knowledge
@@ -27,6 +29,8 @@ from router.traffic.retries import Retries
 from router.traffic.sleepers import Sleepers
 from router.traffic.upstream import Upstream
 from router.traffic.waiting import Place
+
+logger = logging.getLogger("alpharoute.dispatch")
 
 RETRY_AFTER_S = "5"
 UNCHANGED = Asked()
@@ -112,16 +116,25 @@ class Dispatch:
 
     def _decide(self, request: Request, tried: Collection[str], deciding: Deciding) -> Choice:
         knowledge = deciding.knowledge
-        policy = POLICIES[knowledge.document.policy]
         replicas = self.fleet.candidates(request.model)
         if tried:
             replicas = [replace(one, state="down") if one.name in tried else one for one in replicas]
         try:
-            choice = policy.decide(request, replicas, knowledge, self.clock_s(), self.draws.random())
+            choice = self._decided(request, replicas, knowledge)
         except NoReplica:
             raise NoEngine("") from None
         self._count_fallback(request.model, choice, replicas)
         return replace(choice, policy=deciding.version) if deciding.version else choice
+
+    def _decided(self, request: Request, replicas: Sequence[Replica], knowledge: Knowledge) -> Choice:
+        now_s, uniform = self.clock_s(), self.draws.random()
+        try:
+            return POLICIES[knowledge.document.policy].decide(request, replicas, knowledge, now_s, uniform)
+        except NoReplica:
+            raise
+        except Exception:  # a fault of ours costs the decision, not the request
+            logger.exception("nothing was decided for a request of task %s", request.task)
+            return undecided(request, replicas, knowledge, now_s, uniform)
 
     async def _send(
         self,

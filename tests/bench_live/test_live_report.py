@@ -21,7 +21,7 @@ from bench.live.__main__ import _examples, main
 from bench.live.arms import ARMS, OURS, STANDARD, WORN, Drafter, Hit, Share
 from bench.live.load import Load, blocks, closed_loop
 from bench.live.plan import Shot, Workload, plan, without
-from bench.live.plot import draw
+from bench.live.plot import draw, read
 from bench.live.report import (
     LEARNT,
     STATIC,
@@ -279,6 +279,9 @@ def test_pictures_are_drawn_for_what_the_workload_shows(tmp_path: Path) -> None:
     assert [file.name for file in draw([session], arms, tmp_path, Workload.MIX)] == ["mix-tasks.png", "mix-ratios.png"]
     assert "shift-course.png" in [file.name for file in draw([session], arms, tmp_path, Workload.SHIFT)]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+    result = tmp_path / "result.json"
+    result.write_bytes(orjson.dumps(summary([session], arms, Workload.MIX)))
+    assert read(result) == ([replace(session, seconds={})], arms, Workload.MIX), "drawn again from the file"
 
 
 def test_a_worn_copy_differs_in_its_layers_alone(tmp_path: Path) -> None:

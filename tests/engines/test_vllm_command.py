@@ -147,6 +147,7 @@ def test_vllm_can_import_this_project(folder: Path) -> None:
             "may not hold --worker-extension-cls",
         ),
         ({"vllm": {"args": ["--hf-token=x"]}}, r"--hf-token: .* set HF_TOKEN in vllm\.env"),
+        ({"vllm": {"args": ["--config", "x.yaml"]}}, r"--config: .* write its options into vllm\.args"),
         ({"vllm": {"args": ["--hf_token", "x"]}}, r"--hf-token: .* set HF_TOKEN in vllm\.env"),
         ({"vllm": {"env": {"VLLM_API_KEY": "x"}}}, r"vllm\.env may not hold VLLM_API_KEY"),
         (
@@ -214,7 +215,7 @@ def test_flags_are_read_as_vllm_reads_them() -> None:
     assert all(flags[short] is flags[flag] for short, flag in SHORT.items())
     looked_for = {
         *(*OWN_FLAGS, *FLAGS.values(), *OFFLOADS, NO_ASYNC, OPTION, "--worker-extension-cls", "--additional-config"),
-        *("--hf-token", "--hf-overrides", "--hf-config-path", "--quantization", "--gpu-memory-utilization"),
+        *("--config", "--hf-token", "--hf-overrides", "--hf-config-path", "--quantization", "--gpu-memory-utilization"),
         *("--kv-cache-dtype", "--max-num-batched-tokens"),
     }
     assert looked_for <= flags.keys()

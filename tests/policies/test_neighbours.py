@@ -1,11 +1,15 @@
 """Engines that share hardware slow each other: what that costs is learnt, and who makes another start to work pays."""
 
+import math
 import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from policies import cost
+from policies.cells import load_of
 from policies.choice import Choice, Reason
 from policies.document import parse_document
 from policies.keys import Key
@@ -22,6 +26,7 @@ DRAFT = Pool("draft", "m", "t@1", "d@1", "draft_model", 4)
 VANILLA = Pool("vanilla", "m", "t@1")
 PROBE = tuple(StepTime(b, k, 15 + 0.4 * b + (3 + 2 * k + 0.5 * b * k if k else 0)) for b in (1, 4) for k in (0, 1, 4))
 ALONE = tuple(point for point in PROBE if point.k == 0)
+NOTHING = cost.solve_probe(())
 SLOWED_MS = 7.0
 
 
@@ -48,6 +53,29 @@ def learnt(pool: Pool, name: str, answers: int) -> dict[str, Record]:
         records[key] = apply(records.get(key, EMPTY), Delta(key, cost.cost_fields(seen, model)), NOW)
         model = cost.fit([records.get(k, EMPTY).fields for k in cost.record_keys(pool.name, name)], solved)
     return records
+
+
+SEEN = st.tuples(st.floats(1, 100), st.integers(0, 4), st.floats(0, 2), st.floats(-7, 1))
+"""Requests in the batch, drafts, neighbours at work, and the decimal logarithm of a step's seconds."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(seen=st.lists(SEEN, max_size=12), running=st.integers(0, 90), others=st.integers(0, 9), top=st.integers(0, 4))
+@example(seen=[(2.0, 4, 2.0, -2.03), (1.0, 0, 0.5, -6.27)], running=0, others=0, top=0)
+def test_whatever_was_seen_a_step_takes_time(
+    seen: list[tuple[float, int, float, float]], running: int, others: int, top: int
+) -> None:
+    """Engines that take next to no time, or only beside others, leave nothing that scores could not divide by."""
+    model, records = cost.fit([{}] * 4, NOTHING), dict[str, Record]()
+    for batch, k, neighbours, exponent in seen:
+        told = cost.Observation(cost.row(batch, k, k, 0.0, neighbours=neighbours), 10**exponent, 30.0)
+        key = cost.record_key("draft", "d", batch)
+        records[key] = apply(records.get(key, EMPTY), Delta(key, cost.cost_fields(told, model)), NOW)
+        model = cost.fit([records.get(k, EMPTY).fields for k in cost.record_keys("draft", "d")], NOTHING)
+    seen_now = Replica("d", DRAFT, running, mean_k=float(top), max_k=top if running else 0)
+    found = load_of(replace(seen_now, neighbours=min(1, others), neighbours_running=others), model, 1.0, 4)
+    assert all(0 < step_s < math.inf for step_s in found.steps_s)
+    assert all(math.isfinite(cost_s) for cost_s in found.cost_s)
 
 
 @pytest.mark.parametrize(("answers", "within"), [(12, 0.25), (60, 0.1)])

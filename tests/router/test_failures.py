@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import openai
 import orjson
@@ -11,6 +12,8 @@ from scripted import Script, ScriptedEngine, answer, raw, stream
 from service import CHAT, VANILLA, EngineServer, Service, running_service, settings_with, simulator
 
 from engines.simulator.failures import Failure
+from policies.choice import Choice
+from policies.policy import POLICIES
 from router.api.request import Generation
 from router.traffic.relay import Plain
 
@@ -39,6 +42,25 @@ async def served_by(service: Service, body: dict[str, object]) -> str:
 def fail(service: Service, name: str, **order: object) -> None:
     """Let an engine fail from now on."""
     service.simulator(name).engine.failures.add(Failure.model_validate(order))
+
+
+async def test_a_fault_in_deciding_costs_no_request(
+    two: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The emptiest engine answers, which says why it was asked; the log tells of the fault, not of the prompt."""
+
+    def breaks(*_: object) -> Choice:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setitem(POLICIES, "adaptive", Mock(decide=breaks))
+    prompt = "[task:sql_generation] the quick brown fox"
+    body = {**ASKED, "messages": [{"role": "user", "content": prompt}]}
+    async with two.session.post("/v1/chat/completions", json=body) as got:
+        assert (got.status, got.headers["x-alpharoute-decision"]) == (200, "undecided"), await got.text()
+        await got.read()
+    assert two.total("decisions_total", reason="undecided") == 1
+    assert "nothing was decided" in caplog.text
+    assert "quick brown fox" not in caplog.text
 
 
 @pytest.mark.parametrize("streams", [False, True])

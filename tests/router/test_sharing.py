@@ -48,7 +48,7 @@ def settings() -> Settings:
 async def ask(service: Service, times: int = 1) -> None:
     """Send requests that speculate; each is answered, and soon."""
     for _ in range(times):
-        async with asyncio.timeout(3), service.session.post("/v1/chat/completions", json=ASKED, headers=ON) as got:
+        async with asyncio.timeout(10), service.session.post("/v1/chat/completions", json=ASKED, headers=ON) as got:
             assert got.status == 200, await got.text()
             await got.read()
 

@@ -219,7 +219,7 @@ async def test_edits_under_load_fail_no_request(redis_url: str, edits: int) -> N
             await asyncio.sleep(max(0.0, 0.1 - (time.monotonic() - began_s)))
         editing = False
         assert sum(await asyncio.gather(*serving)) > 50
-        await until(lambda: all(service.ingress.pilot.version.id == edits for service in both), limit_s=1)
+        await until(lambda: all(service.ingress.pilot.version.id == edits for service in both), limit_s=5)
         assert len(await steering.history(2000)) == 2 * edits
 
 

@@ -95,7 +95,7 @@ async def test_one_that_left_is_passed_over() -> None:
     gone, stays = await joined(waiting, order, "gone"), await joined(waiting, order, "stays")
     gone.cancel()
     waiting.wake("p", 1)
-    await asyncio.wait({gone, stays}, timeout=1)
+    await asyncio.wait({gone, stays}, timeout=5)
     assert (gone.cancelled(), order) == (True, ["stays"])
 
 
@@ -159,5 +159,5 @@ async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
         if leaves:
             called.cancel()
         assert waiting.anyone("p")
-        await asyncio.wait({called}, timeout=1)
+        await asyncio.wait({called}, timeout=5)
         assert not waiting.anyone("p")

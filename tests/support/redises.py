@@ -24,18 +24,29 @@ BELOW_LOCAL = 32_768
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path, *arguments: str, port: int = 0) -> Iterator[int]:
-    """A redis-server (or a Sentinel) on a free port, or on `port`; its files are in `folder`."""
-    port = port or free_port()
-    command = [str(redis_binary()), *arguments, "--port", str(port), "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent())
+def redis_server(folder: Path, *arguments: str, choose: Callable[[], int] = free_port) -> Iterator[int]:
+    """A redis-server on a port that is chosen; its files are in `folder`."""
+    process, port = _started(folder, arguments, choose)
     try:
-        with Redis(port=port) as client:
-            until(lambda: answers(client), f"no redis-server on port {port}")
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def _started(
+    folder: Path, arguments: tuple[str, ...], choose: Callable[[], int]
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers; another port is tried where something took the first before the server did."""
+    for _ in range(5):
+        port = choose()
+        command = [str(redis_binary()), *arguments, "--port", str(port), "--dir", str(folder), "--save", ""]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent())
+        with Redis(port=port) as client:
+            until(lambda: process.poll() is not None or answers(client), f"no redis-server on port {port}")  # noqa: B023
+        if process.poll() is None:
+            return process, port
+    raise AssertionError(f"redis-server ends with {process.returncode}: {' '.join(command)}")
 
 
 def answers(client: Redis) -> bool:
@@ -114,7 +125,7 @@ def cluster(folder: Path, nodes: int = 3) -> Iterator[list[int]]:
         for i in range(nodes + 1):
             (where := folder / str(i)).mkdir()
             arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
-            ports.append(stack.enter_context(redis_server(where, *arguments, port=_port_with_bus())))
+            ports.append(stack.enter_context(redis_server(where, *arguments, choose=_port_with_bus)))
         clients = [stack.enter_context(Redis(port=port, decode_responses=True)) for port in ports]
         for i, client in enumerate(clients[:nodes]):
             slots = range(SLOTS * i // nodes, SLOTS * (i + 1) // nodes)
