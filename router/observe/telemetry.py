@@ -36,6 +36,7 @@ class Telemetry:
             "alpharoute_requests_total", "Requests answered, by status.", ["route", "model", "task", "status"]
         )
         self.decisions = counter("alpharoute_decisions_total", "Choices made.", ["task", "pool", "k", "reason"])
+        self.undecided = counter("alpharoute_undecided_total", "Choices that a policy failed to make.")
         self.output_tokens = counter(
             "alpharoute_output_tokens_total", "Tokens that engines reported.", ["task", "pool"]
         )

@@ -133,6 +133,7 @@ class Dispatch:
         except NoReplica:
             raise
         except Exception:  # a fault of ours costs the decision, not the request
+            self.recorder.telemetry.undecided.inc()
             logger.exception("nothing was decided for a request of task %s", request.task)
             return undecided(request, replicas, knowledge, now_s, uniform)
 
