@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.baselines import undecided
 from policies.cells import Drafts, demand, score_of
 from policies.choice import Load, Reason
 from policies.document import Document, parse_document
@@ -325,6 +326,19 @@ def test_every_policy_keeps_to_the_pools_that_the_operator_names(policy: str, al
     for uniform in (0.1, 0.5, 0.9):
         choice = POLICIES[policy].decide(request, replicas, knowledge, NOW, uniform)
         assert choice.pool == "b"
+
+
+def test_where_a_policy_fails_the_operators_pools_still_hold() -> None:
+    """The emptiest replica, a vanilla one first, of the pools that are named; nothing is drafted."""
+    replicas = [*REPLICAS, replace(REPLICAS[1], name="s1", running=3), replace(REPLICAS[0], name="v1", running=3)]
+    request = Request("m", "sql_generation", temperature=0)
+    for uniform in (0.0, 0.3, 0.6, 0.9):
+        for named, expected in (({}, "v0"), ({"tasks": {"sql_generation": {"pools": ["spec"]}}}, "s0")):
+            knowledge = Knowledge(parse_document(named))
+            choice = undecided(request, replicas, knowledge, NOW, uniform)
+            assert (choice.replica, choice.k, choice.reason) == (expected, 0, Reason.UNDECIDED)
+    with pytest.raises(NoReplica):
+        undecided(request, [replace(one, state="down") for one in replicas], Knowledge(), NOW, 0.5)
 
 
 def test_a_prefill_is_charged_for_those_it_holds_up() -> None:
