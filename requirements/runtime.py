@@ -35,7 +35,8 @@ def main() -> None:
     needed("alpharoute", frozenset(EXTRAS), found)
     needed("setuptools", frozenset(), found)  # builds the project's own wheel in the image
     lines = Path(sys.argv[1]).read_text().splitlines()
-    print(*(line for line in lines if canonicalize_name(line.split("==")[0]) in found), sep="\n")
+    # What is for another Python than this one says so itself, and is left to whoever installs.
+    print(*(line for line in lines if ";" in line or canonicalize_name(line.split("==")[0]) in found), sep="\n")
 
 
 if __name__ == "__main__":

@@ -188,8 +188,10 @@ async def collected(
         async with aiohttp.ClientSession(timeout=LIMIT, headers=headers) as session, asyncio.TaskGroup() as group:
             for _ in range(plan.at_once):
                 group.create_task(work(session))
-    except* SetupError as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:  # not except*: Python 3.11.2 wraps anew what that raises
+        if failed := errors.subgroup(SetupError):
+            raise failed.exceptions[0] from None
+        raise
     finally:
         os.close(file)
     return found

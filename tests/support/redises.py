@@ -204,7 +204,8 @@ async def proxy(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # Python 3.11.2 aborts no TLS connection that is lost already
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 
